@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! A table of what a cache holds, for people.
+
+use super::Cache;
+use crate::errno::Errno;
+use std::io::{self, Write};
+use std::sync::atomic::Ordering;
+
+impl Cache {
+    /// Writes the cache's limits, counts and entries to `out`.
+    ///
+    /// A snapshot of a moving thing: entries may come and go while it is
+    /// written. Takes no lock while writing.
+    pub fn dump(&self, out: &mut dyn Write) -> Result<(), Errno> {
+        let statistics = self.statistics()?;
+        self.write(out, &statistics)
+            .map_err(|error| Errno::new(error.raw_os_error().unwrap_or(libc::EIO)))
+    }
+
+    fn write(&self, out: &mut dyn Write, statistics: &super::Statistics) -> io::Result<()> {
+        let inner = &self.inner;
+        let limit = |value: usize| match value {
+            usize::MAX => "unlimited".to_owned(),
+            value => value.to_string(),
+        };
+        writeln!(
+            out,
+            "kdreg cache on {}: {} of {} entries, {} of {} bytes, {} in use, {} bytes unreleased",
+            inner.monitor.kind(),
+            statistics.entries,
+            limit(inner.options.max_entries),
+            statistics.bytes,
+            limit(inner.options.max_bytes),
+            statistics.in_use,
+            statistics.unreleased_bytes,
+        )?;
+        writeln!(
+            out,
+            "  hits {}  misses {}  registrations {} (failed {})  deregistrations {}  \
+             merges {}  evictions {}  invalidations {}  uncached {}  duplicates {}",
+            statistics.hits,
+            statistics.misses,
+            statistics.registrations,
+            statistics.register_failures,
+            statistics.deregistrations,
+            statistics.merges,
+            statistics.evictions,
+            statistics.invalidations,
+            statistics.uncached,
+            statistics.duplicates,
+        )?;
+        writeln!(
+            out,
+            "  {:>18} {:>14} {:>10} {:>18} {:>6} {:>12}  state",
+            "base", "bytes", "access", "handle", "refs", "last use"
+        )?;
+        let used = inner.state.lock().used_slots();
+        for index in 0..used {
+            let entry = inner.entries.at(index);
+            let live = entry.refs.is_live();
+            if !live && !entry.refs.in_use() {
+                continue;
+            }
+            let state = match (live, entry.has_changed()) {
+                (true, false) => "valid",
+                (true, true) => "changed",
+                (false, _) => "detached",
+            };
+            let Some(range) = entry.range_if_any() else {
+                continue;
+            };
+            writeln!(
+                out,
+                "  {:>#18x} {:>14} {:>#10x} {:>#18x} {:>6} {:>12}  {state}",
+                range.start(),
+                range.len(),
+                entry.access(),
+                entry.handle(),
+                entry.refs.count(),
+                entry.stamp.load(Ordering::Relaxed),
+            )?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,272 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The entries of a cache, in two parallel arrays that never move.
+//!
+//! [`Entry`] is the line that a hit touches: atomics, readable by anybody at
+//! any time. Its fields change only while the entry is not live, so whoever
+//! holds a reference reads stable values. [`Links`] is what only the holder of
+//! the cache's lock touches: tree node, place in the LRU heap, list link.
+
+use super::refs::Refs;
+use crate::errno::Errno;
+use crate::interval_tree::{NIL, Node, Nodes};
+use crate::monitor::Region;
+use crate::range::Range;
+use crate::reservation::{OnFork, Reservation, Zeroed};
+use std::cell::UnsafeCell;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+
+/// One registration, as lookups see it: one cache line.
+#[repr(C, align(64))]
+pub(crate) struct Entry {
+    pub refs: Refs,
+    start: AtomicUsize,
+    end: AtomicUsize,
+    access: AtomicU32,
+    generation: AtomicU32,
+    /// The state word; null when the registration is not monitored.
+    word: AtomicPtr<AtomicU32>,
+    handle: AtomicUsize,
+    /// When it was last got.
+    pub stamp: AtomicU64,
+    /// The monitor's slot.
+    slot: AtomicU32,
+}
+const _: () = assert!(size_of::<Entry>() == 64);
+
+// SAFETY: zero is a free entry, and it owns nothing that needs dropping.
+unsafe impl Zeroed for Entry {}
+
+impl Entry {
+    /// Sets everything but the reference word. The entry is free, or retired
+    /// and the caller's: nobody else writes, and readers that come too late
+    /// look at the reference word before they believe what they read.
+    pub fn set(&self, range: Range, access: u32, handle: usize, region: Option<Region>) {
+        // Relaxed: published by `Refs::publish`.
+        self.start.store(range.start(), Ordering::Relaxed);
+        self.end.store(range.end(), Ordering::Relaxed);
+        self.access.store(access, Ordering::Relaxed);
+        self.handle.store(handle, Ordering::Relaxed);
+        let (word, generation, slot) = match region {
+            Some(region) => (
+                std::ptr::from_ref(region.word()).cast_mut(),
+                region.generation(),
+                region.slot(),
+            ),
+            None => (std::ptr::null_mut(), 0, 0),
+        };
+        self.word.store(word, Ordering::Relaxed);
+        self.generation.store(generation, Ordering::Relaxed);
+        self.slot.store(slot, Ordering::Relaxed);
+    }
+
+    /// Whether the entry covers `range` with at least the rights in `access`.
+    /// To be believed while a reference is held, or under the lock.
+    #[inline]
+    pub fn serves(&self, range: Range, access: u32) -> bool {
+        self.start.load(Ordering::Relaxed) <= range.start()
+            && range.end() <= self.end.load(Ordering::Relaxed)
+            && self.access.load(Ordering::Relaxed) & access == access
+    }
+
+    pub fn start(&self) -> usize {
+        self.start.load(Ordering::Relaxed)
+    }
+
+    pub fn length(&self) -> usize {
+        self.end.load(Ordering::Relaxed) - self.start()
+    }
+
+    pub fn range(&self) -> Range {
+        Range::between(
+            self.start.load(Ordering::Relaxed),
+            self.end.load(Ordering::Relaxed),
+        )
+    }
+
+    /// The range, for readers without a reference, who may see a mixture.
+    pub fn range_if_any(&self) -> Option<Range> {
+        let (start, end) = (
+            self.start.load(Ordering::Relaxed),
+            self.end.load(Ordering::Relaxed),
+        );
+        Range::new(start, end.checked_sub(start)?).ok()
+    }
+
+    pub fn access(&self) -> u32 {
+        self.access.load(Ordering::Relaxed)
+    }
+
+    pub fn handle(&self) -> usize {
+        self.handle.load(Ordering::Relaxed)
+    }
+
+    /// The state word and the generation it must have.
+    #[inline]
+    pub fn word(&self) -> Option<(&'static AtomicU32, u32)> {
+        let word = self.word.load(Ordering::Relaxed);
+        // SAFETY: null, or from a Region: state words are never unmapped.
+        let word = unsafe { word.as_ref() }?;
+        Some((word, self.generation.load(Ordering::Relaxed)))
+    }
+
+    /// The monitor's slot and generation.
+    pub fn watched(&self) -> Option<(u32, u32)> {
+        self.word()
+            .map(|(_, generation)| (self.slot.load(Ordering::Relaxed), generation))
+    }
+
+    /// Whether the state word says that the mapping changed. `false` may be
+    /// outdated; `true` is final.
+    pub fn has_changed(&self) -> bool {
+        // Acquire: pairs with the bump.
+        self.word()
+            .is_none_or(|(word, generation)| word.load(Ordering::Acquire) != generation)
+    }
+}
+
+/// What the lock protects. All zero is a slot that was never used.
+#[repr(C)]
+pub(crate) struct Links {
+    node: Node,
+    /// Place in the LRU heap plus one; 0: not in it.
+    pub heap: u32,
+    /// The next entry of the list it is in (free, retired).
+    pub next: u32,
+    height: u8,
+}
+
+/// Links, reached through the cache's lock only.
+#[repr(transparent)]
+struct LinksCell(UnsafeCell<Links>);
+
+// SAFETY: zero is a valid Links, and it owns nothing.
+unsafe impl Zeroed for LinksCell {}
+// SAFETY: reached only through `EntryLinks`, of which there is one per array.
+unsafe impl Sync for LinksCell {}
+// SAFETY: plain data, not tied to a thread.
+unsafe impl Send for LinksCell {}
+
+/// The memory of a cache's entries.
+pub(crate) struct Entries {
+    entries: Reservation<Entry>,
+    links: Arc<Reservation<LinksCell>>,
+}
+
+impl Entries {
+    /// Room for `capacity` entries, and the one access to their links, for
+    /// the owner to keep under its lock.
+    pub fn new(capacity: usize) -> Result<(Entries, EntryLinks), Errno> {
+        let links = Arc::new(Reservation::new(capacity, OnFork::Copy)?);
+        let entries = Reservation::new(capacity, OnFork::Copy)?;
+        Ok((
+            Entries {
+                entries,
+                links: links.clone(),
+            },
+            EntryLinks { links },
+        ))
+    }
+
+    pub fn capacity(&self) -> u32 {
+        self.entries.capacity() as u32
+    }
+
+    /// Makes entries below `count` usable. Not to be called under the lock.
+    pub fn commit(&self, count: u32) -> Result<(), Errno> {
+        self.links.commit(count as usize)?;
+        self.entries.commit(count as usize)
+    }
+
+    pub fn at(&self, index: u32) -> &Entry {
+        self.entries.at(index)
+    }
+
+    /// The entry at an index that came from the front index.
+    ///
+    /// # Safety
+    /// `index` was given out by this cache, and so is committed.
+    #[inline]
+    pub unsafe fn at_unchecked(&self, index: u32) -> &Entry {
+        // SAFETY: the caller's promise.
+        unsafe { self.entries.at_unchecked(index) }
+    }
+
+    /// Which entry this address is exactly, if it is one.
+    pub fn index_of(&self, entry: *const Entry) -> Option<u32> {
+        self.entries.index_of(entry)
+    }
+}
+
+/// Exclusive access to the links of all entries: kept inside the lock.
+pub(crate) struct EntryLinks {
+    links: Arc<Reservation<LinksCell>>,
+}
+
+impl EntryLinks {
+    fn pointer(&self, index: u32) -> *mut Links {
+        self.links.pointer(index).cast()
+    }
+
+    pub fn at(&self, index: u32) -> &Links {
+        // SAFETY: the only EntryLinks there is, borrowed shared.
+        unsafe { &*self.pointer(index) }
+    }
+
+    pub fn at_mut(&mut self, index: u32) -> &mut Links {
+        // SAFETY: the only EntryLinks there is, borrowed exclusively.
+        unsafe { &mut *self.pointer(index) }
+    }
+
+    /// Prepares the node of an entry for insertion into the tree.
+    pub fn set_range(&mut self, index: u32, range: Range) {
+        self.at_mut(index).node = Node::new(range.start(), range.end());
+    }
+}
+
+impl Nodes for EntryLinks {
+    fn node(&self, index: u32) -> &Node {
+        &self.at(index).node
+    }
+    fn node_mut(&mut self, index: u32) -> &mut Node {
+        &mut self.at_mut(index).node
+    }
+    fn height(&self, index: u32) -> u8 {
+        self.at(index).height
+    }
+    fn set_height(&mut self, index: u32, height: u8) {
+        self.at_mut(index).height = height;
+    }
+}
+
+/// A list of entries linked through `Links::next`.
+#[derive(Clone, Copy)]
+pub(crate) struct List {
+    head: u32,
+}
+
+impl List {
+    pub const EMPTY: List = List { head: NIL };
+
+    pub fn is_empty(&self) -> bool {
+        self.head == NIL
+    }
+
+    pub fn first(&self) -> Option<u32> {
+        (self.head != NIL).then_some(self.head)
+    }
+
+    pub fn push(&mut self, links: &mut EntryLinks, index: u32) {
+        links.at_mut(index).next = self.head;
+        self.head = index;
+    }
+
+    pub fn pop(&mut self, links: &EntryLinks) -> Option<u32> {
+        if self.head == NIL {
+            return None;
+        }
+        let index = self.head;
+        self.head = links.at(index).next;
+        Some(index)
+    }
+}

@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! How much a cache keeps, and how it treats what it is asked for.
+
+use crate::errno::Errno;
+
+/// Entries a cache keeps when not told otherwise.
+const DEFAULT_MAX_ENTRIES: usize = 65_536;
+
+/// Entries that may exist beyond those cached: in use but not cached, or not
+/// yet released.
+const BEYOND: usize = 65_536;
+
+/// How to make a [`Cache`](super::Cache). The default is right for most.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// The most entries kept; 0: 65,536. What does not fit, because everything
+    /// else is in use, is registered uncached and released when put.
+    pub max_entries: usize,
+    /// The most bytes kept registered; 0: no limit.
+    pub max_bytes: usize,
+    /// How many bytes may be left to the reaper to deregister; 0: everything
+    /// is deregistered by the call that frees it.
+    pub max_unreleased: usize,
+    /// Ranges are widened to multiples of this many bytes, a power of two not
+    /// below the page size; 0: the page size.
+    pub alignment: usize,
+    /// The largest registration that merging may make, in bytes; 0: no limit.
+    pub max_merge: usize,
+    /// Register just what is asked for, widened to `alignment`.
+    pub no_merge: bool,
+    /// No thread of the library's releases anything: callbacks run inside
+    /// calls of the cache only.
+    pub no_reaper: bool,
+}
+
+impl Options {
+    pub(super) fn with_defaults(mut self) -> Options {
+        let or = |value: usize, default| if value == 0 { default } else { value };
+        self.max_entries = or(self.max_entries, DEFAULT_MAX_ENTRIES);
+        self.max_bytes = or(self.max_bytes, usize::MAX);
+        self.max_merge = or(self.max_merge, usize::MAX);
+        self
+    }
+
+    /// How many entries there must be room for.
+    pub(super) fn capacity(&self) -> Result<usize, Errno> {
+        // Indices are 32 bits and the highest means "none".
+        self.max_entries
+            .checked_mul(2)
+            .and_then(|twice| twice.checked_add(BEYOND))
+            .filter(|&capacity| capacity < u32::MAX as usize)
+            .ok_or(Errno::EINVAL)
+    }
+}

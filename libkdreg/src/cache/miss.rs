@@ -1,0 +1,311 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What a miss does: plan, make room, monitor, register, check, publish.
+//!
+//! Nothing here waits for another thread's registration: two threads that
+//! miss on the same range both register, and the second finds out and gives
+//! its own back. So a callback may ask for anything, and no thread's hit or
+//! miss depends on another's callback.
+
+use super::entries::List;
+use super::state::Request;
+use super::{Handle, Inner};
+use crate::errno::Errno;
+use crate::monitor::Region;
+use crate::range::{Range, page_size};
+use std::ops::ControlFlow;
+
+/// How often a registration whose memory changed while it was being made is
+/// made again, before it is handed out uncached.
+const ATTEMPTS: usize = 3;
+
+/// What became of one try to register and publish.
+enum Attempt {
+    /// An entry, in use by the caller.
+    Done(u32),
+    /// The memory changed meanwhile.
+    Changed,
+    /// It failed.
+    Failed(Errno),
+    /// It can be registered, but not kept.
+    NotKept,
+}
+
+/// How publishing went.
+enum Published {
+    /// The entry is live.
+    Here,
+    /// Its memory changed.
+    Changed,
+    /// Another thread's entry serves as well; a reference on it was taken.
+    Rival(u32),
+}
+
+impl Inner {
+    /// `get`, when the front index knew nothing.
+    #[cold]
+    pub(super) fn get_slow(&self, range: Range, access: u32) -> Result<u32, Errno> {
+        match self.find_slow(range, access) {
+            Err(error) if error == Errno::ENOENT => {}
+            other => return other,
+        }
+        self.state.lock().counts.misses += 1;
+        self.reap();
+        let bare = Request {
+            range: range.widened(self.alignment),
+            access,
+        };
+        for _ in 0..ATTEMPTS {
+            let merged = self.merged(bare);
+            let mut attempt = self.attempt(merged);
+            if merged != bare && matches!(attempt, Attempt::Failed(_) | Attempt::NotKept) {
+                attempt = self.attempt(bare);
+            }
+            // A wide alignment may reach beyond what is mapped.
+            let narrow = Request {
+                range: range.widened(page_size()),
+                access,
+            };
+            if narrow != bare && matches!(attempt, Attempt::Failed(_)) {
+                attempt = self.attempt(narrow);
+            }
+            match attempt {
+                Attempt::Done(index) => {
+                    self.front.reserve(self.state.lock().used_slots() as usize);
+                    self.front.note(range.start(), index, |other| {
+                        self.entries.at(other).refs.is_live()
+                    });
+                    return Ok(index);
+                }
+                Attempt::Changed => {}
+                Attempt::Failed(error) => return Err(error),
+                Attempt::NotKept => break,
+            }
+        }
+        self.register_uncached(bare)
+    }
+
+    /// What to register for `bare`: together with what it overlaps, and with
+    /// neighbours, as far as the limits on merging go.
+    fn merged(&self, bare: Request) -> Request {
+        let state = self.state.lock();
+        let mut request = bare;
+        loop {
+            let mut next = request;
+            // One byte more on either side finds the neighbours.
+            let from = request.range.start().saturating_sub(1);
+            let _ = state.tree.overlapping::<()>(
+                &state.links,
+                from,
+                request.range.end() + 1,
+                &mut |index| {
+                    let entry = self.entries.at(index);
+                    if !entry.has_changed()
+                        && self.should_merge(bare, next, entry.range(), entry.access())
+                    {
+                        next.range = next.range.hull(entry.range());
+                        next.access |= entry.access();
+                    }
+                    ControlFlow::Continue(())
+                },
+            );
+            if next == request {
+                return request;
+            }
+            request = next;
+        }
+    }
+
+    /// Whether `request`, grown from `bare`, should take in an entry.
+    fn should_merge(&self, bare: Request, request: Request, other: Range, access: u32) -> bool {
+        if self.options.no_merge {
+            // The same range with other rights is one registration all the same.
+            return other == bare.range;
+        }
+        let length = request.range.hull(other).len();
+        if length > self.options.max_merge.max(bare.range.len()) || length > self.options.max_bytes
+        {
+            return request.range.contains(other);
+        }
+        if request.range.overlaps(other) {
+            return true;
+        }
+        // A neighbour is taken in while it is not much larger than what is
+        // asked for: every byte is then registered again only when its
+        // registration grows by half, so that filling memory from one end
+        // costs O(n log n) bytes registered, not O(n^2).
+        request.range.touches(other) && access == bare.access && other.len() / 2 <= bare.range.len()
+    }
+
+    /// A free slot.
+    fn take_slot(&self) -> Result<u32, Errno> {
+        loop {
+            let wanted = self.state.lock().slots_wanted();
+            if wanted > self.entries.capacity() {
+                return Err(Errno::ENOMEM);
+            }
+            // Memory outside the lock.
+            self.entries.commit(wanted)?;
+            self.lru_memory.commit(wanted)?;
+            if let Some(index) = self.state.lock().take_slot(wanted) {
+                return Ok(index);
+            }
+        }
+    }
+
+    fn attempt(&self, request: Request) -> Attempt {
+        let index = match self.take_slot() {
+            Ok(index) => index,
+            Err(error) => return Attempt::Failed(error),
+        };
+        let attempt = self.attempt_in(index, request);
+        if !matches!(attempt, Attempt::Done(done) if done == index) {
+            self.state.lock().give_slot(index);
+        }
+        attempt
+    }
+
+    /// One try, in a slot that is free before, and after unless it is `Done`.
+    fn attempt_in(&self, index: u32, request: Request) -> Attempt {
+        let region = match self.monitor.monitor(request.range, u64::from(index)) {
+            Ok(region) => region,
+            Err(error) if error == Errno::EFAULT => return Attempt::Failed(error),
+            // Memory that cannot be watched, or no room to watch it in: a
+            // registration that is not kept needs no watch.
+            Err(_) => return Attempt::NotKept,
+        };
+        let attempt = self.attempt_watched(index, request, region);
+        if !matches!(attempt, Attempt::Done(done) if done == index) {
+            self.monitor
+                .unmonitor_slot(region.slot(), region.generation());
+        }
+        attempt
+    }
+
+    fn attempt_watched(&self, index: u32, request: Request, region: Region) -> Attempt {
+        let mut retired = List::EMPTY;
+        let room = self
+            .state
+            .lock()
+            .make_room(&self.entries, &self.options, request, &mut retired);
+        // What was evicted is deregistered before more is registered, or the
+        // limits would not be limits.
+        self.release(retired);
+        if !room {
+            return Attempt::NotKept;
+        }
+        let attempt = match self.register_with_room(request) {
+            Err(error) => Attempt::Failed(error),
+            Ok(handle) => {
+                // Registered after the watch began, checked after it was
+                // registered: what `handle` names is what is mapped now, or
+                // the word says so.
+                if self.validity.check(region.word(), region.generation()) {
+                    return self.publish(index, request, handle, region);
+                }
+                self.deregister(request.range, handle);
+                Attempt::Changed
+            }
+        };
+        self.state.lock().redeem(request.range);
+        attempt
+    }
+
+    /// Registers; when there is no memory, releases and evicts until there is
+    /// or nothing is left to evict.
+    fn register_with_room(&self, request: Request) -> Result<Handle, Errno> {
+        let mut emptied = false;
+        loop {
+            match self.register(request.range, request.access) {
+                Err(error) if error == Errno::ENOMEM && !emptied => {}
+                other => return other,
+            }
+            let mut freed = 0;
+            let waiting = self.release_backlog();
+            // Something was waiting: try again before evicting.
+            while waiting == 0 && freed < request.range.len() {
+                let mut retired = List::EMPTY;
+                let evicted =
+                    self.state
+                        .lock()
+                        .evict_one(&self.entries, Some(request), &mut retired);
+                if !evicted {
+                    break;
+                }
+                freed += self.length_of(retired);
+                self.release_now(retired);
+            }
+            emptied = waiting == 0 && freed == 0;
+            if emptied {
+                return Err(Errno::ENOMEM);
+            }
+        }
+    }
+
+    /// The bytes of a list of one entry.
+    fn length_of(&self, list: List) -> usize {
+        list.first()
+            .map_or(0, |index| self.entries.at(index).range().len())
+    }
+
+    /// Makes a registration findable, unless another thread was faster or its
+    /// memory changed this moment. Redeems the promise of room.
+    fn publish(&self, index: u32, request: Request, handle: Handle, region: Region) -> Attempt {
+        let stamp = self.tick();
+        let entry = self.entries.at(index);
+        entry.set(request.range, request.access, handle.0, Some(region));
+        let mut retired = List::EMPTY;
+        let outcome = {
+            let mut state = self.state.lock();
+            state.redeem(request.range);
+            if let Some(rival) = state.take_serving(&self.entries, request) {
+                state.counts.duplicates += 1;
+                Published::Rival(rival)
+            } else if entry.has_changed() {
+                Published::Changed
+            } else {
+                // A change before this look was seen; one after it queues an
+                // event that cannot be taken in before the lock is let go,
+                // and then finds the entry live.
+                state.supersede(&self.entries, request, &mut retired);
+                state.insert_live(&self.entries, index, stamp);
+                Published::Here
+            }
+        };
+        match outcome {
+            Published::Here => {
+                self.release(retired);
+                Attempt::Done(index)
+            }
+            Published::Changed => {
+                self.deregister(request.range, handle);
+                Attempt::Changed
+            }
+            Published::Rival(rival) => {
+                self.deregister(request.range, handle);
+                if self.is_current(self.entries.at(rival)) {
+                    return Attempt::Done(rival);
+                }
+                self.put(rival);
+                Attempt::Changed
+            }
+        }
+    }
+
+    /// A registration for this caller alone, released at its put.
+    fn register_uncached(&self, request: Request) -> Result<u32, Errno> {
+        let index = self.take_slot()?;
+        match self.register_with_room(request) {
+            Ok(handle) => {
+                let entry = self.entries.at(index);
+                entry.set(request.range, request.access, handle.0, None);
+                entry.refs.publish_detached();
+                self.state.lock().counts.uncached += 1;
+                Ok(index)
+            }
+            Err(error) => {
+                self.state.lock().give_slot(index);
+                Err(error)
+            }
+        }
+    }
+}

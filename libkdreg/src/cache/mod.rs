@@ -1,0 +1,299 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The pin-down cache: registrations kept until their memory changes, or room
+//! is needed.
+//!
+//! # How it works
+//! * [`Cache::get`] first asks the front index, then the interval tree, for an
+//!   entry that covers the range; takes a reference by one atomic; and asks
+//!   the monitor whether what the entry maps has changed. That is a hit: no
+//!   lock (by way of the index), no allocation, no system call beyond the
+//!   monitor's own.
+//! * On a miss the range is monitored *first*, registered second, checked
+//!   third, and only then made findable.
+//! * Entries never move, and references keep them from being released; who
+//!   takes the last one of an entry that is not wanted any more releases it.
+//!
+//! # Locks
+//! `state` protects the tree, the LRU heap, the lists and the counts. It is
+//! held for O(log n) steps; never across a callback, an allocation, a system
+//! call or a call to the monitor. So callbacks may call anything, this cache
+//! included, and a hit in the index waits for nobody.
+//!
+//! # Releasing
+//! An entry that nobody can find or use any more (`refs`: RETIRED) is
+//! unmonitored and deregistered by the thread that retired it, or, within
+//! `max_unreleased`, by the reaper.
+
+mod dump;
+mod entries;
+mod front;
+mod limits;
+mod lookup;
+mod lru;
+mod miss;
+mod reaper;
+mod refs;
+mod release;
+mod state;
+mod statistics;
+
+use crate::errno::Errno;
+use crate::monitor::{Monitor, Validity};
+use crate::process::Home;
+use crate::range::{Range, page_size};
+use crate::threads::OWN_NUMBERS;
+use entries::Entries;
+pub(crate) use entries::Entry;
+use front::Front;
+use lru::LruMemory;
+use parking_lot::Mutex;
+use state::State;
+use statistics::Shard;
+use std::os::fd::BorrowedFd;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+pub use limits::Options;
+pub use statistics::Statistics;
+
+/// What `register` returned: the caller's name for a registration.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
+pub struct Handle(pub usize);
+
+/// Registers and deregisters memory on behalf of a cache.
+///
+/// Called with no lock held, from any thread that calls the cache and, unless
+/// [`Options::no_reaper`] is set, from the library's reaper thread
+/// (`deregister` only). May call back into the library, the same cache
+/// included, but not destroy the cache. Must not unwind.
+pub trait Registrar: Send + Sync {
+    /// Makes `range` accessible to the device with at least the rights in
+    /// `access`. `ENOMEM` says that something would have to be released first:
+    /// the cache evicts and asks again.
+    fn register(&self, range: Range, access: u32) -> Result<Handle, Errno>;
+
+    /// Undoes a registration.
+    fn deregister(&self, range: Range, handle: Handle);
+}
+
+/// A pin-down cache. See the module's documentation.
+///
+/// Thread-safe. In a forked child every call fails with `ECHILD`. Dropping it
+/// deregisters everything; no callback runs afterwards. It is not to be
+/// dropped inside one of its own callbacks.
+pub struct Cache {
+    inner: Arc<Inner>,
+}
+
+/// What the cache, its reaper and its callers share.
+pub(crate) struct Inner {
+    // The line that a hit reads.
+    front: Front,
+    entries: Entries,
+    validity: Validity,
+    /// Stamps given out so far are not above this, at the last miss: keeps the
+    /// clocks of threads near each other.
+    epoch: AtomicU64,
+    shards: Box<[Shard; OWN_NUMBERS + 1]>,
+
+    lru_memory: LruMemory,
+    options: Options,
+    alignment: usize,
+    registrar: Box<dyn Registrar>,
+    monitor: Monitor,
+    home: Home,
+    /// See the module's documentation.
+    state: Mutex<State>,
+}
+
+impl Cache {
+    /// A cache on `monitor`'s backend.
+    ///
+    /// The monitor is only used to find the backend: it may be dropped, and
+    /// events of the cache's regions do not appear in its queue.
+    ///
+    /// # Errors
+    /// `EINVAL` for an alignment that is not a power of two of at least a
+    /// page; `ENOMEM`, `EMFILE`.
+    pub fn new(
+        monitor: &Monitor,
+        options: Options,
+        registrar: Box<dyn Registrar>,
+    ) -> Result<Cache, Errno> {
+        let alignment = if options.alignment == 0 {
+            page_size()
+        } else {
+            options.alignment
+        };
+        if !alignment.is_power_of_two() || alignment < page_size() {
+            return Err(Errno::EINVAL);
+        }
+        let options = options.with_defaults();
+        let (entries, links) = Entries::new(options.capacity()?)?;
+        let (lru_memory, lru) = LruMemory::new(entries.capacity() as usize)?;
+        let monitor = monitor.sibling()?;
+        let inner = Arc::new(Inner {
+            front: Front::new(page_size().trailing_zeros()),
+            entries,
+            validity: monitor.validity(),
+            epoch: AtomicU64::new(0),
+            shards: Box::new([const { Shard::new() }; OWN_NUMBERS + 1]),
+            lru_memory,
+            options,
+            alignment,
+            registrar,
+            home: monitor.home(),
+            monitor,
+            state: Mutex::new(State::new(links, lru)),
+        });
+        if !inner.options.no_reaper {
+            reaper::add(&inner)?;
+        }
+        Ok(Cache { inner })
+    }
+
+    /// An entry that covers `range` with at least the rights in `access`:
+    /// found, or registered now.
+    ///
+    /// # Errors
+    /// What `register` returned; `EFAULT` when part of the range is not
+    /// mapped; `ENOMEM` when there is no memory for another entry.
+    #[inline]
+    pub fn get(&self, range: Range, access: u32) -> Result<Held<'_>, Errno> {
+        let index = match self.inner.find_fast(range, access) {
+            Some(index) => index,
+            None => self.inner.get_slow(range, access)?,
+        };
+        Ok(Held {
+            inner: &self.inner,
+            index,
+        })
+    }
+
+    /// As [`Cache::get`], but never registers: `ENOENT` when nothing covers it.
+    #[inline]
+    pub fn find(&self, range: Range, access: u32) -> Result<Held<'_>, Errno> {
+        let index = match self.inner.find_fast(range, access) {
+            Some(index) => index,
+            None => self.inner.find_slow(range, access)?,
+        };
+        Ok(Held {
+            inner: &self.inner,
+            index,
+        })
+    }
+
+    /// Drops every entry that overlaps `range`, as if its mapping had changed;
+    /// returns how many. Entries in use are released at their last put.
+    pub fn invalidate(&self, range: Range) -> Result<usize, Errno> {
+        self.inner.home.check()?;
+        Ok(self
+            .inner
+            .drop_overlapping(range, state::Cause::Invalidated))
+    }
+
+    /// Drops every entry; returns how many. Entries in use are released at
+    /// their last put.
+    pub fn flush(&self) -> Result<usize, Errno> {
+        self.inner.home.check()?;
+        let everything = Range::between(0, 1 << (usize::BITS - 1));
+        let dropped = self
+            .inner
+            .drop_overlapping(everything, state::Cause::Flushed);
+        self.inner.release_backlog();
+        Ok(dropped)
+    }
+
+    /// Drops the entries whose mapping changed since, and releases everything
+    /// that is waiting to be released; returns how many entries were released.
+    pub fn reap(&self) -> Result<usize, Errno> {
+        self.inner.home.check()?;
+        Ok(self.inner.reap())
+    }
+
+    /// Readable while there is something to reap. Only to be polled.
+    pub fn event_fd(&self) -> BorrowedFd<'_> {
+        self.inner.monitor.event_fd()
+    }
+
+    /// Whether dropping the cache now is safe: `EBUSY` while entries are held
+    /// by callers that leaked their [`Held`], as the C face does; `EDEADLK`
+    /// inside one of the cache's own callbacks, which dropping would wait for.
+    pub(crate) fn may_be_destroyed(&self) -> Result<(), Errno> {
+        self.inner.home.check()?;
+        if release::inside_callback_of(&self.inner) {
+            Err(Errno::EDEADLK)
+        } else if self.inner.any_in_use() {
+            Err(Errno::EBUSY)
+        } else {
+            Ok(())
+        }
+    }
+
+    pub(crate) fn inner(&self) -> &Inner {
+        &self.inner
+    }
+}
+
+impl Drop for Cache {
+    fn drop(&mut self) {
+        if self.inner.home.is_here() {
+            if !self.inner.options.no_reaper {
+                reaper::remove(&self.inner);
+            }
+            let everything = Range::between(0, 1 << (usize::BITS - 1));
+            self.inner
+                .drop_overlapping(everything, state::Cause::Flushed);
+            self.inner.release_backlog();
+        }
+    }
+}
+
+/// A registration in use. Dropping it puts it back.
+pub struct Held<'a> {
+    inner: &'a Inner,
+    index: u32,
+}
+
+impl Held<'_> {
+    fn entry(&self) -> &Entry {
+        self.inner.entries.at(self.index)
+    }
+
+    /// The registered range: at least what was asked for.
+    pub fn range(&self) -> Range {
+        self.entry().range()
+    }
+
+    /// The rights it was registered with: at least what was asked for.
+    pub fn access(&self) -> u32 {
+        self.entry().access()
+    }
+
+    /// What `register` returned.
+    pub fn handle(&self) -> Handle {
+        Handle(self.entry().handle())
+    }
+
+    /// Whether the memory is still what was registered. It can change while
+    /// the registration is in use, if the application does not keep its own
+    /// buffers mapped.
+    pub fn is_valid(&self) -> bool {
+        self.inner.is_current(self.entry())
+    }
+
+    /// Gives up the guard without putting the reference back; the C face hands
+    /// out the entry instead.
+    pub(crate) fn into_raw(self) -> *const Entry {
+        let entry: *const Entry = self.entry();
+        std::mem::forget(self);
+        entry
+    }
+}
+
+impl Drop for Held<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        self.inner.put(self.index);
+    }
+}

@@ -1,0 +1,191 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The thread that releases what caches have lost, without waiting for anybody
+//! to call them: memory that was unmapped does not stay pinned.
+//!
+//! One thread per process, there while there are caches that want it. It
+//! waits on the caches' event descriptors and reaps the one that has something.
+//!
+//! # Locks
+//! `REAPER`'s lock covers starting and ending the thread. `Shared::caches`
+//! protects the list and who is being reaped; it is not held across a reap,
+//! so callbacks may make and destroy other caches.
+
+use super::Inner;
+use crate::errno::Errno;
+use crate::monitor::eventfd;
+use crate::process::PerProcess;
+use crate::threads;
+use parking_lot::{Condvar, Mutex};
+use std::collections::HashMap;
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+#[derive(Default)]
+struct Reaper(Mutex<Option<Running>>);
+
+static REAPER: PerProcess<Reaper> = PerProcess::new();
+
+struct Running {
+    shared: Arc<Shared>,
+    thread: JoinHandle<()>,
+}
+
+struct Shared {
+    epoll: OwnedFd,
+    stop: OwnedFd,
+    caches: Mutex<Caches>,
+    /// Signalled when a reap is over.
+    over: Condvar,
+}
+
+#[derive(Default)]
+struct Caches {
+    /// By the address of the cache's insides, which is also its name in epoll.
+    all: HashMap<u64, Arc<Inner>>,
+    /// The one being reaped.
+    busy: Option<u64>,
+}
+
+fn name(cache: &Arc<Inner>) -> u64 {
+    Arc::as_ptr(cache) as u64
+}
+
+/// The name of the stop descriptor in epoll: no address is 0.
+const STOP: u64 = 0;
+
+/// Has `cache` reaped from now on.
+pub(super) fn add(cache: &Arc<Inner>) -> Result<(), Errno> {
+    let mut reaper = REAPER.get()?.0.lock();
+    let running = match &*reaper {
+        Some(running) => running,
+        None => reaper.insert(start()?),
+    };
+    let shared = &running.shared;
+    shared.caches.lock().all.insert(name(cache), cache.clone());
+    let result = watch(shared, cache.monitor.event_fd().as_raw_fd(), name(cache));
+    if result.is_err() {
+        shared.caches.lock().all.remove(&name(cache));
+        end_if_idle(reaper);
+    }
+    result
+}
+
+/// Ends the reaping of `cache`; when this returns, the reaper is not in one of
+/// its callbacks. Not to be called from one of them.
+pub(super) fn remove(cache: &Arc<Inner>) {
+    let Ok(reaper) = REAPER.get() else { return };
+    let shared = match &*reaper.0.lock() {
+        Some(running) => running.shared.clone(),
+        None => return,
+    };
+    // SAFETY: takes a descriptor out of our own epoll set; no pointer is read.
+    unsafe {
+        libc::epoll_ctl(
+            shared.epoll.as_raw_fd(),
+            libc::EPOLL_CTL_DEL,
+            cache.monitor.event_fd().as_raw_fd(),
+            std::ptr::null_mut(),
+        );
+    }
+    let mut caches = shared.caches.lock();
+    caches.all.remove(&name(cache));
+    while caches.busy == Some(name(cache)) {
+        shared.over.wait(&mut caches);
+    }
+    drop(caches);
+    end_if_idle(reaper.0.lock());
+}
+
+/// Ends the thread when no cache needs it.
+fn end_if_idle(mut reaper: parking_lot::MutexGuard<'_, Option<Running>>) {
+    let idle = reaper
+        .as_ref()
+        .is_some_and(|running| running.shared.caches.lock().all.is_empty());
+    if idle && let Some(running) = reaper.take() {
+        drop(reaper);
+        eventfd::signal(running.shared.stop.as_raw_fd());
+        // On the reaper's own thread (a callback destroyed the last other
+        // cache) there is nothing to wait for: it ends after this callback.
+        if running.thread.thread().id() != std::thread::current().id() {
+            let _ = running.thread.join();
+        }
+    }
+}
+
+fn start() -> Result<Running, Errno> {
+    // SAFETY: epoll_create1 takes no pointers.
+    let epoll = unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) };
+    if epoll < 0 {
+        return Err(Errno::last());
+    }
+    // SAFETY: a fresh descriptor that nobody else owns.
+    let epoll = unsafe { OwnedFd::from_raw_fd(epoll) };
+    let shared = Arc::new(Shared {
+        epoll,
+        stop: eventfd::new()?,
+        caches: Mutex::default(),
+        over: Condvar::new(),
+    });
+    watch(&shared, shared.stop.as_fd().as_raw_fd(), STOP)?;
+    let thread = threads::spawn("kdreg-reaper", {
+        let shared = shared.clone();
+        move || run(&shared)
+    })?;
+    Ok(Running { shared, thread })
+}
+
+fn watch(shared: &Shared, fd: RawFd, name: u64) -> Result<(), Errno> {
+    let mut event = libc::epoll_event {
+        events: libc::EPOLLIN as u32,
+        u64: name,
+    };
+    // SAFETY: reads one event description from a local variable.
+    let failed = unsafe {
+        libc::epoll_ctl(
+            shared.epoll.as_raw_fd(),
+            libc::EPOLL_CTL_ADD,
+            fd,
+            &raw mut event,
+        )
+    } != 0;
+    if failed { Err(Errno::last()) } else { Ok(()) }
+}
+
+fn run(shared: &Shared) {
+    let mut events = [libc::epoll_event { events: 0, u64: 0 }; 16];
+    loop {
+        // SAFETY: writes at most 16 events into a local array.
+        let count = unsafe {
+            libc::epoll_wait(
+                shared.epoll.as_raw_fd(),
+                events.as_mut_ptr(),
+                events.len() as i32,
+                -1,
+            )
+        };
+        let Ok(count) = usize::try_from(count) else {
+            if Errno::last().value() == libc::EINTR {
+                continue;
+            }
+            return; // the descriptor was closed behind our back
+        };
+        for event in &events[..count] {
+            let name = event.u64;
+            if name == STOP {
+                return;
+            }
+            let mut caches = shared.caches.lock();
+            let Some(cache) = caches.all.get(&name).cloned() else {
+                continue;
+            };
+            caches.busy = Some(name);
+            drop(caches);
+            cache.reap();
+            // Our share goes first: whoever waits for us must be the last.
+            drop(cache);
+            shared.caches.lock().busy = None;
+            shared.over.notify_all();
+        }
+    }
+}

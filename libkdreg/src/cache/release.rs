@@ -1,0 +1,173 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Releasing what nobody can find or use any more.
+
+use super::entries::List;
+use super::state::Cause;
+use super::{Handle, Inner};
+use crate::errno::Errno;
+use crate::monitor::Event;
+use crate::range::Range;
+use std::cell::Cell;
+
+/// A callback that the calling thread is inside of, and the one around it.
+struct Frame {
+    cache: *const Inner,
+    outer: *const Frame,
+}
+
+thread_local! {
+    /// The innermost callback of the calling thread.
+    static INNERMOST: Cell<*const Frame> = const { Cell::new(std::ptr::null()) };
+}
+
+/// Whether the calling thread is inside a callback of this cache.
+pub(super) fn inside_callback_of(cache: &Inner) -> bool {
+    let mut frame = INNERMOST.get();
+    // SAFETY: frames live on this thread's stack, in callers of this function,
+    // and are unlinked before they go.
+    while let Some(current) = unsafe { frame.as_ref() } {
+        if std::ptr::eq(current.cache, cache) {
+            return true;
+        }
+        frame = current.outer;
+    }
+    false
+}
+
+impl Inner {
+    /// Runs a callback, with no lock held.
+    fn call<T>(&self, callback: impl FnOnce() -> T) -> T {
+        struct Unlink(*const Frame);
+        impl Drop for Unlink {
+            fn drop(&mut self) {
+                INNERMOST.set(self.0);
+            }
+        }
+        let frame = Frame {
+            cache: self,
+            outer: INNERMOST.get(),
+        };
+        INNERMOST.set(&raw const frame);
+        let _unlink = Unlink(frame.outer);
+        callback()
+    }
+
+    /// Has the caller's `register` register a range.
+    pub(super) fn register(&self, range: Range, access: u32) -> Result<Handle, Errno> {
+        let result = self.call(|| self.registrar.register(range, access));
+        let mut state = self.state.lock();
+        match result {
+            Ok(_) => state.counts.registrations += 1,
+            Err(_) => state.counts.failures += 1,
+        }
+        result
+    }
+
+    /// Has the caller's `deregister` undo a registration.
+    pub(super) fn deregister(&self, range: Range, handle: Handle) {
+        self.call(|| self.registrar.deregister(range, handle));
+        self.state.lock().counts.deregistrations += 1;
+    }
+
+    /// Releases retired entries: now, or, within `max_unreleased`, soon.
+    pub(super) fn release(&self, mut retired: List) {
+        if self.options.max_unreleased == 0 {
+            self.release_now(retired);
+            return;
+        }
+        let mut now = List::EMPTY;
+        let mut left = false;
+        if !retired.is_empty() {
+            let mut state = self.state.lock();
+            while let Some(index) = retired.pop(&state.links) {
+                let length = self.entries.at(index).range().len();
+                if state.backlog_bytes.saturating_add(length) <= self.options.max_unreleased {
+                    let mut backlog = state.backlog;
+                    backlog.push(&mut state.links, index);
+                    state.backlog = backlog;
+                    state.backlog_bytes += length;
+                    left = true;
+                } else {
+                    now.push(&mut state.links, index);
+                }
+            }
+        }
+        if left {
+            self.monitor.wake();
+        }
+        self.release_now(now);
+    }
+
+    /// As `release`, for one entry.
+    pub(super) fn release_soon(&self, index: u32) {
+        let mut retired = List::EMPTY;
+        retired.push(&mut self.state.lock().links, index);
+        self.release(retired);
+    }
+
+    /// Unmonitors and deregisters retired entries and frees their slots;
+    /// returns how many there were.
+    pub(super) fn release_now(&self, mut retired: List) -> usize {
+        let mut released = 0;
+        while !retired.is_empty() {
+            let Some(index) = retired.pop(&self.state.lock().links) else {
+                break;
+            };
+            let entry = self.entries.at(index);
+            if let Some((slot, generation)) = entry.watched() {
+                self.monitor.unmonitor_slot(slot, generation);
+            }
+            self.deregister(entry.range(), Handle(entry.handle()));
+            self.give_back(index);
+            released += 1;
+        }
+        released
+    }
+
+    /// Returns the slot of a retired entry that holds nothing any more.
+    fn give_back(&self, index: u32) {
+        self.entries.at(index).refs.free();
+        self.state.lock().give_slot(index);
+    }
+
+    /// Releases what was left to the reaper; returns how many entries.
+    pub(super) fn release_backlog(&self) -> usize {
+        let backlog = {
+            let mut state = self.state.lock();
+            state.backlog_bytes = 0;
+            std::mem::replace(&mut state.backlog, List::EMPTY)
+        };
+        self.release_now(backlog)
+    }
+
+    /// Drops what changed and releases what waits; returns how many entries
+    /// were released.
+    pub(super) fn reap(&self) -> usize {
+        let mut released = 0;
+        let mut events = [Event::default(); 32];
+        loop {
+            let Ok(count) = self.monitor.drain(&mut events) else {
+                break;
+            };
+            let mut retired = List::EMPTY;
+            if count > 0 {
+                let mut state = self.state.lock();
+                for event in &events[..count] {
+                    // The cookie is the entry's index. The entry may have been
+                    // released and be another one by now: only one that did
+                    // change is dropped.
+                    let index = event.cookie as u32;
+                    let entry = self.entries.at(index);
+                    if entry.refs.is_live() && entry.has_changed() {
+                        state.drop_live(&self.entries, index, Cause::Invalidated, &mut retired);
+                    }
+                }
+            }
+            released += self.release_now(retired);
+            if count < events.len() {
+                break;
+            }
+        }
+        released + self.release_backlog()
+    }
+}

@@ -1,0 +1,279 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What the cache's lock protects: the tree, the eviction order, the lists and
+//! the counts. Every method runs under the lock and only moves links.
+
+use super::entries::{Entries, Entry, EntryLinks, List};
+use super::limits::Options;
+use super::lru::Lru;
+use super::refs::Detach;
+use super::statistics::Counts;
+use crate::interval_tree::Tree;
+use crate::range::Range;
+use std::ops::ControlFlow;
+use std::sync::atomic::Ordering;
+
+/// Why an entry is dropped.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Cause {
+    /// Its mapping changed, or the caller said so.
+    Invalidated,
+    /// Room was needed.
+    Evicted,
+    /// A larger registration took its place.
+    Superseded,
+    /// The caller wants everything dropped.
+    Flushed,
+}
+
+pub(crate) struct State {
+    pub links: EntryLinks,
+    /// The live entries, by range.
+    pub tree: Tree,
+    lru: Lru,
+    /// Slots of entries that were released.
+    free: List,
+    /// Slots never used so far begin here.
+    fresh: u32,
+    /// Retired entries left to the reaper, and their bytes.
+    pub backlog: List,
+    pub backlog_bytes: usize,
+    /// Live entries, and room promised to registrations under way.
+    pub cached: usize,
+    pub cached_bytes: usize,
+    pub promised: usize,
+    pub promised_bytes: usize,
+    pub counts: Counts,
+}
+
+impl State {
+    pub fn new(links: EntryLinks, lru: Lru) -> State {
+        State {
+            links,
+            tree: Tree::new(),
+            lru,
+            free: List::EMPTY,
+            fresh: 0,
+            backlog: List::EMPTY,
+            backlog_bytes: 0,
+            cached: 0,
+            cached_bytes: 0,
+            promised: 0,
+            promised_bytes: 0,
+            counts: Counts::default(),
+        }
+    }
+
+    /// Slots in use so far: all are below this.
+    pub fn used_slots(&self) -> u32 {
+        self.fresh
+    }
+
+    /// How many slots must be committed for `take_slot` to succeed.
+    pub fn slots_wanted(&self) -> u32 {
+        if self.free.is_empty() {
+            self.fresh + 1
+        } else {
+            self.fresh
+        }
+    }
+
+    /// A free slot, of which the first `committed` are usable.
+    pub fn take_slot(&mut self, committed: u32) -> Option<u32> {
+        if let Some(index) = self.free.pop(&self.links) {
+            return Some(index);
+        }
+        (self.fresh < committed).then(|| {
+            self.fresh += 1;
+            self.fresh - 1
+        })
+    }
+
+    /// Takes a slot back. Its reference word is free, but for lookups that
+    /// came too late.
+    pub fn give_slot(&mut self, index: u32) {
+        self.free.push(&mut self.links, index);
+    }
+
+    /// Files a live entry in the eviction order.
+    pub fn file(&mut self, index: u32, stamp: u64) {
+        self.lru.file(&mut self.links, index, stamp);
+    }
+
+    /// A live entry that serves `request`, with a reference taken on it.
+    pub fn take_serving(&self, entries: &Entries, request: Request) -> Option<u32> {
+        let Request { range, access } = request;
+        self.tree
+            .overlapping(
+                &self.links,
+                range.start(),
+                range.start() + 1,
+                &mut |index| {
+                    let entry = entries.at(index);
+                    // Entries in the tree are live, and under the lock they stay
+                    // so: the reference is granted.
+                    if entry.serves(range, access)
+                        && !entry.has_changed()
+                        && entry.refs.take().is_ok()
+                    {
+                        ControlFlow::Break(index)
+                    } else {
+                        ControlFlow::Continue(())
+                    }
+                },
+            )
+            .break_value()
+    }
+
+    /// Makes an entry findable, in use by the caller.
+    pub fn insert_live(&mut self, entries: &Entries, index: u32, stamp: u64) {
+        let entry = entries.at(index);
+        let range = entry.range();
+        entry.stamp.store(stamp, Ordering::Relaxed);
+        self.links.set_range(index, range);
+        self.tree.insert(&mut self.links, index);
+        self.lru.file(&mut self.links, index, stamp);
+        self.cached += 1;
+        self.cached_bytes += range.len();
+        entry.refs.publish();
+    }
+
+    /// Ends the findability of a live entry; if nobody uses it, it joins
+    /// `retired`.
+    pub fn drop_live(&mut self, entries: &Entries, index: u32, cause: Cause, retired: &mut List) {
+        let outcome = entries.at(index).refs.detach();
+        debug_assert_ne!(outcome, Detach::NotLive);
+        self.unlink(entries, index, cause);
+        if outcome == Detach::Claimed {
+            retired.push(&mut self.links, index);
+        }
+    }
+
+    /// Takes an entry that is not live any more out of tree and order.
+    fn unlink(&mut self, entries: &Entries, index: u32, cause: Cause) {
+        self.tree.remove(&mut self.links, index);
+        self.lru.remove(&mut self.links, index);
+        self.cached -= 1;
+        self.cached_bytes -= entries.at(index).range().len();
+        match cause {
+            Cause::Invalidated => self.counts.invalidations += 1,
+            Cause::Evicted => self.counts.evictions += 1,
+            Cause::Superseded => self.counts.merges += 1,
+            Cause::Flushed => {}
+        }
+    }
+
+    /// Retires the least recently used idle entry, leaving alone what a
+    /// registration of `incoming` will supersede. `false` when there is none.
+    pub fn evict_one(
+        &mut self,
+        entries: &Entries,
+        incoming: Option<Request>,
+        retired: &mut List,
+    ) -> bool {
+        // Spared entries that came to the top wait here.
+        let mut spared = List::EMPTY;
+        let mut evicted = false;
+        while let Some((index, filed)) = self.lru.first() {
+            let entry = entries.at(index);
+            let stamp = entry.stamp.load(Ordering::Relaxed);
+            if stamp > filed {
+                self.lru.refile_first(&mut self.links, stamp);
+            } else if incoming.is_some_and(|request| request.supersedes(entry)) {
+                self.lru.remove(&mut self.links, index);
+                spared.push(&mut self.links, index);
+            } else if entry.refs.claim_idle() {
+                self.unlink(entries, index, Cause::Evicted);
+                retired.push(&mut self.links, index);
+                evicted = true;
+                break;
+            } else if entry.refs.unfile() {
+                // In use: its last put files it again.
+                self.lru.remove(&mut self.links, index);
+            }
+            // Else it became idle this moment: look at it again.
+        }
+        while let Some(index) = spared.pop(&self.links) {
+            let stamp = entries.at(index).stamp.load(Ordering::Relaxed);
+            self.lru.file(&mut self.links, index, stamp);
+        }
+        evicted
+    }
+
+    /// Evicts until `request` fits within the limits, not counting what it
+    /// will supersede, and promises the room. `false` when it cannot be made.
+    pub fn make_room(
+        &mut self,
+        entries: &Entries,
+        options: &Options,
+        request: Request,
+        retired: &mut List,
+    ) -> bool {
+        let length = request.range.len();
+        let (mut count, mut bytes) = (0, 0);
+        let _ = self.visit_superseded::<()>(entries, request, &mut |index| {
+            count += 1;
+            bytes += entries.at(index).range().len();
+            ControlFlow::Continue(())
+        });
+        // What is too large on its own is not worth emptying the cache for.
+        let mut possible = length <= options.max_bytes;
+        while possible
+            && (self.cached + self.promised - count >= options.max_entries
+                || self.cached_bytes + self.promised_bytes - bytes > options.max_bytes - length)
+        {
+            possible = self.evict_one(entries, Some(request), retired);
+        }
+        if possible {
+            self.promised += 1;
+            self.promised_bytes += length;
+        }
+        possible
+    }
+
+    /// Takes a promise back: kept, or not needed.
+    pub fn redeem(&mut self, range: Range) {
+        self.promised -= 1;
+        self.promised_bytes -= range.len();
+    }
+
+    /// Drops the live entries that `request` makes superfluous.
+    pub fn supersede(&mut self, entries: &Entries, request: Request, retired: &mut List) {
+        while let Some(index) = self
+            .visit_superseded(entries, request, &mut ControlFlow::Break)
+            .break_value()
+        {
+            self.drop_live(entries, index, Cause::Superseded, retired);
+        }
+    }
+
+    fn visit_superseded<B>(
+        &self,
+        entries: &Entries,
+        request: Request,
+        visit: &mut impl FnMut(u32) -> ControlFlow<B>,
+    ) -> ControlFlow<B> {
+        let Request { range, .. } = request;
+        self.tree
+            .overlapping(&self.links, range.start(), range.end(), &mut |index| {
+                if request.supersedes(entries.at(index)) {
+                    visit(index)
+                } else {
+                    ControlFlow::Continue(())
+                }
+            })
+    }
+}
+
+/// What is to be registered: a range, widened and perhaps merged, and rights.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Request {
+    pub range: Range,
+    pub access: u32,
+}
+
+impl Request {
+    /// Whether nobody needs `entry` once this is registered.
+    fn supersedes(self, entry: &Entry) -> bool {
+        self.range.contains(entry.range()) && entry.access() & !self.access == 0
+    }
+}

@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Counts of what a cache did and holds.
+
+use super::Inner;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// What one thread alone writes on a hit, on a cache line of its own.
+#[repr(align(64))]
+pub(super) struct Shard {
+    pub hits: AtomicU64,
+    pub clock: AtomicU64,
+}
+
+impl Shard {
+    pub const fn new() -> Shard {
+        Shard {
+            hits: AtomicU64::new(0),
+            clock: AtomicU64::new(0),
+        }
+    }
+}
+
+/// Counts that the cache's lock protects.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Counts {
+    pub misses: u64,
+    pub registrations: u64,
+    pub failures: u64,
+    pub deregistrations: u64,
+    pub merges: u64,
+    pub evictions: u64,
+    pub invalidations: u64,
+    pub uncached: u64,
+    pub duplicates: u64,
+}
+
+/// A cache's statistics. Counts start at 0 when the cache is made.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Statistics {
+    /// Lookups that found a valid entry.
+    pub hits: u64,
+    /// Lookups by `get` that had to register.
+    pub misses: u64,
+    /// Calls of `register` that succeeded.
+    pub registrations: u64,
+    /// Calls of `register` that failed, those tried again included.
+    pub register_failures: u64,
+    /// Calls of `deregister`.
+    pub deregistrations: u64,
+    /// Entries that a larger registration took the place of.
+    pub merges: u64,
+    /// Entries dropped to make room.
+    pub evictions: u64,
+    /// Entries dropped because their mapping changed, or on request.
+    pub invalidations: u64,
+    /// Registrations that were not kept: no room, or memory that cannot be watched.
+    pub uncached: u64,
+    /// Registrations that turned out to have been made by another thread at the same time.
+    pub duplicates: u64,
+    /// Entries cached now.
+    pub entries: u64,
+    /// Bytes cached now.
+    pub bytes: u64,
+    /// Entries in use now, cached or not.
+    pub in_use: u64,
+    /// Bytes dropped and idle but not yet deregistered.
+    pub unreleased_bytes: u64,
+}
+
+impl Inner {
+    pub(crate) fn statistics(&self) -> Statistics {
+        let (counts, used, mut statistics) = {
+            let state = self.state.lock();
+            let statistics = Statistics {
+                entries: state.cached as u64,
+                bytes: state.cached_bytes as u64,
+                unreleased_bytes: state.backlog_bytes as u64,
+                ..Statistics::default()
+            };
+            (state.counts, state.used_slots(), statistics)
+        };
+        // Relaxed: each count is exact once the threads that count are quiet.
+        statistics.hits = self
+            .shards
+            .iter()
+            .map(|s| s.hits.load(Ordering::Relaxed))
+            .sum();
+        statistics.in_use = (0..used)
+            .filter(|&index| self.entries.at(index).refs.in_use())
+            .count() as u64;
+        statistics.misses = counts.misses;
+        statistics.registrations = counts.registrations;
+        statistics.register_failures = counts.failures;
+        statistics.deregistrations = counts.deregistrations;
+        statistics.merges = counts.merges;
+        statistics.evictions = counts.evictions;
+        statistics.invalidations = counts.invalidations;
+        statistics.uncached = counts.uncached;
+        statistics.duplicates = counts.duplicates;
+        statistics
+    }
+}
+
+impl super::Cache {
+    /// What the cache did and holds.
+    pub fn statistics(&self) -> Result<Statistics, crate::errno::Errno> {
+        self.inner.home.check()?;
+        Ok(self.inner.statistics())
+    }
+}

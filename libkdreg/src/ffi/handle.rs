@@ -1,0 +1,240 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Handles: what C callers hold instead of pointers to objects.
+//!
+//! A handle is the address of a slot in an array that is never unmapped and
+//! is wiped in forked children. So any value a caller passes can be checked
+//! before it is believed: outside the array or between slots, never opened,
+//! closed since (`EBADF`), or inherited through fork (`ECHILD`).
+
+use crate::cache::Cache;
+use crate::errno::Errno;
+use crate::monitor::Monitor;
+use crate::process::PerProcess;
+use crate::reservation::{OnFork, Reservation, Zeroed};
+use parking_lot::Mutex;
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicPtr, AtomicU8, AtomicU32, AtomicU64, Ordering};
+
+/// Handles open at a time, in one line of forks.
+const MAX_HANDLES: usize = 65_536;
+
+/// Closed handles are not given out again before this many others were closed.
+const QUARANTINE: usize = 1024;
+
+/// One handle. All zero, as a forked child finds it: closed.
+#[repr(C, align(64))]
+pub(super) struct Slot {
+    /// Which type `object` is, and which opening this is: (sequence << 8) | type.
+    /// Release when opened, Acquire when resolved: publishes `object`.
+    identity: AtomicU64,
+    object: AtomicPtr<()>,
+}
+
+// SAFETY: atomics; zero is a closed handle; the object is dropped by `close`.
+unsafe impl Zeroed for Slot {}
+// SAFETY: as for AtomicU32.
+unsafe impl Zeroed for AtomicU8 {}
+
+/// The slots, for ever and for every process of a line of forks.
+struct Table {
+    slots: Reservation<Slot>,
+    /// The type that was open in a slot when it was last looked at from the
+    /// process that opened it. Not wiped: tells a child that a handle was its
+    /// parent's.
+    inherited: Reservation<AtomicU8>,
+    /// Slots used so far, by this process and those it was forked from.
+    fresh: AtomicU32,
+}
+
+/// Closed slots of this process, oldest first.
+#[derive(Default)]
+struct Closed(Mutex<VecDeque<u32>>);
+
+static CLOSED: PerProcess<Closed> = PerProcess::new();
+
+/// Sequence numbers, never repeated.
+static SEQUENCE: AtomicU64 = AtomicU64::new(1);
+
+fn table() -> Result<&'static Table, Errno> {
+    // Not a OnceLock: a child forked while it is being filled would wait for
+    // a thread it does not have.
+    static TABLE: AtomicPtr<Table> = AtomicPtr::new(std::ptr::null_mut());
+    // Acquire: pairs with the Release below.
+    let table = TABLE.load(Ordering::Acquire);
+    if !table.is_null() {
+        // SAFETY: once published, never freed.
+        return Ok(unsafe { &*table });
+    }
+    let fresh = Box::into_raw(Box::new(Table {
+        slots: Reservation::new(MAX_HANDLES, OnFork::Zero)?,
+        inherited: Reservation::new(MAX_HANDLES, OnFork::Copy)?,
+        fresh: AtomicU32::new(0),
+    }));
+    let null = std::ptr::null_mut();
+    match TABLE.compare_exchange(null, fresh, Ordering::Release, Ordering::Acquire) {
+        // SAFETY: published just now, never freed.
+        Ok(_) => Ok(unsafe { &*fresh }),
+        // SAFETY: ours was not published; the winner's is never freed.
+        Err(winner) => unsafe {
+            drop(Box::from_raw(fresh));
+            Ok(&*winner)
+        },
+    }
+}
+
+/// What handles can stand for.
+///
+/// # Safety
+/// `TYPE` is nonzero and belongs to one implementor only.
+pub(super) unsafe trait Object: Sync + 'static {
+    const TYPE: u8;
+    /// The opaque C type of its handles.
+    type Opaque;
+}
+
+// SAFETY: 1 is the monitor's.
+unsafe impl Object for Monitor {
+    const TYPE: u8 = 1;
+    type Opaque = super::kdreg_t;
+}
+
+// SAFETY: 2 is the cache's.
+unsafe impl Object for Cache {
+    const TYPE: u8 = 2;
+    type Opaque = super::kdreg_cache_t;
+}
+
+/// A handle for `object`.
+pub(super) fn open<T: Object>(object: T) -> Result<*mut T::Opaque, Errno> {
+    let table = table()?;
+    let closed = CLOSED.get()?;
+    let reused = {
+        let mut closed = closed.0.lock();
+        if closed.len() > QUARANTINE {
+            closed.pop_front()
+        } else {
+            None
+        }
+    };
+    let index = match reused {
+        Some(index) => index,
+        // Relaxed: only uniqueness is needed.
+        None => match table.fresh.fetch_add(1, Ordering::Relaxed) {
+            index if (index as usize) < MAX_HANDLES => index,
+            _ => {
+                table.fresh.store(MAX_HANDLES as u32, Ordering::Relaxed);
+                closed.0.lock().pop_front().ok_or(Errno::EMFILE)?
+            }
+        },
+    };
+    table.slots.commit(index as usize + 1)?;
+    table.inherited.commit(index as usize + 1)?;
+    let slot = table.slots.at(index);
+    slot.object
+        .store(Box::into_raw(Box::new(object)).cast(), Ordering::Relaxed);
+    table.inherited.at(index).store(T::TYPE, Ordering::Relaxed);
+    let sequence = SEQUENCE.fetch_add(1, Ordering::Relaxed);
+    slot.identity
+        .store(sequence << 8 | u64::from(T::TYPE), Ordering::Release);
+    Ok(std::ptr::from_ref(slot).cast_mut().cast())
+}
+
+/// The slot a handle names, if it names one.
+fn slot<T: Object>(
+    table: &'static Table,
+    handle: *const T::Opaque,
+) -> Option<(u32, &'static Slot)> {
+    let index = table.slots.index_of(handle.cast())?;
+    Some((index, table.slots.at(index)))
+}
+
+/// Why a slot does not hold an open `T`.
+#[cold]
+fn refusal<T: Object>(table: &Table, index: u32, slot: &Slot) -> Errno {
+    let wiped = slot.identity.load(Ordering::Relaxed) == 0;
+    let was_open = table.inherited.at(index).load(Ordering::Relaxed) == T::TYPE;
+    if wiped && was_open {
+        Errno::ECHILD
+    } else {
+        Errno::EBADF
+    }
+}
+
+/// The object behind a handle.
+///
+/// The reference is good until the handle is closed, which callers must not
+/// do while another thread uses it.
+#[inline]
+pub(super) fn resolve<T: Object>(handle: *const T::Opaque) -> Result<&'static T, Errno> {
+    if handle.is_null() {
+        return Err(Errno::EINVAL);
+    }
+    let table = table()?;
+    let (index, slot) = slot::<T>(table, handle).ok_or(Errno::EBADF)?;
+    if slot.identity.load(Ordering::Acquire) as u8 != T::TYPE {
+        return Err(refusal::<T>(table, index, slot));
+    }
+    // SAFETY: a slot of this type holds a pointer to a T from `open`, which
+    // `close` frees only after the identity is cleared; callers do not close
+    // a handle that another thread is using.
+    Ok(unsafe { &*slot.object.load(Ordering::Relaxed).cast::<T>() })
+}
+
+/// A number for an open handle that no later handle will have.
+pub(super) fn identity<T: Object>(handle: *const T::Opaque) -> Result<u64, Errno> {
+    let table = table()?;
+    let (index, slot) = slot::<T>(table, handle).ok_or(Errno::EBADF)?;
+    // 48 bits of sequence: a million openings a second for nine years.
+    Ok((slot.identity.load(Ordering::Relaxed) >> 8) << 16 | u64::from(index))
+}
+
+/// The object whose handle has this identity, while it is open.
+#[inline]
+pub(super) fn by_identity<T: Object>(identity: u64) -> Option<&'static T> {
+    let table = table().ok()?;
+    let index = identity as u16;
+    if usize::from(index) >= table.slots.committed() {
+        return None;
+    }
+    let slot = table.slots.at(u32::from(index));
+    let expected = (identity >> 16) << 8 | u64::from(T::TYPE);
+    if slot.identity.load(Ordering::Acquire) != expected {
+        return None;
+    }
+    // SAFETY: as in `resolve`.
+    Some(unsafe { &*slot.object.load(Ordering::Relaxed).cast::<T>() })
+}
+
+/// Closes a handle and gives its object back, unless `may_close` refuses.
+pub(super) fn close<T: Object>(
+    handle: *const T::Opaque,
+    may_close: impl FnOnce(&T) -> Result<(), Errno>,
+) -> Result<T, Errno> {
+    may_close(resolve::<T>(handle)?)?;
+    let table = table()?;
+    let (index, slot) = slot::<T>(table, handle).ok_or(Errno::EBADF)?;
+    let identity = slot.identity.load(Ordering::Relaxed);
+    // Of two threads that close, one gets the object.
+    let mine = slot
+        .identity
+        .compare_exchange(
+            identity,
+            CLOSED_IDENTITY,
+            Ordering::AcqRel,
+            Ordering::Relaxed,
+        )
+        .is_ok();
+    if !mine || identity as u8 != T::TYPE {
+        return Err(Errno::EBADF);
+    }
+    let object = slot.object.load(Ordering::Relaxed).cast::<T>();
+    // SAFETY: from `open`; the exchange made it ours alone.
+    let object = *unsafe { Box::from_raw(object) };
+    table.inherited.at(index).store(0, Ordering::Relaxed);
+    CLOSED.get()?.0.lock().push_back(index);
+    Ok(object)
+}
+
+/// The identity of a closed handle: no type has the number 0. Not all zero,
+/// so that a child can tell it from a wiped one.
+const CLOSED_IDENTITY: u64 = 1 << 8;

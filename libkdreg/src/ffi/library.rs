@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Version, errors, log.
+
+use super::boundary::{shielded, status};
+use crate::errno::Errno;
+use crate::log::{self, Level};
+use std::ffi::{CStr, CString, c_char, c_int, c_void};
+use std::sync::Arc;
+
+const VERSION_STRING: &CStr =
+    match CStr::from_bytes_with_nul(concat!(env!("CARGO_PKG_VERSION"), "\0").as_bytes()) {
+        Ok(version) => version,
+        Err(_) => panic!("a version contains NUL"),
+    };
+
+/// A decimal number of the package version.
+const fn number(text: &str) -> u32 {
+    let bytes = text.as_bytes();
+    let (mut value, mut index) = (0, 0);
+    while index < bytes.len() {
+        value = value * 10 + (bytes[index] - b'0') as u32;
+        index += 1;
+    }
+    value
+}
+
+/// The version of the library that runs, as (major << 16) | (minor << 8) | patch.
+#[unsafe(no_mangle)]
+pub extern "C" fn kdreg_version() -> u32 {
+    const VERSION: u32 = number(env!("CARGO_PKG_VERSION_MAJOR")) << 16
+        | number(env!("CARGO_PKG_VERSION_MINOR")) << 8
+        | number(env!("CARGO_PKG_VERSION_PATCH"));
+    VERSION
+}
+
+/// The version of the library that runs, "major.minor.patch". Static; never NULL.
+#[unsafe(no_mangle)]
+pub extern "C" fn kdreg_version_string() -> *const c_char {
+    VERSION_STRING.as_ptr()
+}
+
+/// What an error means: `error` is what a function of this library returned
+/// (negative), or an errno value (positive). Never NULL; valid for ever for
+/// the errors that this library's documentation names, otherwise until the
+/// calling thread asks again.
+#[unsafe(no_mangle)]
+pub extern "C" fn kdreg_strerror(error: c_int) -> *const c_char {
+    shielded(c"internal error".as_ptr(), || {
+        if error == 0 {
+            return c"success".as_ptr();
+        }
+        let errno = Errno::new(error.checked_abs().unwrap_or(0));
+        match errno.explanation() {
+            Some(text) => text.as_ptr(),
+            // SAFETY: strerror has no preconditions; glibc and musl return a
+            // static or per-thread string.
+            None => unsafe { libc::strerror(errno.value()).cast_const() },
+        }
+    })
+}
+
+/// Log level: something failed that the caller asked for.
+pub const KDREG_LOG_ERROR: c_int = 1;
+/// Log level: the library carries on with less than it could offer.
+pub const KDREG_LOG_WARN: c_int = 2;
+/// Log level: decisions, such as which backend is used and why.
+pub const KDREG_LOG_INFO: c_int = 3;
+/// Log level: every registration and release.
+pub const KDREG_LOG_DEBUG: c_int = 4;
+
+/// Receives the library's messages. Called by whichever thread has something to
+/// say, with no lock of the library held; it may call the library. `message` is
+/// valid during the call only.
+pub type kdreg_log_fn =
+    Option<unsafe extern "C" fn(ctx: *mut c_void, level: c_int, message: *const c_char)>;
+
+/// Where messages go in C.
+struct Sink {
+    function: unsafe extern "C" fn(*mut c_void, c_int, *const c_char),
+    ctx: *mut c_void,
+}
+
+// SAFETY: the caller of kdreg_set_log is told that the function is called, with
+// its context, by any thread.
+unsafe impl Send for Sink {}
+// SAFETY: as above.
+unsafe impl Sync for Sink {}
+
+/// Sends messages up to `level` (KDREG_LOG_*) to `fn`, called with `ctx` from
+/// any thread; NULL sends them to standard error. Until this is called the
+/// environment variable KDREG_LOG (off, error, warn, info, debug) sets the
+/// level, warn when unset. A message under way in another thread may still
+/// reach the previous function.
+///
+/// Returns 0, or -EINVAL for an unknown level.
+#[unsafe(no_mangle)]
+pub extern "C" fn kdreg_set_log(r#fn: kdreg_log_fn, ctx: *mut c_void, level: c_int) -> c_int {
+    status(|| {
+        let level = Level::from_number(level).ok_or(Errno::EINVAL)?;
+        let sink: Option<log::Sink> = r#fn.map(|function| {
+            let sink = Sink { function, ctx };
+            Arc::new(move |level: Level, message: &str| {
+                let sink = &sink;
+                // A message with a NUL in it would end there; none has.
+                if let Ok(message) = CString::new(message) {
+                    // SAFETY: the caller of kdreg_set_log gave us a function
+                    // that takes these arguments.
+                    unsafe { (sink.function)(sink.ctx, level as c_int, message.as_ptr()) };
+                }
+            }) as log::Sink
+        });
+        log::set(sink, level);
+        Ok(())
+    })
+}

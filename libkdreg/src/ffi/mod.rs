@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The C ABI: a thin face over [`crate::monitor`] and [`crate::cache`].
+//!
+//! Only this module handles pointers from C callers. Every function checks
+//! what it is given, returns a negative errno when it is wrong, and lets no
+//! panic out. `include/kdreg.h` is generated from here by cbindgen; the
+//! comments are its documentation.
+
+#![allow(non_camel_case_types, reason = "these are the names C programs use")]
+
+mod boundary;
+pub mod cache;
+mod handle;
+pub mod library;
+pub mod monitor;
+mod sized;
+
+/// A monitor handle: one subscriber with an event queue of its own.
+///
+/// Made by kdreg_open(), ended by kdreg_close(). May be used by any number of
+/// threads, but not while another thread closes it.
+#[repr(C)]
+pub struct kdreg_t {
+    _opaque: [u8; 0],
+}
+
+/// A pin-down cache.
+///
+/// Made by kdreg_cache_create(), ended by kdreg_cache_destroy(). May be used by
+/// any number of threads, but not while another thread destroys it.
+#[repr(C)]
+pub struct kdreg_cache_t {
+    _opaque: [u8; 0],
+}
+
+/// A registration in use: from kdreg_cache_get() or kdreg_cache_find() until
+/// kdreg_cache_put().
+#[repr(C)]
+pub struct kdreg_entry_t {
+    _opaque: [u8; 0],
+}

@@ -1,0 +1,392 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! An augmented AVL tree of address ranges over index-linked nodes.
+//!
+//! Nodes live wherever the owner keeps them (an array that never moves); the
+//! tree only links them by index, so inserting and removing allocate nothing.
+//! Ranges may overlap and nest in any way. With n ranges stored, insertion and
+//! removal are O(log n); visiting the k ranges that overlap a query is
+//! O(log n + k), because every subtree knows the highest end inside it.
+
+use std::ops::ControlFlow;
+
+/// "No node".
+pub(crate) const NIL: u32 = u32::MAX;
+
+/// The links of one stored range. Plain data: all zero is a valid, unlinked node.
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(C)]
+pub(crate) struct Node {
+    /// First address of the range.
+    pub start: usize,
+    /// Address after the last.
+    pub end: usize,
+    /// The highest `end` in the subtree rooted here.
+    max_end: usize,
+    left: u32,
+    right: u32,
+}
+
+impl Node {
+    /// An unlinked node for `[start, end)`.
+    pub fn new(start: usize, end: usize) -> Node {
+        Node {
+            start,
+            end,
+            ..Node::default()
+        }
+    }
+}
+
+/// Where the nodes are. `height` is kept beside the node because owners have
+/// a spare byte for it and the node itself has none.
+pub(crate) trait Nodes {
+    fn node(&self, index: u32) -> &Node;
+    fn node_mut(&mut self, index: u32) -> &mut Node;
+    fn height(&self, index: u32) -> u8;
+    fn set_height(&mut self, index: u32, height: u8);
+}
+
+/// The root of a tree. Equal ranges are told apart by their index.
+#[derive(Debug)]
+pub(crate) struct Tree {
+    root: u32,
+}
+
+impl Tree {
+    pub const fn new() -> Tree {
+        Tree { root: NIL }
+    }
+
+    /// Links node `index`, whose `start` and `end` are set, into the tree.
+    pub fn insert(&mut self, nodes: &mut impl Nodes, index: u32) {
+        let node = nodes.node_mut(index);
+        debug_assert!(node.start < node.end);
+        (node.left, node.right, node.max_end) = (NIL, NIL, node.end);
+        nodes.set_height(index, 1);
+        self.root = insert_below(nodes, self.root, index);
+    }
+
+    /// Unlinks node `index`, which is in the tree.
+    pub fn remove(&mut self, nodes: &mut impl Nodes, index: u32) {
+        self.root = remove_below(nodes, self.root, index);
+    }
+
+    /// Calls `visit` for every stored range that overlaps `[start, end)`, in
+    /// order of their starts, until it breaks.
+    pub fn overlapping<B>(
+        &self,
+        nodes: &impl Nodes,
+        start: usize,
+        end: usize,
+        visit: &mut impl FnMut(u32) -> ControlFlow<B>,
+    ) -> ControlFlow<B> {
+        visit_overlapping(nodes, self.root, start, end, visit)
+    }
+
+    /// Any one stored range that overlaps `[start, end)`.
+    pub fn any_overlapping(&self, nodes: &impl Nodes, start: usize, end: usize) -> Option<u32> {
+        self.overlapping(nodes, start, end, &mut ControlFlow::Break)
+            .break_value()
+    }
+}
+
+fn key(nodes: &impl Nodes, index: u32) -> (usize, u32) {
+    (nodes.node(index).start, index)
+}
+
+fn height(nodes: &impl Nodes, index: u32) -> i32 {
+    if index == NIL {
+        0
+    } else {
+        i32::from(nodes.height(index))
+    }
+}
+
+fn max_end(nodes: &impl Nodes, index: u32) -> usize {
+    if index == NIL {
+        0
+    } else {
+        nodes.node(index).max_end
+    }
+}
+
+/// Recomputes what a node knows about its subtree from its children.
+fn refresh(nodes: &mut impl Nodes, index: u32) {
+    let Node {
+        end, left, right, ..
+    } = *nodes.node(index);
+    let highest = end.max(max_end(nodes, left)).max(max_end(nodes, right));
+    let tallest = height(nodes, left).max(height(nodes, right)) + 1;
+    nodes.node_mut(index).max_end = highest;
+    // An AVL tree of 2^32 nodes is at most 46 levels high.
+    nodes.set_height(index, tallest as u8);
+}
+
+fn rotate_right(nodes: &mut impl Nodes, index: u32) -> u32 {
+    let top = nodes.node(index).left;
+    nodes.node_mut(index).left = nodes.node(top).right;
+    nodes.node_mut(top).right = index;
+    refresh(nodes, index);
+    refresh(nodes, top);
+    top
+}
+
+fn rotate_left(nodes: &mut impl Nodes, index: u32) -> u32 {
+    let top = nodes.node(index).right;
+    nodes.node_mut(index).right = nodes.node(top).left;
+    nodes.node_mut(top).left = index;
+    refresh(nodes, index);
+    refresh(nodes, top);
+    top
+}
+
+/// Restores the AVL balance of one node whose children are balanced; returns
+/// the subtree's new root.
+fn balance(nodes: &mut impl Nodes, index: u32) -> u32 {
+    refresh(nodes, index);
+    let Node { left, right, .. } = *nodes.node(index);
+    match height(nodes, left) - height(nodes, right) {
+        2 => {
+            let Node {
+                left: outer,
+                right: inner,
+                ..
+            } = *nodes.node(left);
+            if height(nodes, inner) > height(nodes, outer) {
+                nodes.node_mut(index).left = rotate_left(nodes, left);
+            }
+            rotate_right(nodes, index)
+        }
+        -2 => {
+            let Node {
+                left: inner,
+                right: outer,
+                ..
+            } = *nodes.node(right);
+            if height(nodes, inner) > height(nodes, outer) {
+                nodes.node_mut(index).right = rotate_right(nodes, right);
+            }
+            rotate_left(nodes, index)
+        }
+        _ => index,
+    }
+}
+
+fn insert_below(nodes: &mut impl Nodes, root: u32, index: u32) -> u32 {
+    if root == NIL {
+        return index;
+    }
+    if key(nodes, index) < key(nodes, root) {
+        let child = insert_below(nodes, nodes.node(root).left, index);
+        nodes.node_mut(root).left = child;
+    } else {
+        let child = insert_below(nodes, nodes.node(root).right, index);
+        nodes.node_mut(root).right = child;
+    }
+    balance(nodes, root)
+}
+
+fn remove_below(nodes: &mut impl Nodes, root: u32, index: u32) -> u32 {
+    assert!(root != NIL, "a node to be removed is in the tree");
+    if root != index {
+        if key(nodes, index) < key(nodes, root) {
+            let child = remove_below(nodes, nodes.node(root).left, index);
+            nodes.node_mut(root).left = child;
+        } else {
+            let child = remove_below(nodes, nodes.node(root).right, index);
+            nodes.node_mut(root).right = child;
+        }
+        return balance(nodes, root);
+    }
+    let Node { left, right, .. } = *nodes.node(root);
+    if right == NIL {
+        return left;
+    }
+    let (successor, rest) = take_first(nodes, right);
+    let node = nodes.node_mut(successor);
+    (node.left, node.right) = (left, rest);
+    balance(nodes, successor)
+}
+
+/// Takes the leftmost node out of a subtree: it, and the subtree that remains.
+fn take_first(nodes: &mut impl Nodes, root: u32) -> (u32, u32) {
+    let Node { left, right, .. } = *nodes.node(root);
+    if left == NIL {
+        return (root, right);
+    }
+    let (first, rest) = take_first(nodes, left);
+    nodes.node_mut(root).left = rest;
+    (first, balance(nodes, root))
+}
+
+fn visit_overlapping<B>(
+    nodes: &impl Nodes,
+    root: u32,
+    start: usize,
+    end: usize,
+    visit: &mut impl FnMut(u32) -> ControlFlow<B>,
+) -> ControlFlow<B> {
+    if root == NIL || nodes.node(root).max_end <= start {
+        return ControlFlow::Continue(());
+    }
+    let node = *nodes.node(root);
+    visit_overlapping(nodes, node.left, start, end, visit)?;
+    if node.start >= end {
+        return ControlFlow::Continue(());
+    }
+    if node.end > start {
+        visit(root)?;
+    }
+    visit_overlapping(nodes, node.right, start, end, visit)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[derive(Default)]
+    struct Arena {
+        nodes: Vec<Node>,
+        heights: Vec<u8>,
+    }
+
+    impl Nodes for Arena {
+        fn node(&self, index: u32) -> &Node {
+            &self.nodes[index as usize]
+        }
+        fn node_mut(&mut self, index: u32) -> &mut Node {
+            &mut self.nodes[index as usize]
+        }
+        fn height(&self, index: u32) -> u8 {
+            self.heights[index as usize]
+        }
+        fn set_height(&mut self, index: u32, height: u8) {
+            self.heights[index as usize] = height;
+        }
+    }
+
+    /// Checks order, balance and augmentation; returns (height, max_end).
+    fn check(arena: &Arena, root: u32) -> (i32, usize) {
+        if root == NIL {
+            return (0, 0);
+        }
+        let node = arena.node(root);
+        let (lh, le) = check(arena, node.left);
+        let (rh, re) = check(arena, node.right);
+        assert!((lh - rh).abs() <= 1, "unbalanced");
+        for (child, below) in [(node.left, true), (node.right, false)] {
+            if child != NIL {
+                assert_eq!(key(arena, child) < key(arena, root), below, "out of order");
+            }
+        }
+        let height = lh.max(rh) + 1;
+        assert_eq!(i32::from(arena.height(root)), height);
+        let highest = node.end.max(le).max(re);
+        assert_eq!(node.max_end, highest);
+        (height, highest)
+    }
+
+    fn overlapping(tree: &Tree, arena: &Arena, start: usize, end: usize) -> Vec<u32> {
+        let mut found = Vec::new();
+        let _ = tree.overlapping::<()>(arena, start, end, &mut |i| {
+            found.push(i);
+            ControlFlow::Continue(())
+        });
+        found
+    }
+
+    #[derive(Clone, Debug)]
+    enum Step {
+        Insert(usize, usize),
+        Remove(usize),
+        Query(usize, usize),
+    }
+
+    fn steps() -> impl Strategy<Value = Vec<Step>> {
+        let step = prop_oneof![
+            (0usize..300, 1usize..120).prop_map(|(s, l)| Step::Insert(s, l)),
+            (0usize..1000).prop_map(Step::Remove),
+            (0usize..300, 1usize..60).prop_map(|(s, l)| Step::Query(s, l)),
+        ];
+        prop::collection::vec(step, 1..250)
+    }
+
+    proptest! {
+        #[test]
+        fn behaves_like_a_list_of_ranges(steps in steps()) {
+            let mut arena = Arena::default();
+            let mut tree = Tree::new();
+            let mut model: Vec<(usize, u32, usize)> = Vec::new();
+            for step in steps {
+                match step {
+                    Step::Insert(start, len) => {
+                        let index = arena.nodes.len() as u32;
+                        arena.nodes.push(Node::new(start, start + len));
+                        arena.heights.push(0);
+                        tree.insert(&mut arena, index);
+                        model.push((start, index, start + len));
+                    }
+                    Step::Remove(pick) => {
+                        if !model.is_empty() {
+                            let (_, index, _) = model.swap_remove(pick % model.len());
+                            tree.remove(&mut arena, index);
+                        }
+                    }
+                    Step::Query(start, len) => {
+                        let mut expected: Vec<_> = model
+                            .iter()
+                            .filter(|(s, _, e)| *s < start + len && *e > start)
+                            .copied()
+                            .collect();
+                        expected.sort_unstable();
+                        let found = overlapping(&tree, &arena, start, start + len);
+                        prop_assert_eq!(found, expected.iter().map(|r| r.1).collect::<Vec<_>>());
+                    }
+                }
+                check(&arena, tree.root);
+            }
+            prop_assert_eq!(tree.root == NIL, model.is_empty());
+        }
+    }
+
+    /// Nested ranges are where a tree keyed by start alone degenerates: count
+    /// the nodes a query touches.
+    #[test]
+    fn a_query_touches_few_nodes_however_ranges_nest() {
+        struct Counting(Arena, std::cell::Cell<usize>);
+        impl Nodes for Counting {
+            fn node(&self, index: u32) -> &Node {
+                self.1.set(self.1.get() + 1);
+                self.0.node(index)
+            }
+            fn node_mut(&mut self, index: u32) -> &mut Node {
+                self.0.node_mut(index)
+            }
+            fn height(&self, index: u32) -> u8 {
+                self.0.height(index)
+            }
+            fn set_height(&mut self, index: u32, height: u8) {
+                self.0.set_height(index, height);
+            }
+        }
+        const N: usize = 100_000;
+        let mut arena = Arena::default();
+        let mut tree = Tree::new();
+        for i in 0..N {
+            // All start below N; each contains the next.
+            arena.nodes.push(Node::new(i, 4 * N - i));
+            arena.heights.push(0);
+            tree.insert(&mut arena, i as u32);
+        }
+        let arena = Counting(arena, std::cell::Cell::new(0));
+        let outside = 4 * N - 3;
+        let mut found = 0;
+        let _ = tree.overlapping::<()>(&arena, outside, outside + 1, &mut |_| {
+            found += 1;
+            ControlFlow::Continue(())
+        });
+        assert_eq!(found, 3);
+        assert!(arena.1.get() < 200, "{} node reads", arena.1.get());
+    }
+}

@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! libkdreg: registrations that cannot go stale.
+//!
+//! RDMA and MPI libraries pin ("register") user memory for the network card,
+//! and cache the registrations because registering is slow. When the
+//! application unmaps or remaps that memory, a cached registration goes stale:
+//! the card reads and writes pages the application no longer sees. This crate
+//! ends that, in two halves that can be used apart:
+//!
+//! * [`monitor`]: tells, before the call that changed it returns, that a range
+//!   no longer maps what it did;
+//! * [`cache`]: an LRU pin-down cache on top of a monitor.
+//!
+//! The guarantee: *if a call that changes the mapping of a monitored range has
+//! returned, in any thread, no later lookup, in any thread, reports a
+//! registration over that range as valid.* Which calls a backend sees is
+//! published as its [`monitor::Capabilities`]. When anything goes wrong the
+//! answer is "not valid".
+//!
+//! The C ABI (`kdreg.h`, feature `capi`) is a thin face over the same types.
+//!
+//! ```
+//! use kdreg::cache::{Cache, Handle, Options, Registrar};
+//! use kdreg::errno::Errno;
+//! use kdreg::monitor::{self, Monitor};
+//! use kdreg::range::Range;
+//!
+//! struct Device;
+//! impl Registrar for Device {
+//!     fn register(&self, range: Range, _access: u32) -> Result<Handle, Errno> {
+//!         Ok(Handle(range.start())) // a real one pins `range` here
+//!     }
+//!     fn deregister(&self, _range: Range, _handle: Handle) {}
+//! }
+//!
+//! let monitor = Monitor::open(&monitor::Options::default())?;
+//! let cache = Cache::new(&monitor, Options::default(), Box::new(Device))?;
+//! let buffer = vec![0u8; 1 << 20];
+//! let range = Range::new(buffer.as_ptr() as usize, buffer.len())?;
+//! let registration = cache.get(range, 0)?;
+//! assert!(registration.range().contains(range));
+//! # Ok::<(), Errno>(())
+//! ```
+
+pub mod cache;
+pub mod errno;
+#[cfg(feature = "capi")]
+pub mod ffi;
+mod interval_tree;
+pub mod log;
+pub mod monitor;
+mod process;
+pub mod range;
+mod reservation;
+mod sync;
+mod threads;
+
+/// The library's version, `major.minor.patch`.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -1,0 +1,160 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What every backend offers.
+
+use super::{Event, Region, Validity};
+use crate::errno::Errno;
+use crate::range::Range;
+use std::fmt;
+use std::os::fd::OwnedFd;
+use std::sync::atomic::AtomicU32;
+
+/// A subscriber to a backend.
+pub(crate) struct Subscriber {
+    /// Its number in the backend.
+    pub id: u16,
+    /// Readable while it has events.
+    pub event_fd: OwnedFd,
+}
+
+/// A source of mapping changes, shared by its subscribers. Thread-safe; no
+/// method is called in a process other than the one that made it.
+pub(crate) trait Backend: Send + Sync {
+    /// Which it is.
+    fn kind(&self) -> Kind;
+
+    /// What it sees.
+    fn capabilities(&self) -> Capabilities;
+
+    /// How its state words are to be read. `relaxed` leaves out what guards
+    /// against changes in flight, where there is such a choice.
+    fn validity(&self, relaxed: bool) -> Validity;
+
+    /// Adds a subscriber.
+    fn subscribe(&self) -> Result<Subscriber, Errno>;
+
+    /// Unmonitors the regions of a subscriber and removes it. Afterwards the
+    /// backend does not touch its descriptor any more.
+    fn unsubscribe(&self, subscriber: &Subscriber);
+
+    /// Begins to watch. When this returns, every page of `range` is mapped and
+    /// watched, or the region has changed already.
+    fn monitor(&self, subscriber: &Subscriber, range: Range, cookie: u64) -> Result<Region, Errno>;
+
+    /// The state word of a slot, if there has been such a slot.
+    fn word(&self, slot: u32) -> Option<&'static AtomicU32>;
+
+    /// Ends a watch. A region that has changed already is fine.
+    fn unmonitor(&self, slot: u32, generation: u32);
+
+    /// Takes events off a subscriber's queue. Its descriptor stays readable
+    /// while there are more.
+    fn drain(&self, subscriber: &Subscriber, events: &mut [Event]) -> usize;
+}
+
+/// The backends there are.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
+#[repr(u32)]
+pub enum Kind {
+    /// The kernel module, `/dev/kdreg`, or a kdreg2-compatible device.
+    Kernel = 1,
+    /// userfaultfd, in any process, without privileges.
+    Userfaultfd = 2,
+    /// Watches nothing: correct and uncached.
+    None = 3,
+}
+
+impl Kind {
+    /// All of them, strongest first.
+    pub const ALL: [Kind; 3] = [Kind::Kernel, Kind::Userfaultfd, Kind::None];
+
+    /// The name used in `KDREG_BACKEND` and in messages.
+    pub fn name(self) -> &'static str {
+        match self {
+            Kind::Kernel => "kernel",
+            Kind::Userfaultfd => "userfaultfd",
+            Kind::None => "none",
+        }
+    }
+
+    /// The backend with this name.
+    pub fn from_name(name: &str) -> Option<Kind> {
+        Kind::ALL.into_iter().find(|kind| kind.name() == name)
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// A set of things a backend sees and promises.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Hash)]
+pub struct Capabilities(u64);
+
+macro_rules! capabilities {
+    ($($(#[doc = $doc:literal])* $name:ident = $bit:literal, $word:literal;)*) => {
+        impl Capabilities {
+            $($(#[doc = $doc])* pub const $name: Capabilities = Capabilities(1 << $bit);)*
+
+            /// Every capability with its short name.
+            pub const ALL: &[(Capabilities, &str)] = &[$((Capabilities::$name, $word)),*];
+        }
+    };
+}
+
+capabilities! {
+    /// munmap, a MAP_FIXED mapping on top, brk shrink, the target of mremap(MREMAP_FIXED), what an mremap cuts off.
+    UNMAP = 0, "unmap";
+    /// The old range of an mremap.
+    REMAP = 1, "remap";
+    /// madvise and process_madvise: DONTNEED, DONTNEED_LOCKED, FREE, REMOVE.
+    DISCARD = 2, "discard";
+    /// madvise(MADV_GUARD_INSTALL).
+    GUARD = 3, "guard";
+    /// mprotect, pkey_mprotect.
+    PROTECT = 4, "protect";
+    /// ftruncate and fallocate hole punching through a file descriptor.
+    FILE = 5, "file";
+    /// shmdt, shmat(SHM_REMAP).
+    SYSV = 6, "sysv";
+    /// UFFDIO_MOVE, remap_file_pages.
+    PAGES = 7, "pages";
+    /// The kernel's own doing: migration, reclaim, KSM, huge page collapse.
+    MIGRATE = 8, "migrate";
+    /// The same changes made by another process.
+    FOREIGN = 9, "foreign";
+    /// Marked by the kernel before the changing call returns; no thread in between.
+    SYNC = 16, "sync";
+    /// No window in which another thread can be handed the address before the change is known.
+    STRICT = 17, "strict";
+    /// Any kind of memory, file-backed included.
+    ALL_MEMORY = 18, "all-memory";
+    /// A fork() invalidates nothing in the parent.
+    FORK_WARM = 19, "fork-warm";
+}
+
+impl Capabilities {
+    /// Nothing.
+    pub const NONE: Capabilities = Capabilities(0);
+
+    /// Both sets together.
+    pub const fn with(self, other: Capabilities) -> Capabilities {
+        Capabilities(self.0 | other.0)
+    }
+
+    /// This set without the other.
+    pub const fn without(self, other: Capabilities) -> Capabilities {
+        Capabilities(self.0 & !other.0)
+    }
+
+    /// Whether all of `other` is in this set.
+    pub const fn contains(self, other: Capabilities) -> bool {
+        self.0 & other.0 == other.0
+    }
+
+    /// The bits of the C ABI (`KDREG_CAP_*`).
+    pub const fn bits(self) -> u64 {
+        self.0
+    }
+}

@@ -1,0 +1,260 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The monitor: "tell me, before the call that changed it returns, that this
+//! range no longer maps what it did".
+//!
+//! A [`Monitor`] is one subscriber, with an event queue of its own, to a
+//! backend that is shared by the whole process unless a private one was asked
+//! for. Monitoring a range yields a [`Region`]; [`Monitor::is_valid`] says
+//! whether it still maps what it did. Events only tell *why* something changed
+//! and that there is something to release: they may be late, the validity
+//! check never is.
+
+mod backend;
+pub(crate) mod eventfd;
+mod guard;
+mod kernel;
+#[doc(hidden)]
+pub mod manual;
+mod none;
+mod probe;
+mod shared;
+mod subscription;
+mod table;
+mod userfaultfd;
+mod validity;
+mod words;
+
+use crate::errno::Errno;
+use crate::process::Home;
+use crate::range::Range;
+use backend::Subscriber;
+use shared::Lease;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::sync::atomic::AtomicU32;
+
+pub use backend::{Capabilities, Kind};
+pub use probe::{Probe, probe};
+pub use shared::{BACKEND_VARIABLE, Options};
+pub(crate) use validity::Validity;
+
+/// Why a region changed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Hash)]
+#[repr(u8)]
+pub enum Reason {
+    /// The backend cannot tell.
+    #[default]
+    Unknown = 0,
+    /// Unmapped, or another mapping took its place.
+    Unmap = 1,
+    /// The pages were given up: madvise(DONTNEED, FREE, REMOVE).
+    Discard = 2,
+    /// Moved by mremap.
+    Remap = 3,
+    /// Access rights changed.
+    Protect = 4,
+    /// The kernel moved or reclaimed pages.
+    Migrate = 5,
+    /// The monitor was closed, or the address space is going away.
+    Release = 6,
+    /// The backend stopped working: everything is invalid.
+    Lost = 7,
+}
+
+impl Reason {
+    /// A word for tables and logs.
+    pub fn name(self) -> &'static str {
+        match self {
+            Reason::Unknown => "unknown",
+            Reason::Unmap => "unmap",
+            Reason::Discard => "discard",
+            Reason::Remap => "remap",
+            Reason::Protect => "protect",
+            Reason::Migrate => "migrate",
+            Reason::Release => "release",
+            Reason::Lost => "lost",
+        }
+    }
+}
+
+/// A change to one region. Every region yields at most one.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Event {
+    /// What the caller gave to [`Monitor::monitor`].
+    pub cookie: u64,
+    /// The region as it was registered; always there in a delivered event.
+    pub range: Option<Range>,
+    /// Why it changed.
+    pub reason: Reason,
+}
+
+/// A monitored range. It is valid until what it maps changes, and can be asked
+/// about for ever: also after it was unmonitored or its monitor is gone.
+#[derive(Clone, Copy, Debug)]
+pub struct Region {
+    word: &'static AtomicU32,
+    generation: u32,
+    slot: u32,
+}
+
+impl Region {
+    /// The state word: the region is unchanged while it equals
+    /// [`Region::generation`] and the backend's guard says that nothing is in
+    /// flight. See [`Monitor::is_valid`].
+    pub(crate) fn word(&self) -> &'static AtomicU32 {
+        self.word
+    }
+
+    /// The value of the state word that means "unchanged". Never 0.
+    pub fn generation(&self) -> u32 {
+        self.generation
+    }
+
+    /// The number of the region's slot in its monitor.
+    pub fn slot(&self) -> u32 {
+        self.slot
+    }
+}
+
+/// One subscriber to a backend.
+///
+/// Thread-safe. Dropping it unmonitors its regions. In a forked child every
+/// call fails with `ECHILD` and nothing is valid; the child opens its own.
+pub struct Monitor {
+    backend: Lease,
+    subscriber: Subscriber,
+    validity: Validity,
+    capabilities: Capabilities,
+    home: Home,
+}
+
+impl Monitor {
+    /// Opens a monitor: the strongest backend that works here, unless
+    /// `options` or the environment variable `KDREG_BACKEND` say otherwise.
+    ///
+    /// # Errors
+    /// `ENODEV` when the one backend asked for does not work here; `EINVAL`
+    /// for bad options; `EMFILE`/`ENOMEM` when the system is out of something.
+    pub fn open(options: &Options) -> Result<Monitor, Errno> {
+        Monitor::on(shared::acquire(options)?, options.relaxed)
+    }
+
+    /// A monitor on the same backend as this one, with a queue of its own.
+    pub fn sibling(&self) -> Result<Monitor, Errno> {
+        self.home.check()?;
+        Monitor::on(self.backend.share(), self.validity.is_relaxed())
+    }
+
+    fn on(backend: Lease, relaxed: bool) -> Result<Monitor, Errno> {
+        let home = Home::here()?;
+        let subscriber = backend.subscribe()?;
+        let validity = backend.validity(relaxed);
+        let mut capabilities = backend.capabilities();
+        if validity.is_relaxed() {
+            capabilities = capabilities.without(Capabilities::STRICT);
+        }
+        Ok(Monitor {
+            backend,
+            subscriber,
+            validity,
+            capabilities,
+            home,
+        })
+    }
+
+    /// Begins to watch `range`. A change to any page it touches counts.
+    ///
+    /// # Errors
+    /// `EFAULT` when part of it is not mapped, `EBUSY` when another
+    /// userfaultfd owns the memory, `EOPNOTSUPP` when this backend cannot
+    /// watch it, `ENOSPC` when the monitor is full, `ENOMEM`.
+    pub fn monitor(&self, range: Range, cookie: u64) -> Result<Region, Errno> {
+        self.home.check()?;
+        self.backend.monitor(&self.subscriber, range, cookie)
+    }
+
+    /// Ends the watch. No event follows, and the region is not valid any more.
+    /// A region that had changed already is fine, too.
+    pub fn unmonitor(&self, region: Region) -> Result<(), Errno> {
+        self.home.check()?;
+        self.backend.unmonitor(region.slot, region.generation);
+        Ok(())
+    }
+
+    /// As [`Monitor::unmonitor`], for a caller that kept the numbers only.
+    pub(crate) fn unmonitor_slot(&self, slot: u32, generation: u32) {
+        if self.home.is_here() {
+            self.backend.unmonitor(slot, generation);
+        }
+    }
+
+    /// Makes the event descriptor readable although there may be no event.
+    pub(crate) fn wake(&self) {
+        eventfd::signal(self.subscriber.event_fd.as_raw_fd());
+    }
+
+    /// Whether `region` still maps what it did when it was monitored.
+    ///
+    /// If a call that changes the mapping has returned, in any thread, the
+    /// answer is `false`. `false` is also the answer when the backend cannot
+    /// tell in time.
+    #[inline]
+    pub fn is_valid(&self, region: Region) -> bool {
+        self.validity.check(region.word, region.generation)
+    }
+
+    /// As [`Monitor::is_valid`], for a caller that kept the numbers only.
+    pub(crate) fn is_valid_slot(&self, slot: u32, generation: u32) -> bool {
+        self.home.is_here()
+            && self
+                .backend
+                .word(slot)
+                .is_some_and(|word| self.validity.check(word, generation))
+    }
+
+    /// Whether [`Monitor::is_valid`] is more than a load and a compare.
+    pub(crate) fn needs_call(&self) -> bool {
+        self.validity.needs_call()
+    }
+
+    pub(crate) fn validity(&self) -> Validity {
+        self.validity
+    }
+
+    /// Takes up to `events.len()` events off the queue; returns how many.
+    /// A region whose event was taken needs no [`Monitor::unmonitor`].
+    pub fn drain(&self, events: &mut [Event]) -> Result<usize, Errno> {
+        self.home.check()?;
+        if events.is_empty() {
+            return Ok(0);
+        }
+        Ok(self.backend.drain(&self.subscriber, events))
+    }
+
+    /// Readable while events are queued. Only to be polled.
+    pub fn event_fd(&self) -> BorrowedFd<'_> {
+        self.subscriber.event_fd.as_fd()
+    }
+
+    /// Which backend this is.
+    pub fn kind(&self) -> Kind {
+        self.backend.kind()
+    }
+
+    /// What this monitor sees.
+    pub fn capabilities(&self) -> Capabilities {
+        self.capabilities
+    }
+
+    /// Whether this is the process that opened the monitor.
+    pub(crate) fn home(&self) -> Home {
+        self.home
+    }
+}
+
+impl Drop for Monitor {
+    fn drop(&mut self) {
+        if self.home.is_here() {
+            self.backend.unsubscribe(&self.subscriber);
+        }
+    }
+}

@@ -1,0 +1,248 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Which backend a monitor gets, and the sharing of it.
+//!
+//! All libraries in a process that use libkdreg share one backend of each
+//! kind, counted by leases. The lock below covers choosing, making and ending
+//! a shared backend, so that a new one is never made while the old one is
+//! still letting go of the address space (a mapping has one userfaultfd at a
+//! time). It is taken by no handler and held across no callback.
+
+use super::backend::{Backend, Kind};
+use super::manual::Manual;
+use super::none::Nothing;
+use super::userfaultfd::Userfaultfd;
+use crate::errno::Errno;
+use crate::log::{self, Level};
+use crate::process::{Home, PerProcess};
+use parking_lot::Mutex;
+use std::ops::Deref;
+use std::sync::Arc;
+
+/// The environment variable that overrides the choice of backend: `auto`, or
+/// a name from [`Kind::name`].
+pub const BACKEND_VARIABLE: &str = "KDREG_BACKEND";
+
+/// How to open a [`Monitor`](super::Monitor).
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// The backend to use; `None`: the strongest that works. The environment
+    /// variable [`BACKEND_VARIABLE`], where set, overrides this.
+    pub backend: Option<Kind>,
+    /// A backend of its own instead of the one the process shares. Memory
+    /// watched through a private userfaultfd cannot be watched through the
+    /// shared one as well (`EBUSY`).
+    pub private: bool,
+    /// userfaultfd: do not ask, at each check, whether a change is in flight.
+    /// Saves a system call per check; leaves a window in which another thread
+    /// that is handed an address just unmapped still finds the old region
+    /// valid.
+    pub relaxed: bool,
+    /// The most regions a private backend holds; 0: the most there can be.
+    pub max_regions: u32,
+}
+
+#[derive(Default)]
+struct Shared {
+    /// By kind: the backend and how many leases there are.
+    backends: Mutex<[Option<(Arc<dyn Backend>, usize)>; Kind::ALL.len()]>,
+}
+
+static SHARED: PerProcess<Shared> = PerProcess::new();
+
+fn place(kind: Kind) -> usize {
+    kind as usize - 1
+}
+
+/// A share in a backend; the last one ends it.
+pub(crate) struct Lease {
+    /// `None` only while being dropped.
+    backend: Option<Arc<dyn Backend>>,
+    /// Whether it is one of the process's shared backends.
+    shared: bool,
+    home: Home,
+}
+
+impl Deref for Lease {
+    type Target = dyn Backend;
+    fn deref(&self) -> &Self::Target {
+        self.backend
+            .as_deref()
+            .expect("a lease has its backend until it is dropped")
+    }
+}
+
+impl Lease {
+    fn private(backend: Arc<dyn Backend>) -> Result<Lease, Errno> {
+        Ok(Lease {
+            backend: Some(backend),
+            shared: false,
+            home: Home::here()?,
+        })
+    }
+
+    /// A lease on a backend that tests drive by hand.
+    pub fn manual(backend: Arc<Manual>) -> Result<Lease, Errno> {
+        Lease::private(backend)
+    }
+
+    /// Another lease on the same backend.
+    pub fn share(&self) -> Lease {
+        if self.shared
+            && let Ok(shared) = SHARED.get()
+            && let Some((_, leases)) = &mut shared.backends.lock()[place(self.kind())]
+        {
+            *leases += 1;
+        }
+        Lease {
+            backend: self.backend.clone(),
+            ..*self
+        }
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        if !self.home.is_here() {
+            // A child's copy of its parent's backend: its threads are not
+            // here, and its locks may be held for ever. Leave it alone.
+            std::mem::forget(self.backend.take());
+            return;
+        }
+        if !self.shared {
+            return;
+        }
+        let Ok(shared) = SHARED.get() else { return };
+        let kind = self.kind();
+        let mut backends = shared.backends.lock();
+        drop(self.backend.take());
+        let entry = &mut backends[place(kind)];
+        if let Some((_, leases)) = entry {
+            *leases -= 1;
+            if *leases == 0 {
+                *entry = None;
+            }
+        }
+    }
+}
+
+/// What the environment says.
+fn wanted(options: &Options) -> Result<Option<Kind>, Errno> {
+    let Some(value) = std::env::var_os(BACKEND_VARIABLE) else {
+        return Ok(options.backend);
+    };
+    match value.to_str() {
+        Some("") => Ok(options.backend),
+        Some("auto") => Ok(None),
+        name => name.and_then(Kind::from_name).map(Some).ok_or_else(|| {
+            log::say(
+                Level::Error,
+                format_args!(
+                    "{BACKEND_VARIABLE}={} is not auto, kernel, userfaultfd or none",
+                    value.display()
+                ),
+            );
+            Errno::EINVAL
+        }),
+    }
+}
+
+/// A lease on the backend that `options` and the environment ask for.
+pub(crate) fn acquire(options: &Options) -> Result<Lease, Errno> {
+    if options.max_regions > super::words::MAX_REGIONS
+        || (options.max_regions != 0 && !options.private)
+    {
+        return Err(Errno::EINVAL);
+    }
+    let wanted = wanted(options)?;
+    if let Some(kind) = wanted {
+        return lease(kind, options).map_err(|refusal| {
+            log::say(
+                Level::Error,
+                format_args!("backend {kind} does not work here: {refusal}"),
+            );
+            if refusal.error.value() == libc::EMFILE || refusal.error == Errno::ENOMEM {
+                refusal.error
+            } else {
+                Errno::ENODEV
+            }
+        });
+    }
+    let mut last = Errno::ENODEV;
+    for kind in Kind::ALL {
+        match lease(kind, options) {
+            Ok(lease) => {
+                let level = if kind == Kind::None {
+                    Level::Warn
+                } else {
+                    Level::Info
+                };
+                log::say(level, format_args!("using backend {kind}"));
+                return Ok(lease);
+            }
+            Err(refusal) => {
+                log::say(
+                    Level::Info,
+                    format_args!("not using backend {kind}: {refusal}"),
+                );
+                last = refusal.error;
+            }
+        }
+    }
+    Err(last)
+}
+
+fn lease(kind: Kind, options: &Options) -> Result<Lease, Refusal> {
+    if options.private {
+        return Ok(Lease::private(make(kind, options.max_regions)?)?);
+    }
+    let shared = SHARED.get()?;
+    let home = Home::here()?;
+    let mut backends = shared.backends.lock();
+    let entry = &mut backends[place(kind)];
+    let backend = match entry {
+        Some((backend, leases)) => {
+            *leases += 1;
+            backend.clone()
+        }
+        None => {
+            let backend = make(kind, 0)?;
+            *entry = Some((backend.clone(), 1));
+            backend
+        }
+    };
+    Ok(Lease {
+        backend: Some(backend),
+        shared: true,
+        home,
+    })
+}
+
+/// Why a backend does not work here.
+pub(crate) struct Refusal {
+    pub error: Errno,
+    pub reason: String,
+}
+
+impl std::fmt::Display for Refusal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.reason)
+    }
+}
+
+impl From<Errno> for Refusal {
+    fn from(error: Errno) -> Self {
+        Refusal {
+            error,
+            reason: error.to_string(),
+        }
+    }
+}
+
+/// Makes a backend.
+pub(crate) fn make(kind: Kind, max_regions: u32) -> Result<Arc<dyn Backend>, Refusal> {
+    match kind {
+        Kind::Kernel => super::kernel::open(),
+        Kind::Userfaultfd => Ok(Userfaultfd::start(max_regions)?),
+        Kind::None => Ok(Arc::new(Nothing)),
+    }
+}

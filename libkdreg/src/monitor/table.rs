@@ -1,0 +1,578 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The monitored regions of a user-space backend: slots, interval tree, and
+//! the event queues of the subscribers.
+//!
+//! # The lock
+//! One mutex protects the records, the tree and the queues. The notification
+//! handler takes it while a thread of the application sleeps inside munmap,
+//! so it is a leaf, and whoever holds it makes no system call that can wait
+//! (writing to a non-blocking eventfd cannot), allocates and frees nothing,
+//! and touches no memory but the table's own. It is a futex mutex of the
+//! standard library because parking_lot's allocates when it first parks a
+//! thread.
+//!
+//! # Slots
+//! Free -> Armed (`insert`) -> Pending (`invalidate`: word bumped, event
+//! queued) -> Free (`drain`), or Armed/Pending -> Free (`remove`). The event
+//! lives in the region's own record, so a change needs no memory and no queue
+//! can overflow; each region yields at most one event.
+
+use super::words::{self, MAX_REGIONS, Words};
+use super::{Event, Reason};
+use crate::errno::Errno;
+use crate::interval_tree::{NIL, Node, Nodes, Tree};
+use crate::process::Home;
+use crate::range::Range;
+use crate::reservation::{OnFork, Reservation, Zeroed};
+use std::cell::UnsafeCell;
+use std::ops::ControlFlow;
+use std::os::fd::RawFd;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// Subscribers one monitor can have.
+const MAX_SUBSCRIBERS: usize = u16::MAX as usize;
+
+/// Regions the handler invalidates before it lets others have the lock.
+const BATCH: usize = 256;
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+enum State {
+    Free = 0,
+    Armed,
+    Pending,
+}
+
+/// One slot. All zero is a free slot that was never used.
+#[repr(C)]
+struct Record {
+    node: Node,
+    cookie: u64,
+    /// Armed: unused. Pending: neighbours in the subscriber's queue. Free:
+    /// `next` is the next free slot.
+    next: u32,
+    previous: u32,
+    subscriber: u16,
+    state: State,
+    reason: Reason,
+    height: u8,
+    /// What the backend noted when it began to watch the range.
+    note: u8,
+}
+
+/// A record, reached through the table's lock only.
+#[repr(transparent)]
+struct RecordCell(UnsafeCell<Record>);
+
+// SAFETY: zero is a valid Record (State::Free and Reason::Unknown are 0), and
+// it owns nothing.
+unsafe impl Zeroed for RecordCell {}
+// SAFETY: records are only reached through `Locked`, of which there is one at
+// a time.
+unsafe impl Sync for RecordCell {}
+
+/// One subscriber's queue of events. All zero is an unused place.
+struct Queue {
+    used: bool,
+    eventfd: RawFd,
+    head: u32,
+    tail: u32,
+}
+
+/// A queue, reached through the table's lock only.
+#[repr(transparent)]
+struct QueueCell(UnsafeCell<Queue>);
+
+// SAFETY: zero is a valid Queue, and it owns nothing (the descriptor belongs
+// to the subscriber).
+unsafe impl Zeroed for QueueCell {}
+// SAFETY: as for RecordCell.
+unsafe impl Sync for QueueCell {}
+
+/// What only the holder of the lock may touch, besides the cells.
+struct Shape {
+    tree: Tree,
+    /// Head of the list of freed slots.
+    free: u32,
+    /// Slots never used so far begin here.
+    fresh: u32,
+    armed: u32,
+}
+
+/// The regions of one monitor.
+pub(crate) struct Table {
+    records: Reservation<RecordCell>,
+    queues: Reservation<QueueCell>,
+    words: &'static Words,
+    limit: u32,
+    home: Home,
+    shape: Mutex<Shape>,
+}
+
+/// What `remove` found.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Removed {
+    /// The region was armed; this is what was watched for it.
+    Armed { range: Range, note: u8 },
+    /// It had changed already.
+    Changed,
+}
+
+impl Table {
+    /// A table for at most `limit` regions (0: as many as there can be).
+    pub fn new(limit: u32) -> Result<Table, Errno> {
+        if limit > MAX_REGIONS {
+            return Err(Errno::EINVAL);
+        }
+        let limit = if limit == 0 { MAX_REGIONS } else { limit };
+        Ok(Table {
+            records: Reservation::new(limit as usize, OnFork::Copy)?,
+            queues: Reservation::new(MAX_SUBSCRIBERS, OnFork::Copy)?,
+            words: words::take()?,
+            limit,
+            home: Home::here()?,
+            shape: Mutex::new(Shape {
+                tree: Tree::new(),
+                free: NIL,
+                fresh: 0,
+                armed: 0,
+            }),
+        })
+    }
+
+    pub fn words(&self) -> &'static Words {
+        self.words
+    }
+
+    fn lock(&self) -> Locked<'_> {
+        // A panic under the lock would be a bug in this file; the table's
+        // links are then still memory-safe, and the handler must go on.
+        Locked {
+            table: self,
+            shape: self.shape.lock().unwrap_or_else(PoisonError::into_inner),
+        }
+    }
+
+    /// How many regions are armed.
+    pub fn armed(&self) -> u32 {
+        self.lock().shape.armed
+    }
+
+    /// Adds a subscriber whose queue announces itself on `eventfd`.
+    pub fn subscribe(&self, eventfd: RawFd) -> Result<u16, Errno> {
+        for index in 0..MAX_SUBSCRIBERS {
+            self.queues.commit(index + 1)?;
+            let mut locked = self.lock();
+            let queue = locked.queue(index as u16);
+            if !queue.used {
+                *queue = Queue {
+                    used: true,
+                    eventfd,
+                    head: NIL,
+                    tail: NIL,
+                };
+                return Ok(index as u16);
+            }
+        }
+        Err(Errno::EMFILE)
+    }
+
+    /// Removes a subscriber that has no regions left. Its eventfd may be
+    /// closed once this returned: nobody will write to it any more.
+    pub fn unsubscribe(&self, subscriber: u16) {
+        self.lock().queue(subscriber).used = false;
+    }
+
+    /// Arms a region: its slot and generation.
+    ///
+    /// From here on a change marks it; the caller then makes sure that changes
+    /// are noticed, and removes the region again if that fails.
+    pub fn insert(
+        &self,
+        subscriber: u16,
+        range: Range,
+        cookie: u64,
+        note: u8,
+    ) -> Result<(u32, u32), Errno> {
+        loop {
+            // Memory first, outside the lock.
+            let reach = {
+                let shape = self.lock().shape;
+                if shape.free == NIL {
+                    shape.fresh + 1
+                } else {
+                    shape.fresh
+                }
+            };
+            if reach > self.limit {
+                return Err(Errno::ENOSPC);
+            }
+            self.records.commit(reach as usize)?;
+            self.words.commit(reach as usize)?;
+
+            let mut locked = self.lock();
+            let slot = locked.shape.free;
+            let slot = if slot != NIL {
+                locked.shape.free = locked.record(slot).next;
+                slot
+            } else if locked.shape.fresh < reach {
+                locked.shape.fresh += 1;
+                locked.shape.fresh - 1
+            } else {
+                continue; // somebody took what we made room for
+            };
+            let Some(generation) = words::arm(self.words.at(slot)) else {
+                continue; // spent for good: leave it out of the free list
+            };
+            let record = locked.record(slot);
+            record.node = Node::new(range.start(), range.end());
+            record.cookie = cookie;
+            record.subscriber = subscriber;
+            record.state = State::Armed;
+            record.note = note;
+            locked.link(slot);
+            return Ok((slot, generation));
+        }
+    }
+
+    /// Frees the slot of a region, whose event, if one is queued, goes with it.
+    ///
+    /// A region whose event was drained has no slot any more: `Changed`.
+    pub fn remove(&self, slot: u32, generation: u32) -> Removed {
+        let mut locked = self.lock();
+        if slot >= locked.shape.fresh {
+            return Removed::Changed;
+        }
+        let word = self.words.at(slot);
+        let count = word.load(std::sync::atomic::Ordering::Relaxed);
+        match locked.record(slot).state {
+            State::Armed if count == generation => {
+                let note = locked.record(slot).note;
+                let range = locked.range(slot);
+                locked.unlink(slot);
+                words::bump(word);
+                locked.release(slot);
+                Removed::Armed { range, note }
+            }
+            State::Pending if count == generation.wrapping_add(1) => {
+                locked.dequeue(slot);
+                locked.release(slot);
+                Removed::Changed
+            }
+            _ => Removed::Changed,
+        }
+    }
+
+    /// Marks every region that overlaps `range` as changed, and queues the
+    /// events. Words first, events second.
+    pub fn invalidate(&self, range: Range, reason: Reason) {
+        loop {
+            let mut locked = self.lock();
+            let mut found = [NIL; BATCH];
+            let mut count = 0;
+            let words = self.words;
+            let view = View { table: self };
+            let more = locked
+                .shape
+                .tree
+                .overlapping(&view, range.start(), range.end(), &mut |slot| {
+                    if count == BATCH {
+                        return ControlFlow::Break(());
+                    }
+                    words::bump(words.at(slot));
+                    found[count] = slot;
+                    count += 1;
+                    ControlFlow::Continue(())
+                })
+                .is_break();
+            for &slot in &found[..count] {
+                locked.unlink(slot);
+                locked.enqueue(slot, reason);
+            }
+            if !more {
+                return;
+            }
+        }
+    }
+
+    /// Marks everything as changed.
+    pub fn invalidate_all(&self, reason: Reason) {
+        self.invalidate(Range::between(0, 1 << (usize::BITS - 1)), reason);
+    }
+
+    /// Takes up to `events.len()` events off a subscriber's queue; returns how
+    /// many. Their slots are free afterwards.
+    pub fn drain(&self, subscriber: u16, events: &mut [Event]) -> usize {
+        let mut locked = self.lock();
+        for (taken, event) in events.iter_mut().enumerate() {
+            let slot = locked.queue(subscriber).head;
+            if slot == NIL {
+                return taken;
+            }
+            locked.dequeue(slot);
+            let range = locked.range(slot);
+            let record = locked.record(slot);
+            *event = Event {
+                cookie: record.cookie,
+                range: Some(range),
+                reason: record.reason,
+            };
+            locked.release(slot);
+        }
+        events.len()
+    }
+
+    /// Whether a subscriber has events queued.
+    pub fn pending(&self, subscriber: u16) -> bool {
+        self.lock().queue(subscriber).head != NIL
+    }
+
+    /// The lowest slot not below `from` that holds a region of `subscriber`,
+    /// with the generation to remove it by.
+    pub fn next_of(&self, subscriber: u16, from: u32) -> Option<(u32, u32)> {
+        let mut from = from;
+        loop {
+            // In steps, so that the handler never waits for a long scan.
+            let mut locked = self.lock();
+            let fresh = locked.shape.fresh;
+            let stop = fresh.min(from.saturating_add(4096));
+            for slot in from..stop {
+                let count = self
+                    .words
+                    .at(slot)
+                    .load(std::sync::atomic::Ordering::Relaxed);
+                let record = locked.record(slot);
+                if record.state != State::Free && record.subscriber == subscriber {
+                    let armed = record.state == State::Armed;
+                    return Some((slot, if armed { count } else { count.wrapping_sub(1) }));
+                }
+            }
+            if stop == fresh {
+                return None;
+            }
+            from = stop;
+        }
+    }
+
+    /// The parts of `range` that no armed region touches, once every region is
+    /// widened to `page`: at most `limit` parts, or `None` when there are more.
+    pub fn uncovered(&self, range: Range, page: usize, limit: usize) -> Option<Gaps> {
+        let mut gaps = Gaps {
+            parts: [None; MAX_GAPS],
+            count: 0,
+        };
+        let limit = limit.min(MAX_GAPS);
+        let mut from = range.start();
+        let locked = self.lock();
+        let view = View { table: self };
+        let mut push = |start: usize, end: usize| {
+            if start < end {
+                if gaps.count == limit {
+                    return ControlFlow::Break(());
+                }
+                gaps.parts[gaps.count] = Some(Range::between(start, end));
+                gaps.count += 1;
+            }
+            ControlFlow::Continue(())
+        };
+        let full = locked
+            .shape
+            .tree
+            .overlapping(&view, range.start(), range.end(), &mut |slot| {
+                let node = view.node(slot);
+                let covered = Range::between(node.start, node.end).widened(page);
+                let gap = push(from, covered.start().min(range.end()));
+                from = from.max(covered.end());
+                gap
+            })
+            .is_break();
+        if full || push(from, range.end()).is_break() {
+            return None;
+        }
+        Some(gaps)
+    }
+
+    /// Remembers how the range of an armed region is watched.
+    pub fn set_note(&self, slot: u32, generation: u32, note: u8) {
+        let mut locked = self.lock();
+        // A region that changed meanwhile no longer needs the note.
+        if self
+            .words
+            .at(slot)
+            .load(std::sync::atomic::Ordering::Relaxed)
+            == generation
+        {
+            locked.record(slot).note = note;
+        }
+    }
+}
+
+/// Gaps that `uncovered` reports at most.
+const MAX_GAPS: usize = 16;
+
+/// The answer of `uncovered`.
+pub(crate) struct Gaps {
+    parts: [Option<Range>; MAX_GAPS],
+    count: usize,
+}
+
+impl Gaps {
+    pub fn iter(&self) -> impl Iterator<Item = Range> {
+        self.parts[..self.count].iter().copied().flatten()
+    }
+}
+
+impl Drop for Table {
+    fn drop(&mut self) {
+        if !self.home.is_here() {
+            return; // a child's copy: the lock may be held for ever, the words are wiped
+        }
+        self.invalidate_all(Reason::Release);
+        self.words.guard.die();
+        words::give_back(self.words);
+    }
+}
+
+/// Shared access to the records, for tree queries; made by the lock holder.
+struct View<'a> {
+    table: &'a Table,
+}
+
+impl Nodes for View<'_> {
+    fn node(&self, index: u32) -> &Node {
+        // SAFETY: a View lives only while its maker holds the lock and makes
+        // no exclusive reference.
+        unsafe { &(*self.table.records.pointer(index).cast::<Record>()).node }
+    }
+    fn node_mut(&mut self, _: u32) -> &mut Node {
+        unreachable!("queries change nothing")
+    }
+    fn height(&self, _: u32) -> u8 {
+        unreachable!("queries look at no heights")
+    }
+    fn set_height(&mut self, _: u32, _: u8) {
+        unreachable!("queries change nothing")
+    }
+}
+
+/// The records, for the holder of the lock.
+struct Records<'a> {
+    table: &'a Table,
+}
+
+impl Records<'_> {
+    fn at(&self, slot: u32) -> *mut Record {
+        self.table.records.pointer(slot).cast()
+    }
+}
+
+impl Nodes for Records<'_> {
+    fn node(&self, index: u32) -> &Node {
+        // SAFETY: made by `Locked` under the lock; `&self` and `&mut self`
+        // keep shared and exclusive borrows apart.
+        unsafe { &(*self.at(index)).node }
+    }
+    fn node_mut(&mut self, index: u32) -> &mut Node {
+        // SAFETY: as above.
+        unsafe { &mut (*self.at(index)).node }
+    }
+    fn height(&self, index: u32) -> u8 {
+        // SAFETY: as above.
+        unsafe { (*self.at(index)).height }
+    }
+    fn set_height(&mut self, index: u32, height: u8) {
+        // SAFETY: as above.
+        unsafe { (*self.at(index)).height = height };
+    }
+}
+
+/// Proof that the table's lock is held.
+struct Locked<'a> {
+    table: &'a Table,
+    shape: MutexGuard<'a, Shape>,
+}
+
+impl Locked<'_> {
+    fn record(&mut self, slot: u32) -> &mut Record {
+        // SAFETY: the lock is held, and `&mut self` makes the reference the
+        // only one.
+        unsafe { &mut *self.table.records.pointer(slot).cast::<Record>() }
+    }
+
+    fn queue(&mut self, subscriber: u16) -> &mut Queue {
+        // SAFETY: as for `record`.
+        unsafe {
+            &mut *self
+                .table
+                .queues
+                .pointer(u32::from(subscriber))
+                .cast::<Queue>()
+        }
+    }
+
+    fn range(&mut self, slot: u32) -> Range {
+        let node = self.record(slot).node;
+        Range::between(node.start, node.end)
+    }
+
+    /// Puts an armed region into the tree.
+    fn link(&mut self, slot: u32) {
+        self.shape
+            .tree
+            .insert(&mut Records { table: self.table }, slot);
+        self.shape.armed += 1;
+    }
+
+    /// Takes an armed region out of the tree.
+    fn unlink(&mut self, slot: u32) {
+        self.shape
+            .tree
+            .remove(&mut Records { table: self.table }, slot);
+        self.shape.armed -= 1;
+    }
+
+    /// Appends a region that is in no structure to its subscriber's queue,
+    /// and announces the queue if it was empty.
+    fn enqueue(&mut self, slot: u32, reason: Reason) {
+        let record = self.record(slot);
+        (record.state, record.reason) = (State::Pending, reason);
+        let subscriber = record.subscriber;
+        let tail = self.queue(subscriber).tail;
+        let record = self.record(slot);
+        (record.next, record.previous) = (NIL, tail);
+        self.queue(subscriber).tail = slot;
+        if tail == NIL {
+            let queue = self.queue(subscriber);
+            queue.head = slot;
+            super::eventfd::signal(queue.eventfd);
+        } else {
+            self.record(tail).next = slot;
+        }
+    }
+
+    /// Takes a region out of its subscriber's queue.
+    fn dequeue(&mut self, slot: u32) {
+        let Record {
+            next,
+            previous,
+            subscriber,
+            ..
+        } = *self.record(slot);
+        match previous {
+            NIL => self.queue(subscriber).head = next,
+            _ => self.record(previous).next = next,
+        }
+        match next {
+            NIL => self.queue(subscriber).tail = previous,
+            _ => self.record(next).previous = previous,
+        }
+    }
+
+    /// Returns a slot that is in no structure to the free list.
+    fn release(&mut self, slot: u32) {
+        let free = self.shape.free;
+        let record = self.record(slot);
+        (record.state, record.next) = (State::Free, free);
+        self.shape.free = slot;
+    }
+}

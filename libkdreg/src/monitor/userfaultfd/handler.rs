@@ -1,0 +1,165 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The handler thread: reads events, marks regions.
+//!
+//! While it works, a thread of the application may be asleep inside munmap,
+//! waiting for its event to be read, holding any lock of its own. So between
+//! its start and the closing of the userfaultfd the handler
+//! * allocates and frees nothing, logs nothing, unmaps nothing,
+//! * takes one lock only, the table's, whose holders never wait (see `table`),
+//! * is never interrupted: all signals are blocked from before it starts.
+
+use super::abi::{EVENT_REMAP, EVENT_REMOVE, EVENT_UNMAP, Message};
+use super::in_flight::{InFlight, changes_in_flight};
+use crate::errno::Errno;
+use crate::monitor::Reason;
+use crate::monitor::table::Table;
+use crate::range::Range;
+use crate::threads;
+use std::os::fd::{IntoRawFd, OwnedFd, RawFd};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+/// Starts the handler. It owns the userfaultfd from here on and closes it when
+/// `stop` becomes readable, or when it cannot go on.
+pub(super) fn start(
+    userfaultfd: OwnedFd,
+    stop: RawFd,
+    table: Arc<Table>,
+) -> Result<JoinHandle<()>, Errno> {
+    threads::spawn("kdreg-events", move || {
+        let fd = userfaultfd.into_raw_fd();
+        let end = run(fd, stop, &table);
+        table.words().guard.die();
+        if end == End::Broken {
+            // Words before the descriptor: until it is closed, whoever changes
+            // a mapping still waits for us.
+            table.invalidate_all(Reason::Lost);
+        }
+        // A descriptor that is not a userfaultfd any more was closed by
+        // somebody else, and its number is theirs now.
+        if changes_in_flight(fd) != InFlight::Gone {
+            // SAFETY: it came from an OwnedFd and is not used after this:
+            // checks that still hold the number fail on the dead guard.
+            unsafe { libc::close(fd) };
+        }
+    })
+}
+
+/// How the handler came to its end.
+#[derive(PartialEq, Eq)]
+enum End {
+    /// It was told to stop.
+    Stopped,
+    /// Events can be lost from here on.
+    Broken,
+}
+
+fn run(fd: RawFd, stop: RawFd, table: &Table) -> End {
+    let guard = &table.words().guard;
+    let mut messages = [Message::default(); 16];
+    loop {
+        match wait(fd, stop) {
+            Some(Ready::Events) => {}
+            Some(Ready::Stop) => return End::Stopped,
+            None => return End::Broken,
+        }
+        guard.enter();
+        loop {
+            // An application that closes descriptors it did not open may have
+            // closed ours, and the number may be somebody's socket by now:
+            // make sure before taking data from it.
+            if changes_in_flight(fd) == InFlight::Gone {
+                return End::Broken;
+            }
+            match read(fd, &mut messages) {
+                Ok(0) => break,
+                Ok(count) => messages[..count]
+                    .iter()
+                    .for_each(|message| take_in(message, table)),
+                Err(_) => return End::Broken,
+            }
+        }
+        guard.leave();
+    }
+}
+
+enum Ready {
+    Events,
+    Stop,
+}
+
+/// Sleeps until there is something to do; `None` when the userfaultfd is unwell.
+fn wait(fd: RawFd, stop: RawFd) -> Option<Ready> {
+    let mut polled = [
+        libc::pollfd {
+            fd,
+            events: libc::POLLIN,
+            revents: 0,
+        },
+        libc::pollfd {
+            fd: stop,
+            events: libc::POLLIN,
+            revents: 0,
+        },
+    ];
+    loop {
+        // SAFETY: polls two descriptors described by a local array.
+        let ready = unsafe { libc::poll(polled.as_mut_ptr(), 2, -1) };
+        if ready < 0 && Errno::last().value() != libc::EINTR {
+            return None;
+        }
+        if ready <= 0 {
+            continue;
+        }
+        if polled[0].revents & !libc::POLLIN != 0 {
+            return None; // POLLERR, POLLHUP, POLLNVAL
+        }
+        if polled[0].revents & libc::POLLIN != 0 {
+            return Some(Ready::Events);
+        }
+        if polled[1].revents != 0 {
+            return Some(Ready::Stop);
+        }
+    }
+}
+
+/// Reads the events that are there, without waiting; 0: none left.
+fn read(fd: RawFd, messages: &mut [Message]) -> Result<usize, Errno> {
+    loop {
+        // SAFETY: reads into a local array of plain data, no more than it holds.
+        let bytes = unsafe { libc::read(fd, messages.as_mut_ptr().cast(), size_of_val(messages)) };
+        if let Ok(bytes) = usize::try_from(bytes) {
+            return match bytes % size_of::<Message>() {
+                0 if bytes > 0 => Ok(bytes / size_of::<Message>()),
+                _ => Err(Errno::EIO),
+            };
+        }
+        match Errno::last().value() {
+            libc::EAGAIN => return Ok(0),
+            libc::EINTR => {}
+            other => return Err(Errno::new(other)),
+        }
+    }
+}
+
+/// Marks what one event changed.
+fn take_in(message: &Message, table: &Table) {
+    let [first, second, third] = message.argument.map(|word| word as usize);
+    let mark = |start: usize, length: usize, reason| {
+        if let Ok(range) = Range::new(start, length) {
+            table.invalidate(range, reason);
+        }
+    };
+    match message.event {
+        EVENT_UNMAP => mark(first, second.saturating_sub(first), Reason::Unmap),
+        EVENT_REMOVE => mark(first, second.saturating_sub(first), Reason::Discard),
+        EVENT_REMAP => {
+            mark(first, third, Reason::Remap);
+            // What was at the target has had its own event, but a region armed
+            // there meanwhile may have seen either mapping.
+            mark(second, third, Reason::Remap);
+        }
+        // Nothing else was subscribed to; should a kernel send it, be safe.
+        _ => table.invalidate_all(Reason::Unknown),
+    }
+}

@@ -1,0 +1,418 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The embedded default: userfaultfd used for its events alone.
+//!
+//! Ranges are registered in write-protect mode and never write-protected, so
+//! no page fault is ever delivered; munmap, mremap and madvise are, and the
+//! thread that made such a call sleeps until the handler has read its event.
+//!
+//! # Locks
+//! * `subscription`: what is registered with the kernel agrees with what the
+//!   table says. Held across system calls; never taken by the handler.
+//! * the table's lock, inside it.
+//!
+//! # How a watch begins
+//! The region is armed in the table first, then its pages are registered, then
+//! one look under one hold of mmap_lock confirms that every page is mapped and
+//! registered. A change from that moment on sends an event that finds the
+//! region armed; a change before it makes the confirmation fail or the region
+//! changed. Nothing the library remembers about earlier registrations enters
+//! the argument.
+//!
+//! # How a backend ends
+//! Everything is unregistered first, while the handler still reads, and the
+//! handler closes the descriptor as its last act: from then on the kernel has
+//! nobody to wait for. Unregistering matters where a child made by a raw clone
+//! (which runs no fork handler) keeps the userfaultfd open.
+
+mod abi;
+mod handler;
+pub(in crate::monitor) mod in_flight;
+mod mappings;
+
+use super::backend::{Backend, Capabilities, Kind, Subscriber};
+use super::guard::Standing;
+use super::shared::Refusal;
+use super::table::{Removed, Table};
+use super::{Event, Reason, Region, Validity, eventfd, subscription};
+use crate::errno::Errno;
+use crate::process::{self, Home};
+use crate::range::{Range, page_size};
+use mappings::Mappings;
+use parking_lot::Mutex;
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
+use std::thread::JoinHandle;
+
+/// See the module's documentation.
+pub(crate) struct Userfaultfd {
+    /// Owned by the handler, open as long as this exists unless the guard is dead.
+    fd: RawFd,
+    table: Arc<Table>,
+    /// /proc/self/pagemap where it can confirm a watch (Linux 6.7).
+    pagemap: Option<OwnedFd>,
+    mappings: Mappings,
+    /// Registered regions beyond which they are no longer registered page by
+    /// page: each may split its mapping, and mappings are limited.
+    exact_limit: usize,
+    subscription: Mutex<()>,
+    stop: OwnedFd,
+    handler: Option<JoinHandle<()>>,
+    home: Home,
+}
+
+/// Beyond the exact limit, ranges are widened to this much of their mapping,
+/// so that neighbours share one registration.
+const BLOCK: usize = 2 << 20;
+
+/// The note of a region whose pages are left registered when it goes.
+const LEAVE: u8 = 0;
+
+impl Userfaultfd {
+    /// Starts a backend for at most `max_regions` regions.
+    pub fn start(max_regions: u32) -> Result<Arc<Userfaultfd>, Refusal> {
+        let events = abi::FEATURE_WP
+            | abi::FEATURE_EVENT_UNMAP
+            | abi::FEATURE_EVENT_REMOVE
+            | abi::FEATURE_EVENT_REMAP;
+        let (fd, every_memory) = match abi::open(events | abi::FEATURE_WP_ASYNC) {
+            Ok(fd) => (fd, true),
+            // Unknown features are refused with EINVAL; ask for less.
+            Err(error) if error == Errno::EINVAL => {
+                match abi::open(events | abi::FEATURE_WP_HUGETLBFS_SHMEM)
+                    .or_else(|_| abi::open(events))
+                {
+                    Ok(fd) => (fd, false),
+                    Err(error) => return Err(explain(error)),
+                }
+            }
+            Err(error) => return Err(explain(error)),
+        };
+        let mappings = Mappings::open().map_err(|error| Refusal {
+            error,
+            reason: format!("cannot read /proc/self/maps: {error}"),
+        })?;
+        let pagemap = if every_memory {
+            Some(
+                mappings::open_proc("/proc/self/pagemap").map_err(|error| Refusal {
+                    error,
+                    reason: format!("cannot read /proc/self/pagemap: {error}"),
+                })?,
+            )
+        } else {
+            None
+        };
+        let table = Arc::new(Table::new(max_regions)?);
+        let stop = eventfd::new()?;
+        let home = Home::here()?;
+        let raw = fd.as_raw_fd();
+        process::close_in_child(raw);
+        let handler = match handler::start(fd, stop.as_raw_fd(), table.clone()) {
+            Ok(handler) => handler,
+            Err(error) => {
+                process::keep_in_child(raw);
+                return Err(error.into());
+            }
+        };
+        Ok(Arc::new(Userfaultfd {
+            fd: raw,
+            table,
+            pagemap,
+            mappings,
+            exact_limit: mappings::max_map_count() / 8,
+            subscription: Mutex::new(()),
+            stop,
+            handler: Some(handler),
+            home,
+        }))
+    }
+
+    fn fd(&self) -> BorrowedFd<'_> {
+        // SAFETY: the handler keeps the descriptor open until `drop` tells it
+        // to stop. (Should the application close it behind our back, the
+        // calls fail, and the handler notices.)
+        unsafe { BorrowedFd::borrow_raw(self.fd) }
+    }
+
+    /// Waits, for a while, until the handler has taken in what it has read, so
+    /// that the event of an earlier mapping at the same address does not mark
+    /// the region about to be armed. (It may, at the cost of one registration.)
+    fn settle(&self) -> Result<(), Errno> {
+        let guard = &self.table.words().guard;
+        for _ in 0..64 {
+            match guard.standing() {
+                Standing::Settled => break,
+                Standing::Busy => std::thread::yield_now(),
+                Standing::Dead => return Err(Errno::ENXIO),
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes sure that every page of `range` is watched; returns the note.
+    fn watch(&self, range: Range) -> Result<u8, Errno> {
+        let surroundings = self.look_at(range)?;
+        let pages = range.widened(surroundings.page.unwrap_or_else(page_size));
+        let _subscription = self.subscription.lock();
+        let note = self.register(pages, &surroundings)?;
+        self.confirm(pages)?;
+        Ok(note)
+    }
+
+    /// What is mapped at `range`, which has no holes and nothing that events
+    /// do not cover.
+    fn look_at(&self, range: Range) -> Result<Surroundings, Errno> {
+        let mut found: Option<Surroundings> = None;
+        let mut address = range.start();
+        while address < range.end() {
+            let mapping = self.mappings.at(address)?;
+            if mapping.sysv {
+                // shmdt and SHM_REMAP unmap without an event.
+                return Err(Errno::EOPNOTSUPP);
+            }
+            address = mapping.range.end();
+            found = Some(match found {
+                None => Surroundings {
+                    range: mapping.range,
+                    page: mapping.page,
+                },
+                Some(before) => Surroundings {
+                    range: before.range.hull(mapping.range),
+                    page: before.page.max(mapping.page),
+                },
+            });
+        }
+        found.ok_or(Errno::EFAULT)
+    }
+
+    /// Registers `pages`, and more around it when there are many regions.
+    fn register(&self, pages: Range, around: &Surroundings) -> Result<u8, Errno> {
+        let exact = || {
+            match (abi::register(&self.fd(), pages), around.page) {
+                (Ok(()), _) => Ok(pages),
+                // Before PROCMAP_QUERY the page size is not known, and
+                // hugetlb wants its own alignment.
+                (Err(error), None) if error == Errno::EINVAL => {
+                    let mut result = Err(error);
+                    for huge in [2 << 20, 1 << 30] {
+                        let wide = pages.widened(huge);
+                        if result.is_err() && around.range.contains(wide) {
+                            result = abi::register(&self.fd(), wide).map(|()| wide);
+                        }
+                    }
+                    result
+                }
+                (Err(error), _) => Err(error),
+            }
+        };
+        let block = pages
+            .widened(BLOCK)
+            .intersection(around.range)
+            .unwrap_or(pages);
+        let coarse = |range| abi::register(&self.fd(), range).map(|()| range);
+        let armed = self.table.armed() as usize;
+        let registered = if armed <= self.exact_limit {
+            exact()
+        } else if armed <= 2 * self.exact_limit {
+            coarse(block)
+        } else {
+            coarse(around.range)
+        };
+        // ENOMEM: the process has as many mappings as it may. Registering all
+        // of a mapping splits none, and joins what was split before.
+        let registered = match registered {
+            Err(error) if error == Errno::ENOMEM => coarse(around.range),
+            other => other,
+        };
+        match registered {
+            Ok(range) if range == pages => {
+                Ok(around.page.unwrap_or_else(page_size).trailing_zeros() as u8)
+            }
+            Ok(_) => Ok(LEAVE),
+            Err(error) => Err(match error.value() {
+                // A kind of memory that this kernel does not watch, or a
+                // shared mapping of a file opened for reading only.
+                libc::EINVAL | libc::EPERM => Errno::EOPNOTSUPP,
+                _ => error,
+            }),
+        }
+    }
+
+    /// Confirms that every page is mapped and watched, in one look.
+    fn confirm(&self, pages: Range) -> Result<(), Errno> {
+        if pages.len() == page_size() {
+            return Ok(()); // registered or not mapped at all: nothing between
+        }
+        match &self.pagemap {
+            Some(pagemap) => match abi::fully_watched(pagemap, pages) {
+                Ok(true) => Ok(()),
+                Ok(false) => Err(Errno::EFAULT),
+                Err(error) => Err(error),
+            },
+            // Before 6.7 there is no such look. msync finds holes, and a hole
+            // that was there while registering and was filled before this is
+            // what goes unnoticed: a buffer that another thread maps while it
+            // is being registered.
+            None => {
+                // SAFETY: MS_ASYNC writes nothing and only walks the mappings.
+                let holes = unsafe {
+                    libc::msync(
+                        pages.start() as *mut libc::c_void,
+                        pages.len(),
+                        libc::MS_ASYNC,
+                    )
+                };
+                if holes == 0 {
+                    Ok(())
+                } else {
+                    Err(Errno::EFAULT)
+                }
+            }
+        }
+    }
+
+    /// Ends the watch of what no other region needs.
+    fn unwatch(&self, range: Range, note: u8) {
+        if note == LEAVE {
+            return;
+        }
+        let page = 1 << note;
+        let _subscription = self.subscription.lock();
+        // More gaps than `uncovered` reports stay registered: a later munmap
+        // there costs an event that nobody needs.
+        let pages = range.widened(page);
+        if let Some(gaps) = self.table.uncovered(pages, page, usize::MAX) {
+            gaps.iter().for_each(|gap| abi::unregister(&self.fd(), gap));
+        }
+    }
+
+    /// Unregisters everything, wherever mremap may have carried it.
+    fn unregister_everything(&self) {
+        // Twice: a mapping may move behind the first pass.
+        for _ in 0..2 {
+            let Ok(mappings) = self.mappings.all() else {
+                return;
+            };
+            for mapping in mappings {
+                // Only what is ours may be unregistered, and older kernels do
+                // not check. Registering tells: it is EBUSY for memory of
+                // another userfaultfd.
+                if abi::register(&self.fd(), mapping.range).is_ok() {
+                    abi::unregister(&self.fd(), mapping.range);
+                }
+            }
+        }
+    }
+}
+
+/// The mappings that hold a range.
+struct Surroundings {
+    range: Range,
+    /// The largest page size among them, where it is known.
+    page: Option<usize>,
+}
+
+/// Says what to do about a userfaultfd that cannot be had.
+fn explain(error: Errno) -> Refusal {
+    let reason = match error.value() {
+        libc::ENOSYS => "this kernel was built without userfaultfd (CONFIG_USERFAULTFD)".to_owned(),
+        libc::EPERM => "userfaultfd is not permitted: a seccomp filter, or a kernel before 5.11 \
+                        with vm.unprivileged_userfaultfd=0"
+            .to_owned(),
+        libc::EINVAL => {
+            "this kernel's userfaultfd has no write-protect mode (Linux 5.7)".to_owned()
+        }
+        _ => format!("userfaultfd: {error}"),
+    };
+    Refusal { error, reason }
+}
+
+impl Backend for Userfaultfd {
+    fn kind(&self) -> Kind {
+        Kind::Userfaultfd
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        let always = Capabilities::UNMAP
+            .with(Capabilities::REMAP)
+            .with(Capabilities::DISCARD)
+            .with(Capabilities::STRICT)
+            .with(Capabilities::FORK_WARM);
+        if self.pagemap.is_some() {
+            always.with(Capabilities::ALL_MEMORY)
+        } else {
+            always
+        }
+    }
+
+    fn validity(&self, relaxed: bool) -> Validity {
+        let guard = &self.table.words().guard;
+        if relaxed {
+            Validity::guarded(guard)
+        } else {
+            Validity::strict(guard, self.fd)
+        }
+    }
+
+    fn subscribe(&self) -> Result<Subscriber, Errno> {
+        subscription::begin(&self.table)
+    }
+
+    fn unsubscribe(&self, subscriber: &Subscriber) {
+        subscription::end(&self.table, subscriber, |range, note| {
+            self.unwatch(range, note)
+        });
+    }
+
+    fn monitor(&self, subscriber: &Subscriber, range: Range, cookie: u64) -> Result<Region, Errno> {
+        self.settle()?;
+        let (slot, generation) = self.table.insert(subscriber.id, range, cookie, LEAVE)?;
+        match self.watch(range) {
+            Ok(note) => {
+                self.table.set_note(slot, generation, note);
+                Ok(Region {
+                    word: self.table.words().at(slot),
+                    generation,
+                    slot,
+                })
+            }
+            Err(error) => {
+                self.table.remove(slot, generation);
+                Err(error)
+            }
+        }
+    }
+
+    fn word(&self, slot: u32) -> Option<&'static AtomicU32> {
+        self.table.words().find(slot)
+    }
+
+    fn unmonitor(&self, slot: u32, generation: u32) {
+        if let Removed::Armed { range, note } = self.table.remove(slot, generation) {
+            self.unwatch(range, note);
+        }
+    }
+
+    fn drain(&self, subscriber: &Subscriber, events: &mut [Event]) -> usize {
+        subscription::drain(&self.table, subscriber, events)
+    }
+}
+
+impl Drop for Userfaultfd {
+    fn drop(&mut self) {
+        let Some(handler) = self.handler.take() else {
+            return;
+        };
+        if !self.home.is_here() {
+            std::mem::forget(handler);
+            return;
+        }
+        self.table.invalidate_all(Reason::Release);
+        self.unregister_everything();
+        process::keep_in_child(self.fd);
+        eventfd::signal(self.stop.as_raw_fd());
+        // The handler cannot have panicked with anything left to do; either
+        // way it is gone.
+        let _ = handler.join();
+    }
+}

@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The validity check: the one question on the hit path.
+
+use super::guard::{Guard, Standing};
+use super::userfaultfd::in_flight::{InFlight, changes_in_flight};
+use std::os::fd::RawFd;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// How a backend's state words are to be read.
+#[derive(Clone, Copy)]
+pub(crate) struct Validity {
+    /// `None`: the words are always current (kernel backend).
+    guard: Option<&'static Guard>,
+    /// The userfaultfd to be asked about changes in flight; -1: do not ask.
+    userfaultfd: RawFd,
+}
+
+/// How often a check asks again before it gives up and says "not valid". Each
+/// time it lets other threads run, so that the handler can catch up.
+const PATIENCE: u32 = 256;
+
+impl Validity {
+    /// For words that the kernel keeps current.
+    pub const SYNCHRONOUS: Validity = Validity {
+        guard: None,
+        userfaultfd: -1,
+    };
+
+    /// For words that a handler thread keeps current, as far as `guard` says.
+    pub fn guarded(guard: &'static Guard) -> Validity {
+        Validity {
+            guard: Some(guard),
+            userfaultfd: -1,
+        }
+    }
+
+    /// As `guarded`, and no change that has let go of the address space may
+    /// still be on its way to the handler.
+    pub fn strict(guard: &'static Guard, userfaultfd: RawFd) -> Validity {
+        Validity {
+            guard: Some(guard),
+            userfaultfd,
+        }
+    }
+
+    /// Whether a load and a compare are not the whole check.
+    pub fn needs_call(&self) -> bool {
+        self.guard.is_some()
+    }
+
+    /// Whether changes in flight are not asked about.
+    pub fn is_relaxed(&self) -> bool {
+        self.guard.is_some() && self.userfaultfd < 0
+    }
+
+    /// Whether `word` still is `generation`, now.
+    #[inline]
+    pub fn check(&self, word: &AtomicU32, generation: u32) -> bool {
+        // A changed word never changes back, so this answer is final.
+        // Acquire: pairs with the Release of the bump; what the changing
+        // thread did before is visible to whoever is told "changed".
+        if word.load(Ordering::Acquire) != generation {
+            return false;
+        }
+        match self.guard {
+            None => true,
+            Some(guard) => self.check_guarded(guard, word, generation),
+        }
+    }
+
+    /// The check behind a guard. The order is the argument: first no change is
+    /// in flight (every change that let go of mmap_lock before now has been
+    /// read, and the guard was made odd before it was read), then the guard is
+    /// even (everything read is in the words), then the word.
+    #[inline]
+    fn check_guarded(&self, guard: &Guard, word: &AtomicU32, generation: u32) -> bool {
+        if self.userfaultfd >= 0 {
+            match changes_in_flight(self.userfaultfd) {
+                InFlight::None => {}
+                InFlight::Some => return self.check_patiently(guard, word, generation),
+                InFlight::Gone => return false,
+            }
+        }
+        match guard.standing() {
+            Standing::Settled => word.load(Ordering::Acquire) == generation,
+            Standing::Busy => self.check_patiently(guard, word, generation),
+            Standing::Dead => false,
+        }
+    }
+
+    #[cold]
+    fn check_patiently(&self, guard: &Guard, word: &AtomicU32, generation: u32) -> bool {
+        let mut quiet = self.userfaultfd < 0;
+        for _ in 0..PATIENCE {
+            if word.load(Ordering::Acquire) != generation {
+                return false;
+            }
+            if !quiet {
+                match changes_in_flight(self.userfaultfd) {
+                    // Once quiet is enough: later changes are not ours to see.
+                    InFlight::None => quiet = true,
+                    InFlight::Some => {}
+                    InFlight::Gone => return false,
+                }
+            }
+            if quiet {
+                match guard.standing() {
+                    Standing::Settled => return word.load(Ordering::Acquire) == generation,
+                    Standing::Busy => {}
+                    Standing::Dead => return false,
+                }
+            }
+            std::thread::yield_now();
+        }
+        false
+    }
+}

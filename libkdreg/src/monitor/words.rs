@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! State words: one per region, in pages that outlive every monitor.
+//!
+//! `kdreg_valid` loads a region's word without asking anybody, at any time:
+//! after the region, its monitor, or its handle is gone, and in a forked
+//! child. So the words of a closed monitor are kept, with their counts, for
+//! the next monitor, and a child finds them wiped to zero, which is no
+//! generation.
+//!
+//! A word counts up: odd while its slot's region is armed (the odd value is
+//! the generation handed out), even otherwise. A slot whose word cannot count
+//! further is retired rather than let old generations come round again.
+
+use crate::errno::Errno;
+use crate::monitor::guard::Guard;
+use crate::process::PerProcess;
+use crate::reservation::{OnFork, Reservation};
+use parking_lot::Mutex;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// The most regions one monitor can hold. Address space for this many is
+/// reserved, memory used only for those that exist.
+pub(crate) const MAX_REGIONS: u32 = 1 << 20;
+
+/// The words of one monitor, with its guard. Never unmapped.
+pub(crate) struct Words {
+    pub guard: Guard,
+    array: Reservation<AtomicU32>,
+}
+
+impl Words {
+    /// Makes the words of slots below `count` usable. Calls the kernel.
+    pub fn commit(&self, count: usize) -> Result<(), Errno> {
+        self.array.commit(count)
+    }
+
+    /// The word of a slot, if there has been such a slot.
+    pub fn find(&'static self, slot: u32) -> Option<&'static AtomicU32> {
+        ((slot as usize) < self.array.committed()).then(|| self.array.at(slot))
+    }
+
+    /// The word of a slot.
+    pub fn at(&'static self, slot: u32) -> &'static AtomicU32 {
+        self.array.at(slot)
+    }
+}
+
+/// Word arrays that no monitor uses at the moment. Protected by a lock that is
+/// a leaf: nothing is called while it is held.
+#[derive(Default)]
+struct Spare(Mutex<Vec<&'static Words>>);
+
+static SPARE: PerProcess<Spare> = PerProcess::new();
+
+/// Words for a new monitor.
+pub(crate) fn take() -> Result<&'static Words, Errno> {
+    if let Some(words) = SPARE.get()?.0.lock().pop() {
+        words.guard.renew();
+        return Ok(words);
+    }
+    let array = Reservation::new(MAX_REGIONS as usize, OnFork::Zero)?;
+    Ok(Box::leak(Box::new(Words {
+        guard: Guard::new(),
+        array,
+    })))
+}
+
+/// Gives the words of a closed monitor back; all of them are even.
+pub(crate) fn give_back(words: &'static Words) {
+    // Without the pool (no memory for it) they stay unused: harmless.
+    if let Ok(spare) = SPARE.get() {
+        spare.0.lock().push(words);
+    }
+}
+
+/// Arms a slot: the generation to hand out, or `None` when the slot is spent.
+/// Under the owner's lock, which is what orders the writers of a word.
+pub(crate) fn arm(word: &AtomicU32) -> Option<u32> {
+    let count = word.load(Ordering::Relaxed);
+    debug_assert!(count & 1 == 0, "slot armed twice");
+    if count >= u32::MAX - 1 {
+        return None;
+    }
+    // Release: whoever learns the generation learned it from a thread that
+    // went through the owner's lock; the store itself publishes nothing more.
+    word.store(count + 1, Ordering::Release);
+    Some(count + 1)
+}
+
+/// Makes the generation an armed slot handed out invalid.
+/// Under the owner's lock.
+pub(crate) fn bump(word: &AtomicU32) {
+    let count = word.load(Ordering::Relaxed);
+    if count & 1 == 1 {
+        // Release: pairs with the Acquire of the check; an event queued later
+        // is never seen before the bump.
+        word.store(count + 1, Ordering::Release);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn generations_never_come_round() {
+        let word = AtomicU32::new(u32::MAX - 3);
+        assert_eq!(arm(&word), Some(u32::MAX - 2));
+        bump(&word);
+        assert_eq!(word.load(Ordering::Relaxed), u32::MAX - 1);
+        assert_eq!(arm(&word), None);
+        bump(&word);
+        assert_eq!(word.load(Ordering::Relaxed), u32::MAX - 1);
+    }
+
+    #[test]
+    fn words_are_kept_for_the_next_monitor() {
+        let words = take().unwrap();
+        words.commit(1).unwrap();
+        let generation = arm(words.at(0)).unwrap();
+        bump(words.at(0));
+        assert_ne!(words.at(0).load(Ordering::Relaxed), generation);
+        give_back(words);
+        assert!(words.at(0).load(Ordering::Relaxed) > generation);
+    }
+}

@@ -1,0 +1,205 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What belongs to one process, and to no child of it.
+//!
+//! A forked child inherits a copy of the library's memory, but none of its
+//! threads, and descriptors that still act on the *parent's* address space.
+//! So everything process-wide hangs off a pointer that lives in a
+//! MADV_WIPEONFORK page: a child, however it was made (fork(), a raw clone),
+//! finds it null and starts anew. Locks the parent held at that moment are in
+//! the abandoned copy and can block nobody.
+//!
+//! `pthread_atfork` does the one thing that cannot wait: it closes, in the
+//! child, the descriptors through which a child would keep the parent's
+//! userfaultfd alive. (A raw clone skips this; see `monitor::userfaultfd` on
+//! why that is safe too.)
+
+use crate::errno::Errno;
+use crate::range::page_size;
+use std::marker::PhantomData;
+use std::sync::Once;
+use std::sync::atomic::{AtomicI32, AtomicPtr, AtomicU64, Ordering};
+
+/// A process-wide value, made on first use in each process and never freed.
+pub(crate) struct PerProcess<T> {
+    /// The page that a child finds wiped; it holds the pointer to the value.
+    page: AtomicPtr<AtomicPtr<T>>,
+    value: PhantomData<fn() -> T>,
+}
+
+impl<T: Default + Sync> PerProcess<T> {
+    pub const fn new() -> Self {
+        PerProcess {
+            page: AtomicPtr::new(std::ptr::null_mut()),
+            value: PhantomData,
+        }
+    }
+
+    /// The calling process's value. Fails only when memory cannot be mapped.
+    pub fn get(&self) -> Result<&'static T, Errno> {
+        let cell = self.cell()?;
+        // Acquire: pairs with the Release below, which publishes the contents.
+        let value = cell.load(Ordering::Acquire);
+        if !value.is_null() {
+            // SAFETY: published values are leaked, never freed.
+            return Ok(unsafe { &*value });
+        }
+        let fresh = Box::into_raw(Box::<T>::default());
+        match cell.compare_exchange(
+            std::ptr::null_mut(),
+            fresh,
+            Ordering::Release,
+            Ordering::Acquire,
+        ) {
+            // SAFETY: published just now, never freed.
+            Ok(_) => Ok(unsafe { &*fresh }),
+            // SAFETY: ours was never published, so it can be freed; the
+            // winner's is published and never freed.
+            Err(winner) => unsafe {
+                drop(Box::from_raw(fresh));
+                Ok(&*winner)
+            },
+        }
+    }
+
+    /// The pointer in the wiped page.
+    fn cell(&self) -> Result<&'static AtomicPtr<T>, Errno> {
+        // Acquire: pairs with the Release of the compare_exchange below.
+        let page = self.page.load(Ordering::Acquire);
+        if !page.is_null() {
+            // SAFETY: once published, the page is never unmapped.
+            return Ok(unsafe { &*page });
+        }
+        let length = page_size();
+        // SAFETY: a new anonymous mapping affects no existing memory.
+        let fresh = unsafe {
+            libc::mmap(
+                std::ptr::null_mut(),
+                length,
+                libc::PROT_READ | libc::PROT_WRITE,
+                libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
+                -1,
+                0,
+            )
+        };
+        if fresh == libc::MAP_FAILED {
+            return Err(Errno::last());
+        }
+        // SAFETY: our own private anonymous page. (Linux 4.14 has WIPEONFORK.)
+        if unsafe { libc::madvise(fresh, length, libc::MADV_WIPEONFORK) } != 0 {
+            let error = Errno::last();
+            // SAFETY: nobody else has seen the page.
+            unsafe { libc::munmap(fresh, length) };
+            return Err(error);
+        }
+        match self.page.compare_exchange(
+            std::ptr::null_mut(),
+            fresh.cast(),
+            Ordering::Release,
+            Ordering::Acquire,
+        ) {
+            // SAFETY: a zero page holds a null pointer, and is now published
+            // for ever.
+            Ok(_) => Ok(unsafe { &*fresh.cast() }),
+            // SAFETY: nobody else has seen our page; the winner's is published.
+            Err(winner) => unsafe {
+                libc::munmap(fresh, length);
+                Ok(&*winner)
+            },
+        }
+    }
+}
+
+/// What tells a process from the copy of it that its child inherits.
+struct Identity(u64);
+
+static IDENTITY: PerProcess<Identity> = PerProcess::new();
+
+/// The highest identity given out along this line of forks. Not wiped, so
+/// that a child continues from its parent's.
+static LAST_IDENTITY: AtomicU64 = AtomicU64::new(0);
+
+impl Default for Identity {
+    fn default() -> Self {
+        // Relaxed: only uniqueness is needed.
+        Identity(LAST_IDENTITY.fetch_add(1, Ordering::Relaxed) + 1)
+    }
+}
+
+/// Marks an object as belonging to the process that made it.
+#[derive(Clone, Copy)]
+pub(crate) struct Home(u64);
+
+impl Home {
+    /// The calling process.
+    pub fn here() -> Result<Home, Errno> {
+        Ok(Home(IDENTITY.get()?.0))
+    }
+
+    /// Whether the calling process is the one that made the object; false in
+    /// a forked child.
+    pub fn is_here(self) -> bool {
+        IDENTITY.get().is_ok_and(|identity| identity.0 == self.0)
+    }
+
+    /// `ECHILD` in a forked child.
+    pub fn check(self) -> Result<(), Errno> {
+        if self.is_here() {
+            Ok(())
+        } else {
+            Err(Errno::ECHILD)
+        }
+    }
+}
+
+/// Descriptors to be closed in a forked child, one per slot, -1 when free.
+///
+/// A child that kept a userfaultfd open would keep its context alive after the
+/// parent closed it, and then a munmap in the parent could wait for a reader
+/// that no longer exists. The table is bounded because a fork handler must not
+/// allocate or lock; monitors beyond it fall back on the unregistration that
+/// closing a monitor does first.
+static CLOSED_IN_CHILD: [AtomicI32; 256] = [const { AtomicI32::new(-1) }; 256];
+
+/// Has `fd` closed in every child forked from now on.
+pub(crate) fn close_in_child(fd: i32) {
+    static HANDLER: Once = Once::new();
+    HANDLER.call_once(|| {
+        // SAFETY: registers a function without captured state. Failure (out of
+        // memory) leaves only the raw-clone level of protection.
+        unsafe { libc::pthread_atfork(None, None, Some(close_inherited)) };
+    });
+    for slot in &CLOSED_IN_CHILD {
+        // Relaxed throughout: the fork itself orders the table for the child.
+        if slot
+            .compare_exchange(-1, fd, Ordering::Relaxed, Ordering::Relaxed)
+            .is_ok()
+        {
+            return;
+        }
+    }
+}
+
+/// Takes `fd` off the list; to be called before it is closed.
+pub(crate) fn keep_in_child(fd: i32) {
+    for slot in &CLOSED_IN_CHILD {
+        if slot
+            .compare_exchange(fd, -1, Ordering::Relaxed, Ordering::Relaxed)
+            .is_ok()
+        {
+            return;
+        }
+    }
+}
+
+/// Runs in the child of fork(): async-signal-safe calls only.
+extern "C" fn close_inherited() {
+    for slot in &CLOSED_IN_CHILD {
+        let fd = slot.swap(-1, Ordering::Relaxed);
+        if fd >= 0 {
+            // SAFETY: the descriptor is this library's own, inherited from the
+            // parent; the child's copy of its owner never uses or closes it
+            // (`Home` says that it is not at home here).
+            unsafe { libc::close(fd) };
+        }
+    }
+}

@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The library's own threads, and a number for each of the application's.
+
+use crate::errno::Errno;
+use std::cell::Cell;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::JoinHandle;
+
+/// Starts a thread of the library's: named, with a small stack, all signals
+/// blocked before its first instruction, so that it runs no handler of the
+/// application's and a stray signal cannot interrupt it.
+pub(crate) fn spawn(
+    name: &str,
+    body: impl FnOnce() + Send + 'static,
+) -> Result<JoinHandle<()>, Errno> {
+    // SAFETY: sigset_t is plain data, filled before it is used; changing the
+    // calling thread's mask is undone below.
+    let previous = unsafe {
+        let mut all: libc::sigset_t = std::mem::zeroed();
+        let mut previous: libc::sigset_t = std::mem::zeroed();
+        libc::sigfillset(&raw mut all);
+        libc::pthread_sigmask(libc::SIG_SETMASK, &raw const all, &raw mut previous);
+        previous
+    };
+    let thread = std::thread::Builder::new()
+        .name(name.to_owned())
+        .stack_size(256 * 1024)
+        .spawn(body);
+    // SAFETY: restores the mask read above.
+    unsafe {
+        libc::pthread_sigmask(libc::SIG_SETMASK, &raw const previous, std::ptr::null_mut());
+    }
+    thread.map_err(|error| Errno::new(error.raw_os_error().unwrap_or(libc::EAGAIN)))
+}
+
+/// Numbers below this belong to one live thread alone.
+pub(crate) const OWN_NUMBERS: usize = 64;
+
+/// The number of threads beyond [`OWN_NUMBERS`]: shared by all of them.
+pub(crate) const SHARED_NUMBER: usize = OWN_NUMBERS;
+
+/// Numbers in use, a bit each. Acquire/Release: the next owner of a number
+/// must see what the last one left in the places it indexes.
+static NUMBERS: AtomicU64 = AtomicU64::new(0);
+
+/// A thread's number while the thread lives.
+struct Number(usize);
+
+impl Drop for Number {
+    fn drop(&mut self) {
+        NUMBER.set(UNNUMBERED);
+        if self.0 != SHARED_NUMBER {
+            NUMBERS.fetch_and(!(1 << self.0), Ordering::Release);
+        }
+    }
+}
+
+const UNNUMBERED: usize = usize::MAX;
+
+thread_local! {
+    /// What the hot path reads: no destructor, so no state to check.
+    static NUMBER: Cell<usize> = const { Cell::new(UNNUMBERED) };
+    /// Gives the number back at thread exit.
+    static OWNER: Cell<Option<Number>> = const { Cell::new(None) };
+}
+
+/// A small number for the calling thread, to index per-thread places with:
+/// its own below [`OWN_NUMBERS`], or [`SHARED_NUMBER`].
+#[inline]
+pub(crate) fn number() -> usize {
+    match NUMBER.get() {
+        UNNUMBERED => assign(),
+        number => number,
+    }
+}
+
+#[cold]
+fn assign() -> usize {
+    let mut taken = NUMBERS.load(Ordering::Relaxed);
+    let number = loop {
+        let free = (!taken).trailing_zeros() as usize;
+        if free >= OWN_NUMBERS {
+            break SHARED_NUMBER;
+        }
+        match NUMBERS.compare_exchange_weak(
+            taken,
+            taken | 1 << free,
+            Ordering::Acquire,
+            Ordering::Relaxed,
+        ) {
+            Ok(_) => break free,
+            Err(now) => taken = now,
+        }
+    };
+    // While thread-local storage is being torn down the number cannot be
+    // kept; the shared one is right for a few last calls.
+    let owner = Number(number);
+    match OWNER.try_with(|place| place.set(Some(owner))) {
+        Ok(()) => {
+            NUMBER.set(number);
+            number
+        }
+        Err(_) => SHARED_NUMBER,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn live_threads_have_different_numbers() {
+        let own = number();
+        assert_eq!(number(), own);
+        let other = std::thread::spawn(number).join().unwrap();
+        assert_ne!(own, other);
+    }
+}

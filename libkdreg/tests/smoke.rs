@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The library on real memory, through the Rust API.
+
+use kdreg::cache::{Cache, Handle, Options, Registrar};
+use kdreg::errno::Errno;
+use kdreg::monitor::{self, Event, Kind, Monitor, Reason};
+use kdreg::range::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+fn map(length: usize) -> Range {
+    // SAFETY: a new anonymous mapping affects no existing memory.
+    let address = unsafe {
+        libc::mmap(
+            std::ptr::null_mut(),
+            length,
+            libc::PROT_READ | libc::PROT_WRITE,
+            libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
+            -1,
+            0,
+        )
+    };
+    assert_ne!(address, libc::MAP_FAILED);
+    Range::new(address as usize, length).unwrap()
+}
+
+fn unmap(range: Range) {
+    // SAFETY: the tests unmap only what `map` returned.
+    assert_eq!(
+        unsafe { libc::munmap(range.start() as *mut libc::c_void, range.len()) },
+        0
+    );
+}
+
+#[derive(Default)]
+struct Counting {
+    registered: AtomicUsize,
+    deregistered: AtomicUsize,
+}
+
+struct Device(Arc<Counting>);
+
+impl Registrar for Device {
+    fn register(&self, range: Range, _access: u32) -> Result<Handle, Errno> {
+        self.0.registered.fetch_add(1, Ordering::SeqCst);
+        Ok(Handle(range.start()))
+    }
+    fn deregister(&self, range: Range, handle: Handle) {
+        assert_eq!(handle.0, range.start());
+        self.0.deregistered.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+fn userfaultfd() -> Monitor {
+    let options = monitor::Options {
+        backend: Some(Kind::Userfaultfd),
+        ..monitor::Options::default()
+    };
+    Monitor::open(&options).unwrap()
+}
+
+#[test]
+fn munmap_is_seen_before_it_returns() {
+    let monitor = userfaultfd();
+    for _ in 0..1000 {
+        let range = map(64 * 1024);
+        let region = monitor.monitor(range, 42).unwrap();
+        assert!(monitor.is_valid(region));
+        unmap(range);
+        assert!(!monitor.is_valid(region));
+        let mut events = [Event::default(); 2];
+        let mut taken = 0;
+        while taken == 0 {
+            taken = monitor.drain(&mut events).unwrap();
+        }
+        assert_eq!(
+            events[0],
+            Event {
+                cookie: 42,
+                range: Some(range),
+                reason: Reason::Unmap
+            }
+        );
+    }
+}
+
+#[test]
+fn a_cached_registration_is_found_until_its_memory_goes() {
+    let counting = Arc::new(Counting::default());
+    let monitor = userfaultfd();
+    let cache = Cache::new(
+        &monitor,
+        Options::default(),
+        Box::new(Device(counting.clone())),
+    )
+    .unwrap();
+    let range = map(1 << 20);
+    for _ in 0..10 {
+        let held = cache.get(range, 1).unwrap();
+        assert!(held.range().contains(range));
+        assert!(held.is_valid());
+    }
+    assert_eq!(counting.registered.load(Ordering::SeqCst), 1);
+    let statistics = cache.statistics().unwrap();
+    assert_eq!((statistics.hits, statistics.misses), (9, 1));
+    unmap(range);
+    assert!(matches!(cache.find(range, 1), Err(Errno::ENOENT)));
+    assert!(matches!(cache.get(range, 1), Err(Errno::EFAULT)));
+    drop(cache);
+    assert_eq!(counting.deregistered.load(Ordering::SeqCst), 1);
+}
+
+#[test]
+fn unmapped_memory_does_not_stay_registered() {
+    let counting = Arc::new(Counting::default());
+    let monitor = userfaultfd();
+    let cache = Cache::new(
+        &monitor,
+        Options::default(),
+        Box::new(Device(counting.clone())),
+    )
+    .unwrap();
+    let range = map(1 << 20);
+    drop(cache.get(range, 1).unwrap());
+    unmap(range);
+    // Nobody calls the cache: the reaper releases by itself.
+    while counting.deregistered.load(Ordering::SeqCst) == 0 {
+        std::thread::yield_now();
+    }
+}
