@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: MIT OR Apache-2.0
+# Thin on purpose: what a target does is in scripts/, one script per concern.
+
+PREFIX     ?= /usr/local
+BINDIR     ?= $(PREFIX)/bin
+LIBDIR     ?= $(PREFIX)/lib
+INCLUDEDIR ?= $(PREFIX)/include
+DESTDIR    ?=
+export PREFIX BINDIR LIBDIR INCLUDEDIR DESTDIR
+
+# The newest cargo-c that Rust 1.95 builds; used when `cargo cbuild` is missing.
+CARGO_C_VERSION ?= 0.10.24
+export CARGO_C_VERSION
+
+# What `make test` runs, in this order. mk/*.mk may add to it.
+STAGES := prerequisites fmt clippy doc test-rust test-loom check-header library \
+          check-compiles check-symbols check-elf check-archive check-neutral \
+          check-install test-c test-valgrind test-asan
+
+.PHONY: all library run install uninstall test help clean header \
+        prerequisites prerequisites-run cargo-c prefix fmt clippy doc \
+        test-rust test-loom test-c test-valgrind test-asan check-header \
+        check-compiles check-symbols check-elf check-archive check-neutral \
+        check-install
+
+all: library ## Build the library and kdreg_info (release)
+
+library: ## The same, into target/dist
+	@sh scripts/build-library.sh
+
+run: prerequisites-run ## Build, install into target/prefix, and run the transfer demo
+	@sh scripts/run-demo.sh
+
+install: library ## Install; takes PREFIX, LIBDIR, INCLUDEDIR, BINDIR, DESTDIR
+	@sh scripts/install.sh install
+
+uninstall: ## Remove what install put there (same variables)
+	@sh scripts/install.sh uninstall
+
+test: ## Everything below, with a summary at the end
+	@sh scripts/stages.sh $(STAGES)
+
+prerequisites: ## Install what `make test` needs (apt, as root), or say what is missing
+	@sh scripts/prerequisites.sh test
+
+prerequisites-run:
+	@sh scripts/prerequisites.sh run
+
+fmt: ## rustfmt has nothing to change
+	@sh scripts/test-rust.sh fmt
+
+clippy: ## clippy has nothing to say
+	@sh scripts/test-rust.sh clippy
+
+doc: ## rustdoc has nothing to say
+	@sh scripts/test-rust.sh doc
+
+test-rust: ## Unit, integration and documentation tests
+	@sh scripts/test-rust.sh test
+
+test-loom: ## The loom models
+	@sh scripts/test-rust.sh loom
+
+header: ## Generate include/kdreg.h anew
+	@sh scripts/header.sh write
+
+check-header: ## include/kdreg.h is what the source generates, and documents every function
+	@sh scripts/header.sh check
+
+check-compiles: ## C99 to C17 and C++11 to C++20 take the header without a warning
+	@sh scripts/check-compiles.sh
+
+check-symbols: library ## libkdreg.so exports kdreg.map and nothing else
+	@sh scripts/check-symbols.sh
+
+check-elf: library ## SONAME, needed libraries, no text relocations, no executable stack
+	@sh scripts/check-elf.sh
+
+check-archive: library ## libkdreg.a clashes with no other library, Rust ones included
+	@sh scripts/check-archive.sh
+
+check-neutral: ## No file names a path or a host of the machine it was written on
+	@sh scripts/check-neutral.sh
+
+check-install: library cargo-c ## make install and cargo cinstall: same files; link and run from both
+	@sh scripts/check-install.sh
+
+test-c: prefix ## The C tests, by ctest, against the library in target/prefix
+	@sh scripts/test-c.sh
+
+test-valgrind: test-c-build ## Open, use, close under valgrind: no leak, no bad access
+	@sh scripts/test-valgrind.sh
+
+test-asan: ## The C tests under AddressSanitizer (needs a nightly toolchain)
+	@sh scripts/test-asan.sh
+
+.PHONY: test-c-build
+test-c-build: prefix
+	@sh scripts/test-c.sh build
+
+prefix: library ## Install into target/prefix
+	@PREFIX='$(CURDIR)/target/prefix' LIBDIR= INCLUDEDIR= BINDIR= DESTDIR= sh scripts/install.sh install
+
+cargo-c:
+	@sh scripts/cargo-c.sh
+
+clean: ## Remove target/
+	rm -rf target
+
+help: ## This list
+	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+-include mk/*.mk

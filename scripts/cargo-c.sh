@@ -1,0 +1,15 @@
+# SPDX-License-Identifier: MIT OR Apache-2.0
+# Makes `cargo cbuild` and `cargo cinstall` available: installs cargo-c into
+# target/tools when the machine has none.
+. "$(dirname "$0")/env.sh"
+set -eu
+
+if cargo cbuild --version >/dev/null 2>&1; then
+    exit 0
+fi
+[ -n "${CARGO_C_VERSION:-}" ] || die "run this as 'make cargo-c'"
+echo "installing cargo-c $CARGO_C_VERSION into target/tools (some minutes, once) ..."
+# Its dependencies are many: a debug build takes half the time.
+cargo install cargo-c --version "=$CARGO_C_VERSION" --locked --debug \
+    --root "$target/tools" --target-dir "$target/cargo-c-build"
+rm -rf "$target/cargo-c-build"

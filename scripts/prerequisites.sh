@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: MIT OR Apache-2.0
+# Usage: prerequisites.sh run|test
+# Finds out what is missing; installs it where that is possible (apt, as root),
+# and says what to install where not.
+. "$(dirname "$0")/env.sh"
+set -eu
+
+packages=
+# need PACKAGE COMMAND...: the package is missing when the command fails.
+need() {
+    package=$1
+    shift
+    "$@" >/dev/null 2>&1 || packages="$packages $package"
+}
+has() {
+    command -v "$1"
+}
+compiles() {
+    echo 'int main(void) { return 0; }' | "$2" -x "$1" -o /dev/null -
+}
+
+missing() {
+    packages=
+    need gcc compiles c "$CC"
+    need libc6-dev sh -c "echo '#include <stdio.h>' | $CC -E -"
+    need pkg-config has pkg-config
+    # Linking a static library and reading what is in a shared one.
+    need binutils has ld
+    need binutils has objcopy
+    need binutils has readelf
+    if [ "$1" = test ]; then
+        need g++ compiles c++ "$CXX"
+        need cmake has ctest
+        need valgrind has valgrind
+        # cargo-c is built from source when it is not there, and links openssl.
+        cargo cbuild --version >/dev/null 2>&1 || need libssl-dev pkg-config --exists openssl
+    fi
+    packages=$(echo $packages | tr ' ' '\n' | sort -u | tr '\n' ' ')
+}
+
+if ! command -v cargo >/dev/null; then
+    die "cargo is missing: install Rust 1.88 or newer (rustup) and put cargo on the PATH"
+fi
+missing "$1"
+if [ -n "$packages" ]; then
+    if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+        echo "installing $packages..."
+        export DEBIAN_FRONTEND=noninteractive
+        apt-get update -qq
+        # shellcheck disable=SC2086 # one word per package
+        apt-get install -y -qq --no-install-recommends $packages
+        missing "$1"
+    fi
+    [ -z "$packages" ] || die "please install: $packages(Debian's names), then run make again"
+fi
+echo "everything that 'make $1' needs is here: $(cargo --version), $("$CC" --version | head -n 1)"

@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: MIT OR Apache-2.0
+# Usage: stages.sh STAGE...
+# Makes each stage in turn, whether or not the one before passed, and ends with
+# a table. A stage that prints a line "SKIPPED: why" counts as skipped.
+. "$(dirname "$0")/env.sh"
+
+logs=$target/test
+table=$logs/summary
+mkdir -p "$logs"
+: >"$table"
+passed=0 failed=0 skipped=0 number=0
+start=$(date +%s)
+
+for stage; do
+    number=$((number + 1))
+    log=$logs/$stage.log
+    echo
+    echo "=== [$number/$#] $stage"
+    since=$(date +%s)
+    # The status of make, not of tee.
+    { make --no-print-directory "$stage" 2>&1; echo $? >"$log.status"; } | tee "$log"
+    seconds=$(($(date +%s) - since))
+    if [ "$(cat "$log.status")" != 0 ]; then
+        failed=$((failed + 1))
+        result=FAILED
+        note="see target/test/$stage.log; alone: make $stage"
+    elif note=$(grep '^SKIPPED: ' "$log"); then
+        skipped=$((skipped + 1))
+        result=skipped
+        note=${note#SKIPPED: }
+    else
+        passed=$((passed + 1))
+        result=passed
+        note=
+    fi
+    rm -f "$log.status"
+    printf '%-16s %-8s %5d s  %s\n' "$stage" $result $seconds "$note" >>"$table"
+done
+
+echo
+echo "=== summary, $(($(date +%s) - start)) s"
+cat "$table"
+echo
+if [ $skipped -gt 0 ]; then
+    echo "$passed passed, $failed failed, $skipped skipped"
+else
+    echo "$passed passed, $failed failed"
+fi
+[ $failed -eq 0 ]
