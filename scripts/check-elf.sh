@@ -30,7 +30,7 @@ strangers=$(echo "$needed" | grep -Ev '^(libc|libgcc_s|libpthread|libdl|librt|li
 if [ -z "$strangers" ]; then pass "$(echo $needed)"; else fail "$strangers"; fi
 lacks "it has no search path of its own" "$dynamic" '\((RPATH|RUNPATH)\)'
 lacks "it has no text relocations" "$dynamic" 'TEXTREL'
-has "its stack is not executable" "$segments" 'GNU_STACK.* RW +0x'
+has "its stack is not executable" "$segments" 'GNU_STACK.* RW +0'
 lacks "no segment is writable and executable" "$segments" ' RWE '
 has "its relocations become read-only" "$segments" 'GNU_RELRO'
 has "it binds at load time" "$dynamic" 'FLAGS_1.*NOW'

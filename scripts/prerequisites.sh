@@ -35,7 +35,7 @@ missing() {
         # cargo-c is built from source when it is not there, and links openssl.
         cargo cbuild --version >/dev/null 2>&1 || need libssl-dev pkg-config --exists openssl
     fi
-    packages=$(echo $packages | tr ' ' '\n' | sort -u | tr '\n' ' ')
+    packages=$(for package in $packages; do echo "$package"; done | sort -u | tr "\n" " ")
 }
 
 if ! command -v cargo >/dev/null; then
