@@ -16,6 +16,11 @@ export CARGO_C_VERSION
 STAGES := prerequisites fmt clippy doc test-rust test-loom check-header library \
           check-compiles check-symbols check-elf check-archive check-neutral \
           check-install test-c test-valgrind test-asan
+# The tests in a guest, where mk/vm.mk brings them.
+STAGES += $(if $(wildcard mk/vm.mk),test-kernel)
+
+# Programs built here find the library of this tree first.
+export PKG_CONFIG_PATH := $(CURDIR)/target/prefix/lib/pkgconfig$(if $(PKG_CONFIG_PATH),:$(PKG_CONFIG_PATH))
 
 .PHONY: all library run install uninstall test help clean header \
         prerequisites prerequisites-run cargo-c prefix fmt clippy doc \
@@ -108,6 +113,9 @@ clean: ## Remove target/
 	rm -rf target
 
 help: ## This list
-	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -f scripts/help.awk $(MAKEFILE_LIST)
 
 -include mk/*.mk
+
+# The programs of mk/vm.mk link the library too.
+kernel-programs: prefix

@@ -8,12 +8,15 @@ trap 'rm -rf "$work"' EXIT
 strict="-Wall -Wextra -Wpedantic -Wshadow -Wconversion -Werror -Iinclude"
 
 # Alone: the header brings what it needs. Twice: it is guarded. The call makes
-# the compiler look at the inline function as code, not only as text.
+# the compiler look at the inline function as code, not only as text. A constant
+# has the width of what it is compared with, or ~ and << go wrong.
 cat >"$work/alone.c" <<'C'
 #include <kdreg.h>
 #include <kdreg.h>
 bool still_there(const struct kdreg_region *region);
 bool still_there(const struct kdreg_region *region) { return kdreg_valid(region); }
+typedef char capabilities_have_64_bits[sizeof(KDREG_CAP_UNMAP) == 8 ? 1 : -1];
+typedef char access_is_unsigned[KDREG_ACCESS_READ - 2 > 0 ? 1 : -1];
 C
 cp "$work/alone.c" "$work/alone.cc"
 cp "$fixtures/smoke.c" "$work/smoke.c"

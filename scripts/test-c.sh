@@ -7,6 +7,7 @@ set -eu
 
 [ -f ctest/CMakeLists.txt ] || skip "there is no ctest/CMakeLists.txt"
 prefix=$target/prefix
+# For what the tests start that was not linked by cmake with a search path.
 export PKG_CONFIG_PATH="$prefix/lib/pkgconfig" LD_LIBRARY_PATH="$prefix/lib"
 cmake -S ctest -B "$target/ctest" -DCMAKE_BUILD_TYPE=RelWithDebInfo >"$target/ctest.cmake.log" || {
     cat "$target/ctest.cmake.log"
@@ -14,4 +15,4 @@ cmake -S ctest -B "$target/ctest" -DCMAKE_BUILD_TYPE=RelWithDebInfo >"$target/ct
 }
 cmake --build "$target/ctest" --parallel 2 -- --no-print-directory
 [ "${1:-}" != build ] || exit 0
-exec ctest --test-dir "$target/ctest" --output-on-failure --timeout 300 --no-tests=error
+exec ctest --test-dir "$target/ctest" -L library --output-on-failure --timeout 300 --no-tests=error
