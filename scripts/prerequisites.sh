@@ -44,11 +44,12 @@ fi
 missing "$1"
 if [ -n "$packages" ]; then
     if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
-        echo "installing $packages..."
+        echo "installing ${packages}by apt (its words are in target/apt.log) ..."
+        mkdir -p "$target"
         export DEBIAN_FRONTEND=noninteractive
-        apt-get update -qq
         # shellcheck disable=SC2086 # one word per package
-        apt-get install -y -qq --no-install-recommends $packages
+        { apt-get update && apt-get install -y --no-install-recommends $packages; } \
+            >"$target/apt.log" 2>&1 || tail -n 20 "$target/apt.log"
         missing "$1"
     fi
     [ -z "$packages" ] || die "please install: $packages(Debian's names), then run make again"
