@@ -25,7 +25,12 @@ fn main() {
     link_arg("-Wl,-z,nodelete");
     // No lazy binding: the handler thread must never enter the dynamic loader.
     link_arg("-Wl,-z,now");
-    version_symbols();
+    // Without the C face there is nothing to export, and nothing to version.
+    let capi = env::var_os("CARGO_FEATURE_CAPI").is_some();
+    let loom = env::var_os("CARGO_CFG_LOOM").is_some();
+    if capi && !loom {
+        version_symbols();
+    }
 }
 
 /// Puts kdreg.map in the place of rustc's own version script; the reason and
