@@ -89,11 +89,16 @@ impl Driver {
 /// The linker clang would have run: lld where there is one.
 fn real_linker(clang: &str) -> PathBuf {
     let find = |name: &str| {
-        let output = Command::new(clang).arg(format!("-print-prog-name={name}")).output().ok()?;
+        let output = Command::new(clang)
+            .arg(format!("-print-prog-name={name}"))
+            .output()
+            .ok()?;
         let path = PathBuf::from(String::from_utf8(output.stdout).ok()?.trim());
         path.is_absolute().then_some(path)
     };
-    find("ld.lld").or_else(|| find("ld")).unwrap_or_else(|| "ld".into())
+    find("ld.lld")
+        .or_else(|| find("ld"))
+        .unwrap_or_else(|| "ld".into())
 }
 
 /// clang's --ld-path takes one executable and no arguments: write that.

@@ -26,7 +26,10 @@ fn generated() -> String {
         .expect("cbindgen reads src/ffi");
     let mut text = Vec::new();
     bindings.write(&mut text);
-    String::from_utf8(text).expect("the header is text").trim_start().to_owned()
+    String::from_utf8(text)
+        .expect("the header is text")
+        .trim_start()
+        .to_owned()
 }
 
 /// With KDREG_WRITE_HEADER set this writes the header instead of comparing it.
@@ -39,15 +42,19 @@ fn is_current() {
         return;
     }
     let old = committed();
-    if let Some((number, (old, new))) =
-        (1..).zip(old.lines().zip(new.lines())).find(|(_, (old, new))| old != new)
+    if let Some((number, (old, new))) = (1..)
+        .zip(old.lines().zip(new.lines()))
+        .find(|(_, (old, new))| old != new)
     {
         panic!(
             "include/kdreg.h is not what the source generates; run `make header`.\n\
              line {number} is:  {old}\n     should be:  {new}"
         );
     }
-    assert!(old == new, "include/kdreg.h ends too early or too late; run `make header`");
+    assert!(
+        old == new,
+        "include/kdreg.h ends too early or too late; run `make header`"
+    );
 }
 
 /// A declaration of a function, and whether a doc comment stands right before.
@@ -75,8 +82,15 @@ fn functions(header: &str) -> Vec<(String, bool)> {
 #[test]
 fn documents_every_function() {
     let functions = functions(&committed());
-    assert!(functions.len() > 20, "only {} functions found", functions.len());
-    let bare: Vec<_> = functions.iter().filter(|(_, documented)| !documented).collect();
+    assert!(
+        functions.len() > 20,
+        "only {} functions found",
+        functions.len()
+    );
+    let bare: Vec<_> = functions
+        .iter()
+        .filter(|(_, documented)| !documented)
+        .collect();
     assert!(bare.is_empty(), "functions without a doc comment: {bare:?}");
 }
 
@@ -95,5 +109,8 @@ fn declares_what_the_version_script_exports() {
         .filter(|name| name.starts_with("kdreg_"))
         .map(str::to_owned)
         .collect();
-    assert_eq!(declared, exported, "left: include/kdreg.h, right: kdreg.map");
+    assert_eq!(
+        declared, exported,
+        "left: include/kdreg.h, right: kdreg.map"
+    );
 }
