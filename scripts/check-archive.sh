@@ -22,7 +22,7 @@ fi
 
 # Another library that is written in Rust, with the same standard library in
 # it: whatever both leave global would be defined twice.
-must "a neighbour in Rust compiles" rustc --edition 2021 --crate-type staticlib -O \
+must "a neighbour in Rust compiles" rustc --edition 2024 --crate-type staticlib -O \
     "$fixtures/neighbour.rs" -o "$work/libneighbour.a"
 for order in "$library $work/libneighbour.a" "$work/libneighbour.a $library"; do
     # shellcheck disable=SC2086 # one word per library
