@@ -21,7 +21,5 @@ cargo rustc --quiet --release -p libkdreg --lib --target-dir "$target/clib" \
 cargo build --quiet --release -p libkdreg --bin kdreg_info
 
 mkdir -p "$dist"
-if [ ! -f "$dist/libkdreg.a" ] || [ "$lib/libkdreg.a" -nt "$dist/libkdreg.a" ]; then
-    sh "$root/scripts/localise.sh" "$lib/libkdreg.a" "$dist/libkdreg.a"
-fi
+sh "$root/scripts/localise.sh" "$lib/libkdreg.a" "$dist/libkdreg.a"
 cp -p "$lib/libkdreg.so" "$target/release/kdreg_info" "$dist/"
