@@ -19,23 +19,23 @@ mod sized;
 ///
 /// Made by kdreg_open(), ended by kdreg_close(). May be used by any number of
 /// threads, but not while another thread closes it.
-#[repr(C)]
-pub struct kdreg_t {
-    _opaque: [u8; 0],
-}
+pub struct kdreg(());
+
+/// See `struct kdreg`.
+pub type kdreg_t = kdreg;
 
 /// A pin-down cache.
 ///
 /// Made by kdreg_cache_create(), ended by kdreg_cache_destroy(). May be used by
 /// any number of threads, but not while another thread destroys it.
-#[repr(C)]
-pub struct kdreg_cache_t {
-    _opaque: [u8; 0],
-}
+pub struct kdreg_cache(());
+
+/// See `struct kdreg_cache`.
+pub type kdreg_cache_t = kdreg_cache;
 
 /// A registration in use: from kdreg_cache_get() or kdreg_cache_find() until
 /// kdreg_cache_put().
-#[repr(C)]
-pub struct kdreg_entry_t {
-    _opaque: [u8; 0],
-}
+pub struct kdreg_entry(());
+
+/// See `struct kdreg_entry`.
+pub type kdreg_entry_t = kdreg_entry;

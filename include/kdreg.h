@@ -1,0 +1,840 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/* Generated from libkdreg/src/ffi by `make header`: change it there. */
+#ifndef KDREG_H
+#define KDREG_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/**
+ * Access: the device may read the memory.
+ */
+#define KDREG_ACCESS_READ 1
+
+/**
+ * Access: the device may write the memory.
+ */
+#define KDREG_ACCESS_WRITE 2
+
+/**
+ * Access: peers may read the memory.
+ */
+#define KDREG_ACCESS_REMOTE_READ 4
+
+/**
+ * Access: peers may write the memory.
+ */
+#define KDREG_ACCESS_REMOTE_WRITE 8
+
+/**
+ * Access: peers may use atomic operations on the memory. Bits 16 to 31 are the caller's own.
+ */
+#define KDREG_ACCESS_REMOTE_ATOMIC 16
+
+/**
+ * kdreg_cache_attr.flags: register just what is asked for, widened to the alignment.
+ */
+#define KDREG_CACHE_NO_MERGE 1
+
+/**
+ * kdreg_cache_attr.flags: no thread of the library's releases anything;
+ * callbacks run inside calls of the cache only. Poll kdreg_cache_fd() and call
+ * kdreg_cache_reap().
+ */
+#define KDREG_CACHE_NO_REAPER 2
+
+/**
+ * Log level: something failed that the caller asked for.
+ */
+#define KDREG_LOG_ERROR 1
+
+/**
+ * Log level: the library carries on with less than it could offer.
+ */
+#define KDREG_LOG_WARN 2
+
+/**
+ * Log level: decisions, such as which backend is used and why.
+ */
+#define KDREG_LOG_INFO 3
+
+/**
+ * Log level: every registration and release.
+ */
+#define KDREG_LOG_DEBUG 4
+
+/**
+ * The strongest backend that works here.
+ */
+#define KDREG_BACKEND_ANY 0
+
+/**
+ * The kernel module, /dev/kdreg, or a kdreg2-compatible device.
+ */
+#define KDREG_BACKEND_KERNEL (uint32_t)Kernel
+
+/**
+ * userfaultfd: in any process, without privileges.
+ */
+#define KDREG_BACKEND_USERFAULTFD (uint32_t)Userfaultfd
+
+/**
+ * Watches nothing: correct and uncached.
+ */
+#define KDREG_BACKEND_NONE (uint32_t)None
+
+/**
+ * Sees munmap, a MAP_FIXED mapping on top, brk shrink, the target of mremap(MREMAP_FIXED), what an mremap cuts off.
+ */
+#define KDREG_CAP_UNMAP (1 << 0)
+
+/**
+ * Sees mremap: the old range.
+ */
+#define KDREG_CAP_REMAP (1 << 1)
+
+/**
+ * Sees madvise and process_madvise: DONTNEED, DONTNEED_LOCKED, FREE, REMOVE.
+ */
+#define KDREG_CAP_DISCARD (1 << 2)
+
+/**
+ * Sees madvise(MADV_GUARD_INSTALL).
+ */
+#define KDREG_CAP_GUARD (1 << 3)
+
+/**
+ * Sees mprotect and pkey_mprotect.
+ */
+#define KDREG_CAP_PROTECT (1 << 4)
+
+/**
+ * Sees ftruncate and fallocate hole punching through a file descriptor.
+ */
+#define KDREG_CAP_FILE (1 << 5)
+
+/**
+ * Sees shmdt and shmat(SHM_REMAP).
+ */
+#define KDREG_CAP_SYSV (1 << 6)
+
+/**
+ * Sees UFFDIO_MOVE and remap_file_pages.
+ */
+#define KDREG_CAP_PAGES (1 << 7)
+
+/**
+ * Sees what the kernel does by itself: migration, reclaim, KSM, huge page collapse.
+ */
+#define KDREG_CAP_MIGRATE (1 << 8)
+
+/**
+ * Sees the same changes when another process makes them.
+ */
+#define KDREG_CAP_FOREIGN (1 << 9)
+
+/**
+ * Changes are marked by the kernel before the call returns; no thread in between.
+ */
+#define KDREG_CAP_SYNC (1 << 16)
+
+/**
+ * No window in which another thread can be handed an address before its change is known.
+ */
+#define KDREG_CAP_STRICT (1 << 17)
+
+/**
+ * Watches any kind of memory, file-backed included.
+ */
+#define KDREG_CAP_ALL_MEMORY (1 << 18)
+
+/**
+ * A fork() invalidates nothing in the parent.
+ */
+#define KDREG_CAP_FORK_WARM (1 << 19)
+
+/**
+ * Why a region changed: the backend cannot tell.
+ */
+#define KDREG_REASON_UNKNOWN 0
+
+/**
+ * Why a region changed: unmapped, or another mapping took its place.
+ */
+#define KDREG_REASON_UNMAP 1
+
+/**
+ * Why a region changed: its pages were given up by madvise.
+ */
+#define KDREG_REASON_DISCARD 2
+
+/**
+ * Why a region changed: moved by mremap.
+ */
+#define KDREG_REASON_REMAP 3
+
+/**
+ * Why a region changed: access rights.
+ */
+#define KDREG_REASON_PROTECT 4
+
+/**
+ * Why a region changed: the kernel moved or reclaimed pages.
+ */
+#define KDREG_REASON_MIGRATE 5
+
+/**
+ * Why a region changed: the address space is going away.
+ */
+#define KDREG_REASON_RELEASE 6
+
+/**
+ * Why a region changed: the backend stopped working, so nothing is valid.
+ */
+#define KDREG_REASON_LOST 7
+
+/**
+ * kdreg_attr.flags: a backend of its own instead of the one the process shares.
+ */
+#define KDREG_OPEN_PRIVATE 1
+
+/**
+ * kdreg_attr.flags: userfaultfd only: do not ask, at each check, whether a
+ * change is in flight. Saves a system call per check, and leaves a window in
+ * which another thread that is handed an address just unmapped still finds
+ * the old region valid.
+ */
+#define KDREG_OPEN_RELAXED 2
+
+/**
+ * The backends there are.
+ */
+enum Kind
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : uint32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+    /**
+     * The kernel module, `/dev/kdreg`, or a kdreg2-compatible device.
+     */
+    Kernel = 1,
+    /**
+     * userfaultfd, in any process, without privileges.
+     */
+    Userfaultfd = 2,
+    /**
+     * Watches nothing: correct and uncached.
+     */
+    None = 3,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum Kind Kind;
+#else
+typedef uint32_t Kind;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+/**
+ * A set of things a backend sees and promises.
+ */
+struct Capabilities;
+
+/**
+ * A list of entries linked through `Links::next`.
+ */
+struct List;
+
+/**
+ * How a backend's state words are to be read.
+ */
+struct Validity;
+
+/**
+ * A monitor handle: one subscriber with an event queue of its own.
+ *
+ * Made by kdreg_open(), ended by kdreg_close(). May be used by any number of
+ * threads, but not while another thread closes it.
+ */
+struct kdreg;
+
+/**
+ * A pin-down cache.
+ *
+ * Made by kdreg_cache_create(), ended by kdreg_cache_destroy(). May be used by
+ * any number of threads, but not while another thread destroys it.
+ */
+struct kdreg_cache;
+
+/**
+ * A registration in use: from kdreg_cache_get() or kdreg_cache_find() until
+ * kdreg_cache_put().
+ */
+struct kdreg_entry;
+
+/**
+ * See `struct kdreg`.
+ */
+typedef struct kdreg kdreg_t;
+
+/**
+ * Registers `length` bytes at `addr` (widened and perhaps merged) for at least
+ * the rights in `access`, and stores the caller's name for the registration in
+ * `*handle`. Returns 0 or a negative errno; -ENOMEM has the cache evict and ask
+ * again. Called with no lock held; may call the library, but not destroy the
+ * cache.
+ */
+typedef int (*kdreg_register_fn)(void *ctx,
+                                 void *addr,
+                                 size_t length,
+                                 uint32_t access,
+                                 void **handle);
+
+/**
+ * Undoes a registration. Returns 0, or a negative errno, which is logged. Called
+ * with no lock held, by whichever thread released the last use, or by the
+ * library's reaper thread; may call the library, but not destroy the cache.
+ */
+typedef int (*kdreg_deregister_fn)(void *ctx, void *addr, size_t length, void *handle);
+
+/**
+ * How to make a cache. Zero everything but `size`, `reg` and `dereg` for the
+ * defaults.
+ */
+struct kdreg_cache_attr {
+    /**
+     * sizeof(struct kdreg_cache_attr), set by the caller.
+     */
+    size_t size;
+    /**
+     * Registers memory.
+     */
+    kdreg_register_fn reg;
+    /**
+     * Undoes a registration.
+     */
+    kdreg_deregister_fn dereg;
+    /**
+     * The first argument of both.
+     */
+    void *ctx;
+    /**
+     * The most entries kept; 0: 65,536. What does not fit, because everything
+     * else is in use, is registered uncached and released at its last put.
+     */
+    size_t max_entries;
+    /**
+     * The most bytes kept registered; 0: no limit.
+     */
+    size_t max_bytes;
+    /**
+     * How many bytes may be left to the reaper to deregister; 0: everything is
+     * deregistered by the call that frees it.
+     */
+    size_t max_unreleased;
+    /**
+     * Ranges are widened to multiples of this many bytes, a power of two not
+     * below the page size; 0: the page size.
+     */
+    size_t alignment;
+    /**
+     * The largest registration that merging may make, in bytes; 0: no limit.
+     */
+    size_t max_merge;
+    /**
+     * KDREG_CACHE_* flags.
+     */
+    uint32_t flags;
+    /**
+     * 0.
+     */
+    uint32_t reserved;
+};
+
+/**
+ * See `struct kdreg_cache`.
+ */
+typedef struct kdreg_cache kdreg_cache_t;
+
+/**
+ * See `struct kdreg_entry`.
+ */
+typedef struct kdreg_entry kdreg_entry_t;
+
+/**
+ * What a cache did and holds. Counts begin at 0 when the cache is made.
+ */
+struct kdreg_cache_stats {
+    /**
+     * sizeof(struct kdreg_cache_stats), set by the caller.
+     */
+    size_t size;
+    /**
+     * Lookups that found a valid entry.
+     */
+    uint64_t hits;
+    /**
+     * Lookups by kdreg_cache_get() that had to register.
+     */
+    uint64_t misses;
+    /**
+     * Calls of `reg` that succeeded.
+     */
+    uint64_t registrations;
+    /**
+     * Calls of `reg` that failed, those tried again included.
+     */
+    uint64_t register_failures;
+    /**
+     * Calls of `dereg`.
+     */
+    uint64_t deregistrations;
+    /**
+     * Entries that a larger registration took the place of.
+     */
+    uint64_t merges;
+    /**
+     * Entries dropped to make room.
+     */
+    uint64_t evictions;
+    /**
+     * Entries dropped because their mapping changed, or on request.
+     */
+    uint64_t invalidations;
+    /**
+     * Registrations that were not kept: no room, or memory that cannot be watched.
+     */
+    uint64_t uncached;
+    /**
+     * Registrations that another thread turned out to have made at the same time.
+     */
+    uint64_t duplicates;
+    /**
+     * Entries cached now.
+     */
+    uint64_t entries;
+    /**
+     * Bytes cached now.
+     */
+    uint64_t bytes;
+    /**
+     * Entries in use now, cached or not.
+     */
+    uint64_t in_use;
+    /**
+     * Bytes dropped and idle, but not yet deregistered.
+     */
+    uint64_t unreleased_bytes;
+};
+
+/**
+ * Receives the library's messages. Called by whichever thread has something to
+ * say, with no lock of the library held; it may call the library. `message` is
+ * valid during the call only.
+ */
+typedef void (*kdreg_log_fn)(void *ctx, int level, const char *message);
+
+/**
+ * How to open a monitor. Zero everything but `size` for the defaults.
+ */
+struct kdreg_attr {
+    /**
+     * sizeof(struct kdreg_attr), set by the caller.
+     */
+    size_t size;
+    /**
+     * KDREG_OPEN_* flags.
+     */
+    uint32_t flags;
+    /**
+     * KDREG_BACKEND_*. The environment variable KDREG_BACKEND (auto, kernel,
+     * userfaultfd, none), where set, overrides it.
+     */
+    uint32_t backend;
+    /**
+     * The most regions held, with KDREG_OPEN_PRIVATE; 0: 1,048,576.
+     */
+    uint32_t max_regions;
+    /**
+     * 0.
+     */
+    uint32_t reserved;
+};
+
+/**
+ * A monitored range. Filled by kdreg_monitor(); may be copied. Its members are
+ * for kdreg_valid() and the library alone.
+ */
+struct kdreg_region {
+    /**
+     * The word that kdreg_valid() loads. Readable for ever, in a forked child too.
+     */
+    const uint32_t *word;
+    /**
+     * The value it has while the range is unchanged.
+     */
+    uint32_t generation;
+    /**
+     * The region's slot in its monitor.
+     */
+    uint32_t slot;
+    /**
+     * The monitor it belongs to.
+     */
+    uint64_t owner;
+};
+
+/**
+ * A change to one region.
+ */
+struct kdreg_event {
+    /**
+     * What the caller gave to kdreg_monitor().
+     */
+    uint64_t cookie;
+    /**
+     * The region as it was registered.
+     */
+    const void *addr;
+    /**
+     * Its length in bytes.
+     */
+    size_t length;
+    /**
+     * KDREG_REASON_*.
+     */
+    uint32_t reason;
+    /**
+     * 0.
+     */
+    uint32_t reserved;
+};
+
+/**
+ * What a backend could do here.
+ */
+struct kdreg_backend_info {
+    /**
+     * sizeof(struct kdreg_backend_info), set by the caller.
+     */
+    size_t size;
+    /**
+     * KDREG_BACKEND_*.
+     */
+    uint32_t backend;
+    /**
+     * 0 when it works here, else a negative errno.
+     */
+    int32_t error;
+    /**
+     * KDREG_CAP_*: what it sees here.
+     */
+    uint64_t caps;
+    /**
+     * Its name.
+     */
+    char name[32];
+    /**
+     * Why it does not work here, or what to expect of it.
+     */
+    char reason[192];
+};
+
+
+
+/**
+ * All of them, strongest first.
+ */
+#define Kind_ALL { Kernel, Userfaultfd, None, }
+
+
+
+
+
+#ifdef __cplusplus
+extern "C" {
+#endif // __cplusplus
+
+/**
+ * Makes a cache whose registrations are made by `attr->reg`. `monitor` tells
+ * which backend to use (NULL: the shared default) and may be closed afterwards.
+ *
+ * Returns 0 and the cache in `*out`; -EINVAL for a bad `attr`; what
+ * kdreg_open() returns; -EMFILE; -ENOMEM; -EBADF; -ECHILD.
+ */
+int kdreg_cache_create(kdreg_t *monitor, const struct kdreg_cache_attr *attr, kdreg_cache_t **out);
+
+/**
+ * Ends a cache and deregisters everything it holds; no callback runs once this
+ * has returned 0. No other thread may be using the cache.
+ *
+ * Returns 0; -EBUSY while an entry is held, and nothing changes; -EDEADLK from
+ * one of the cache's own callbacks; -EBADF; -ECHILD.
+ */
+int kdreg_cache_destroy(kdreg_cache_t *cache);
+
+/**
+ * An entry that covers `length` bytes at `addr` with at least the rights in
+ * `access` (KDREG_ACCESS_*): found, or registered now. The caller holds it
+ * until kdreg_cache_put().
+ *
+ * Returns 0 and the entry in `*out`; what `reg` returned; -EFAULT when part of
+ * the range is not mapped; -EINVAL for length 0, a range that wraps around or
+ * reaches into kernel addresses, or unknown access bits; -ENOMEM; -EBADF; -ECHILD.
+ */
+int kdreg_cache_get(kdreg_cache_t *cache,
+                    const void *addr,
+                    size_t length,
+                    uint32_t access,
+                    kdreg_entry_t **out);
+
+/**
+ * As kdreg_cache_get(), but never registers: -ENOENT when no valid entry covers
+ * the range.
+ */
+int kdreg_cache_find(kdreg_cache_t *cache,
+                     const void *addr,
+                     size_t length,
+                     uint32_t access,
+                     kdreg_entry_t **out);
+
+/**
+ * Puts back an entry from kdreg_cache_get() or kdreg_cache_find(). The last put
+ * of an entry that is not cached any more deregisters it.
+ *
+ * Returns 0; -EINVAL when it is not an entry of this cache or nobody holds it;
+ * -EBADF; -ECHILD.
+ */
+int kdreg_cache_put(kdreg_cache_t *cache, kdreg_entry_t *entry);
+
+/**
+ * Drops every entry that overlaps `length` bytes at `addr`, as if its mapping
+ * had changed. Entries in use are released at their last put.
+ *
+ * Returns how many entries there were; -EINVAL; -EBADF; -ECHILD.
+ */
+int kdreg_cache_invalidate(kdreg_cache_t *cache, const void *addr, size_t length);
+
+/**
+ * Drops every entry. Entries in use are released at their last put.
+ *
+ * Returns how many entries there were; -EBADF; -ECHILD.
+ */
+int kdreg_cache_flush(kdreg_cache_t *cache);
+
+/**
+ * Drops the entries whose mapping changed since, and deregisters everything
+ * that waits for it. The reaper does the same by itself, unless the cache was
+ * made with KDREG_CACHE_NO_REAPER.
+ *
+ * Returns how many entries were deregistered; -EBADF; -ECHILD.
+ */
+int kdreg_cache_reap(kdreg_cache_t *cache);
+
+/**
+ * A descriptor that is readable (POLLIN) while there is something to reap. It
+ * belongs to the cache: never read or close it. It may be readable when
+ * kdreg_cache_reap() finds nothing.
+ *
+ * Returns the descriptor; -EBADF; -ECHILD.
+ */
+int kdreg_cache_fd(kdreg_cache_t *cache);
+
+/**
+ * Fills `*stats`, whose `size` the caller has set.
+ *
+ * Returns 0; -EINVAL; -EBADF; -ECHILD.
+ */
+int kdreg_cache_stats(kdreg_cache_t *cache, struct kdreg_cache_stats *stats);
+
+/**
+ * Writes a table of the cache's limits, counts and entries to the file
+ * descriptor `fd`.
+ *
+ * Returns 0; -EBADF, also for a bad `fd`; what writing failed with; -ECHILD.
+ */
+int kdreg_cache_dump(kdreg_cache_t *cache, int fd);
+
+/**
+ * The first address of what is registered: at or below what was asked for. The
+ * caller holds the entry. NULL for NULL.
+ */
+void *kdreg_entry_base(const kdreg_entry_t *entry);
+
+/**
+ * How many bytes are registered from kdreg_entry_base() on. The caller holds the
+ * entry. 0 for NULL.
+ */
+size_t kdreg_entry_length(const kdreg_entry_t *entry);
+
+/**
+ * The rights it is registered with: at least what was asked for. The caller
+ * holds the entry. 0 for NULL.
+ */
+uint32_t kdreg_entry_access(const kdreg_entry_t *entry);
+
+/**
+ * What `reg` stored in `*handle`. The caller holds the entry. NULL for NULL.
+ */
+void *kdreg_entry_handle(const kdreg_entry_t *entry);
+
+/**
+ * Whether what the entry maps is still what was registered. `false` also when
+ * the backend cannot tell, as for an entry that is not cached, and for anything
+ * that is not a held entry of this cache.
+ */
+bool kdreg_entry_valid(kdreg_cache_t *cache, const kdreg_entry_t *entry);
+
+/**
+ * The version of the library that runs, as (major << 16) | (minor << 8) | patch.
+ */
+uint32_t kdreg_version(void);
+
+/**
+ * The version of the library that runs, "major.minor.patch". Static; never NULL.
+ */
+const char *kdreg_version_string(void);
+
+/**
+ * What an error means: `error` is what a function of this library returned
+ * (negative), or an errno value (positive). Never NULL; valid for ever for
+ * the errors that this library's documentation names, otherwise until the
+ * calling thread asks again.
+ */
+const char *kdreg_strerror(int error);
+
+/**
+ * Sends messages up to `level` (KDREG_LOG_*) to `fn`, called with `ctx` from
+ * any thread; NULL sends them to standard error. Until this is called the
+ * environment variable KDREG_LOG (off, error, warn, info, debug) sets the
+ * level, warn when unset. A message under way in another thread may still
+ * reach the previous function.
+ *
+ * Returns 0, or -EINVAL for an unknown level.
+ */
+int kdreg_set_log(kdreg_log_fn fn, void *ctx, int level);
+
+/**
+ * Opens a monitor: the strongest backend that works here, unless `attr` (NULL:
+ * the defaults) or the environment variable KDREG_BACKEND asks for one. All
+ * handles of a process share one backend of each kind, unless opened with
+ * KDREG_OPEN_PRIVATE; each has an event queue of its own.
+ *
+ * Returns 0 and the handle in `*out`; -ENODEV when the one backend asked for
+ * does not work here (kdreg_probe() says why); -EINVAL for a bad `attr` or
+ * environment; -EMFILE; -ENOMEM.
+ */
+int kdreg_open(const struct kdreg_attr *attr, kdreg_t **out);
+
+/**
+ * Closes a monitor. Its regions all become invalid; caches made on it carry on.
+ * No other thread may be using the handle.
+ *
+ * Returns 0; -EBADF when it is not open; -ECHILD in a forked child.
+ */
+int kdreg_close(kdreg_t *monitor);
+
+/**
+ * Begins to watch `length` bytes at `addr`, to the byte; a change to any page
+ * they touch counts. `cookie` comes back in the region's event and means
+ * nothing to the library. Regions may overlap; each has its own event.
+ *
+ * Returns 0 and the region in `*out`; -EFAULT when part of the range is not
+ * mapped; -EBUSY when another userfaultfd owns the memory; -EOPNOTSUPP when
+ * this backend cannot watch it; -ENOSPC when the monitor is full; -ENOMEM;
+ * -ENXIO when the backend has stopped; -EINVAL for length 0 or a range that
+ * wraps around or reaches into kernel addresses; -EBADF; -ECHILD.
+ */
+int kdreg_monitor(kdreg_t *monitor,
+                  const void *addr,
+                  size_t length,
+                  uint64_t cookie,
+                  struct kdreg_region *out);
+
+/**
+ * Ends the watch of a region of this monitor and clears `*region`, so that a
+ * second call on it fails. No event follows, and copies of the region are not
+ * valid any more.
+ *
+ * Returns 0, also when the region had changed already; -EINVAL when it is not
+ * a region of this monitor, or was cleared; -EBADF; -ECHILD.
+ */
+int kdreg_unmonitor(kdreg_t *monitor, struct kdreg_region *region);
+
+/**
+ * The part of kdreg_valid() that is more than a load and a compare: asks the
+ * backend whether the region is unchanged. `false` for NULL and for a region
+ * whose monitor is closed.
+ */
+bool kdreg_valid_slow(const struct kdreg_region *region);
+
+/**
+ * Takes up to `max` events off the queue. A region whose event was taken is
+ * gone: it needs no kdreg_unmonitor(). Events only tell the reason; that a
+ * region changed is known to kdreg_valid() before.
+ *
+ * Returns how many were written to `events`; -EINVAL when `events` is NULL and
+ * `max` is not 0; -EBADF; -ECHILD.
+ */
+int kdreg_check(kdreg_t *monitor, struct kdreg_event *events, size_t max);
+
+/**
+ * A descriptor that is readable (POLLIN) while events are queued, for poll,
+ * epoll and the like. It belongs to the monitor: never read or close it. It may
+ * be readable when kdreg_check() finds nothing.
+ *
+ * Returns the descriptor; -EBADF; -ECHILD.
+ */
+int kdreg_fd(kdreg_t *monitor);
+
+/**
+ * The backend in use: "kernel", "userfaultfd" or "none". Static; NULL when the
+ * handle is not open.
+ */
+const char *kdreg_backend_name(kdreg_t *monitor);
+
+/**
+ * What the monitor sees and promises: KDREG_CAP_* bits; 0 when the handle is
+ * not open. A change whose bit is not set may go unnoticed.
+ */
+uint64_t kdreg_caps(kdreg_t *monitor);
+
+/**
+ * Tries a backend (KDREG_BACKEND_KERNEL, _USERFAULTFD or _NONE) and tells in
+ * `*info`, whose `size` the caller has set, whether it works here, what it
+ * would see, and if it does not work, why. Leaves nothing behind.
+ *
+ * Returns 0; -EINVAL.
+ */
+int kdreg_probe(uint32_t backend, struct kdreg_backend_info *info);
+
+#ifdef __cplusplus
+}  // extern "C"
+#endif  // __cplusplus
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/**
+ * Tells whether a region still maps what it did when it was monitored.
+ *
+ * Costs a load and a compare where the kernel keeps the state word current, and
+ * calls kdreg_valid_slow() otherwise. Takes no lock. Safe from any thread at any
+ * time once kdreg_monitor() has filled the region: after kdreg_unmonitor(), after
+ * kdreg_close() and in a forked child the answer is false.
+ */
+static inline bool kdreg_valid(const struct kdreg_region *region)
+{
+    /* Acquire: what the caller reads after a true answer is not older than it. */
+    if (__atomic_load_n(region->word, __ATOMIC_ACQUIRE) == region->generation)
+        return true;
+    return kdreg_valid_slow(region);
+}
+
+#ifdef __cplusplus
+} /* extern "C" */
+#endif
+
+#endif /* KDREG_H */
