@@ -72,17 +72,17 @@
 /**
  * The kernel module, /dev/kdreg, or a kdreg2-compatible device.
  */
-#define KDREG_BACKEND_KERNEL (uint32_t)Kernel
+#define KDREG_BACKEND_KERNEL 1
 
 /**
  * userfaultfd: in any process, without privileges.
  */
-#define KDREG_BACKEND_USERFAULTFD (uint32_t)Userfaultfd
+#define KDREG_BACKEND_USERFAULTFD 2
 
 /**
  * Watches nothing: correct and uncached.
  */
-#define KDREG_BACKEND_NONE (uint32_t)None
+#define KDREG_BACKEND_NONE 3
 
 /**
  * Sees munmap, a MAP_FIXED mapping on top, brk shrink, the target of mremap(MREMAP_FIXED), what an mremap cuts off.

@@ -14,11 +14,11 @@ use std::sync::atomic::AtomicU32;
 /// The strongest backend that works here.
 pub const KDREG_BACKEND_ANY: u32 = 0;
 /// The kernel module, /dev/kdreg, or a kdreg2-compatible device.
-pub const KDREG_BACKEND_KERNEL: u32 = Kind::Kernel as u32;
+pub const KDREG_BACKEND_KERNEL: u32 = 1;
 /// userfaultfd: in any process, without privileges.
-pub const KDREG_BACKEND_USERFAULTFD: u32 = Kind::Userfaultfd as u32;
+pub const KDREG_BACKEND_USERFAULTFD: u32 = 2;
 /// Watches nothing: correct and uncached.
-pub const KDREG_BACKEND_NONE: u32 = Kind::None as u32;
+pub const KDREG_BACKEND_NONE: u32 = 3;
 
 /// Sees munmap, a MAP_FIXED mapping on top, brk shrink, the target of mremap(MREMAP_FIXED), what an mremap cuts off.
 pub const KDREG_CAP_UNMAP: u64 = 1 << 0;
@@ -90,6 +90,9 @@ const _: () = assert!(
         && KDREG_CAP_STRICT == Capabilities::STRICT.bits()
         && KDREG_CAP_ALL_MEMORY == Capabilities::ALL_MEMORY.bits()
         && KDREG_CAP_FORK_WARM == Capabilities::FORK_WARM.bits()
+        && KDREG_BACKEND_KERNEL == Kind::Kernel as u32
+        && KDREG_BACKEND_USERFAULTFD == Kind::Userfaultfd as u32
+        && KDREG_BACKEND_NONE == Kind::None as u32
         && KDREG_REASON_LOST == monitor::Reason::Lost as u32
         && KDREG_REASON_UNMAP == monitor::Reason::Unmap as u32
 );
