@@ -208,35 +208,6 @@
 #define KDREG_OPEN_RELAXED 2
 
 /**
- * The backends there are.
- */
-enum Kind
-#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
-  : uint32_t
-#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
- {
-    /**
-     * The kernel module, `/dev/kdreg`, or a kdreg2-compatible device.
-     */
-    Kernel = 1,
-    /**
-     * userfaultfd, in any process, without privileges.
-     */
-    Userfaultfd = 2,
-    /**
-     * Watches nothing: correct and uncached.
-     */
-    None = 3,
-};
-#ifndef __cplusplus
-#if __STDC_VERSION__ >= 202311L
-typedef enum Kind Kind;
-#else
-typedef uint32_t Kind;
-#endif // __STDC_VERSION__ >= 202311L
-#endif // __cplusplus
-
-/**
  * A set of things a backend sees and promises.
  */
 struct Capabilities;
@@ -543,10 +514,7 @@ struct kdreg_backend_info {
 
 
 
-/**
- * All of them, strongest first.
- */
-#define Kind_ALL { Kernel, Userfaultfd, None, }
+
 
 
 

@@ -74,7 +74,8 @@ impl Guard {
 
     /// The handler is gone, for good.
     pub fn die(&self) {
-        self.0.store(DEAD, Ordering::Release);
+        // An exchange, not a store, so that it has a place among those above.
+        self.0.swap(DEAD, Ordering::Release);
     }
 
     /// To be asked *before* the state word is loaded: asked after it, an
