@@ -239,14 +239,18 @@ impl Nodes for EntryLinks {
     }
 }
 
-/// A list of entries linked through `Links::next`.
+/// A list of entries linked through `Links::next`, first in, first out.
 #[derive(Clone, Copy)]
 pub(crate) struct List {
     head: u32,
+    tail: u32,
 }
 
 impl List {
-    pub const EMPTY: List = List { head: NIL };
+    pub const EMPTY: List = List {
+        head: NIL,
+        tail: NIL,
+    };
 
     pub fn is_empty(&self) -> bool {
         self.head == NIL
@@ -257,16 +261,29 @@ impl List {
     }
 
     pub fn push(&mut self, links: &mut EntryLinks, index: u32) {
+        links.at_mut(index).next = NIL;
+        match self.tail {
+            NIL => self.head = index,
+            tail => links.at_mut(tail).next = index,
+        }
+        self.tail = index;
+    }
+
+    /// Puts an entry in front of the others.
+    pub fn push_first(&mut self, links: &mut EntryLinks, index: u32) {
         links.at_mut(index).next = self.head;
+        if self.head == NIL {
+            self.tail = index;
+        }
         self.head = index;
     }
 
     pub fn pop(&mut self, links: &EntryLinks) -> Option<u32> {
-        if self.head == NIL {
-            return None;
-        }
-        let index = self.head;
+        let index = self.first()?;
         self.head = links.at(index).next;
+        if self.head == NIL {
+            self.tail = NIL;
+        }
         Some(index)
     }
 }

@@ -91,7 +91,8 @@ impl State {
     /// Takes a slot back. Its reference word is free, but for lookups that
     /// came too late.
     pub fn give_slot(&mut self, index: u32) {
-        self.free.push(&mut self.links, index);
+        // The slot used last is the one still in the processor's caches.
+        self.free.push_first(&mut self.links, index);
     }
 
     /// Files a live entry in the eviction order.
