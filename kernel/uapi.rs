@@ -1,0 +1,1 @@
+../libkdreg/src/uapi.rs
