@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! Hearing of changes: the MMU notifier of one descriptor.
+
+use crate::{abi::*, context::Context};
+use kernel::{
+    bindings, container_of,
+    error::to_result,
+    ffi::c_int,
+    mm::{Mm, MmWithUser},
+    prelude::*,
+    types::Opaque,
+};
+
+/// An MMU notifier, embedded in a [`Context`].
+#[repr(transparent)]
+pub(crate) struct Notifier(Opaque<bindings::mmu_notifier>);
+
+// SAFETY: The C structure is not bound to a thread.
+unsafe impl Send for Notifier {}
+// SAFETY: `register` and `unregister` say how they must be serialised; nothing else uses it.
+unsafe impl Sync for Notifier {}
+
+impl Notifier {
+    /// A notifier that is not registered.
+    pub(crate) fn new() -> Self {
+        Self(Opaque::zeroed())
+    }
+
+    /// Starts to listen to `mm`. May sleep, and takes the mmap lock.
+    ///
+    /// # Safety
+    ///
+    /// - `self` is the `notifier` field of a pinned [`Context`] and is not registered.
+    /// - No other thread is in `register` or `unregister`.
+    /// - `unregister` is called before the context is freed.
+    pub(crate) unsafe fn register(&self, mm: &MmWithUser) -> Result {
+        let raw = self.0.get();
+        // SAFETY: `raw` is not registered, so nobody else looks at it.
+        unsafe { (*raw).ops = &OPS.0 };
+        // SAFETY: `raw` is zeroed but for `ops`, pinned, and unregistered before it is freed; the
+        // users of `mm` cannot go away during the call; none of its locks are held.
+        to_result(unsafe { bindings::mmu_notifier_register(raw, mm.as_raw()) }).map_err(|err| {
+            // It gives up when a signal is pending. Nothing has happened: take the signal and
+            // start over, whatever the program thinks of restarting.
+            if err == EINTR {
+                ERESTARTNOINTR
+            } else {
+                err
+            }
+        })
+    }
+
+    /// Stops listening. Returns when no callback runs any more. May sleep.
+    ///
+    /// # Safety
+    ///
+    /// `register` succeeded with the same `mm`, once for each call of this.
+    pub(crate) unsafe fn unregister(&self, mm: &Mm) {
+        // SAFETY: The notifier is registered with `mm`, of which we hold a reference (`mm_count`);
+        // that its users may be gone long ago is fine.
+        unsafe { bindings::mmu_notifier_unregister(self.0.get(), mm.as_raw()) };
+    }
+}
+
+/// The table of callbacks, in a static.
+struct Ops(bindings::mmu_notifier_ops);
+
+// SAFETY: Never written.
+unsafe impl Sync for Ops {}
+
+static OPS: Ops = Ops(bindings::mmu_notifier_ops {
+    release: Some(release),
+    invalidate_range_start: Some(range_start),
+    invalidate_range_end: Some(range_end),
+    ..pin_init::zeroed()
+});
+
+/// The context around a registered notifier.
+///
+/// # Safety
+///
+/// `subscription` is the notifier of a context, and its callback is running.
+unsafe fn context<'a>(subscription: *mut bindings::mmu_notifier) -> &'a Context {
+    let notifier = subscription.cast::<Notifier>();
+    // SAFETY: `Notifier` is a transparent wrapper, embedded in a context, which is not freed until
+    // `unregister` has waited for the callbacks to finish.
+    unsafe { &*container_of!(notifier, Context, notifier) }
+}
+
+/// The `KDREG_CHANGE_` bit of the kernel's reason. A reason that is new to us counts as the
+/// strongest one: better a registration lost than data.
+fn change(event: bindings::mmu_notifier_event) -> u32 {
+    match event {
+        bindings::mmu_notifier_event_MMU_NOTIFY_CLEAR => KDREG_CHANGE_CLEAR,
+        bindings::mmu_notifier_event_MMU_NOTIFY_PROTECTION_VMA => KDREG_CHANGE_PROTECTION,
+        bindings::mmu_notifier_event_MMU_NOTIFY_PROTECTION_PAGE => KDREG_CHANGE_WRITE_PROTECT,
+        bindings::mmu_notifier_event_MMU_NOTIFY_SOFT_DIRTY => KDREG_CHANGE_SOFT_DIRTY,
+        bindings::mmu_notifier_event_MMU_NOTIFY_MIGRATE => KDREG_CHANGE_MIGRATE,
+        bindings::mmu_notifier_event_MMU_NOTIFY_EXCLUSIVE => KDREG_CHANGE_EXCLUSIVE,
+        _ => KDREG_CHANGE_UNMAP,
+    }
+}
+
+/// # Safety
+///
+/// `subscription` and `range` are what the kernel hands to a callback.
+unsafe fn invalidate(
+    subscription: *mut bindings::mmu_notifier,
+    range: *const bindings::mmu_notifier_range,
+) {
+    // SAFETY: `range` is valid and not modified during the callback.
+    let (start, end, event) = unsafe { ((*range).start, (*range).end, (*range).event) };
+    if start < end {
+        // SAFETY: This is the callback.
+        unsafe { context(subscription) }.invalidate(start as u64, end as u64 - 1, change(event));
+    }
+}
+
+/// Before the change: marks the regions that are there.
+///
+/// Never fails, also where it must not sleep: it does not sleep.
+///
+/// # Safety
+///
+/// Called by the kernel for a registered notifier.
+unsafe extern "C" fn range_start(
+    subscription: *mut bindings::mmu_notifier,
+    range: *const bindings::mmu_notifier_range,
+) -> c_int {
+    // SAFETY: As promised by the caller.
+    unsafe { invalidate(subscription, range) };
+    0
+}
+
+/// After the change: marks the regions that were added while it went on. They may have been
+/// registered with pages that are gone now.
+///
+/// # Safety
+///
+/// Called by the kernel for a registered notifier.
+unsafe extern "C" fn range_end(
+    subscription: *mut bindings::mmu_notifier,
+    range: *const bindings::mmu_notifier_range,
+) {
+    // SAFETY: As promised by the caller.
+    unsafe { invalidate(subscription, range) };
+}
+
+/// The process is gone (also called by `unregister`).
+///
+/// # Safety
+///
+/// Called by the kernel for a registered notifier.
+unsafe extern "C" fn release(
+    subscription: *mut bindings::mmu_notifier,
+    _mm: *mut bindings::mm_struct,
+) {
+    // SAFETY: This is the callback.
+    unsafe { context(subscription) }.owner_gone();
+}

@@ -1,0 +1,548 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! The regions of one descriptor: what the spin lock protects.
+//!
+//! Nothing here sleeps, allocates, frees or touches user memory, and every call is short: work on
+//! many regions is done in steps, between which the caller can let go of the lock.
+
+use crate::{
+    abi::*,
+    slots::{Chunk, Slot, Slots, Use, GENERATION_MAX, NIL},
+    status::Status,
+    tree::IntervalTree,
+};
+use kernel::{alloc::KVVec, container_of, prelude::*, sync::Arc};
+
+/// Number of `KDREG_CHANGE_` bits.
+const CHANGE_BITS: u32 = KDREG_CHANGE_ALL.trailing_ones();
+/// Number of possible masks of changes.
+const MASKS: usize = 1 << CHANGE_BITS;
+
+/// A region to be monitored.
+#[derive(Clone, Copy)]
+pub(crate) struct Request {
+    start: u64,
+    last: u64,
+    cookie: u64,
+    changes: u8,
+    wants_reason: bool,
+}
+
+impl Request {
+    /// Checks what the client asks for.
+    pub(crate) fn new(addr: u64, length: u64, cookie: u64, changes: u32, flags: u32) -> Result<Self> {
+        let changes = if changes == 0 { KDREG_CHANGE_DEFAULT } else { changes };
+        if length == 0
+            || cookie == KDREG2_BAD_COOKIE_VALUE
+            || changes & !KDREG_CHANGE_ALL != 0
+            || flags & !KDREG_MONITOR_REASON != 0
+        {
+            return Err(EINVAL);
+        }
+        Ok(Self {
+            start: addr,
+            last: addr.checked_add(length - 1).ok_or(EINVAL)?,
+            cookie,
+            changes: changes as u8,
+            wants_reason: flags & KDREG_MONITOR_REASON != 0,
+        })
+    }
+
+    pub(crate) fn cookie(&self) -> u64 {
+        self.cookie
+    }
+}
+
+/// What became of a [`Request`].
+pub(crate) enum Added {
+    /// Monitored from now on.
+    New(Kdreg2MonitoringParams),
+    /// The same region was monitored already.
+    Same(Kdreg2MonitoringParams),
+    /// The chunk with this number has to be installed first; nothing changed.
+    NeedsChunk(usize),
+}
+
+/// A list threaded through `Slot::link`, first in, first out.
+struct List {
+    head: u32,
+    tail: u32,
+}
+
+impl List {
+    const EMPTY: Self = Self { head: NIL, tail: NIL };
+}
+
+/// Events that have been taken off the list: see [`Regions::take_events`].
+#[must_use]
+pub(crate) struct Taken {
+    head: u32,
+    tail: u32,
+    count: u32,
+}
+
+impl Taken {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.count as usize
+    }
+}
+
+/// Counters for fdinfo and DUMP_STATS.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Statistics {
+    pub(crate) max: u32,
+    pub(crate) active: u32,
+    pub(crate) pending: u32,
+    pub(crate) total: u64,
+    pub(crate) monitored: u64,
+    pub(crate) unmonitored: u64,
+    pub(crate) retired: u32,
+    pub(crate) by_change: [u64; CHANGE_BITS as usize],
+}
+
+/// The regions, their index, and the events about them.
+///
+/// # Invariants
+///
+/// - An active slot with the mask `m` has its range in `trees[m]` and its cookie in `cookies`;
+///   no other slot is in any tree. The bit `m` of `occupied` is set if and only if `trees[m]` is
+///   not empty.
+/// - A slot with index below `grown` is active, holds an event, is on the free list, or is
+///   retired (its generation is [`GENERATION_MAX`] and it is not used again). Slots from `grown`
+///   on are free and on no list.
+/// - Slots that hold an event are on `events`, or are in a [`Taken`].
+pub(crate) struct Regions {
+    slots: Slots,
+    trees: [IntervalTree; MASKS],
+    occupied: [u64; MASKS / 64],
+    cookies: IntervalTree,
+    events: List,
+    free: u32,
+    grown: u32,
+    /// Events in [`Taken`]s.
+    taken: u32,
+    /// Invalidations that let go of the lock half way. No region is added meanwhile, so that they
+    /// come to an end whatever the client does.
+    marking: u32,
+    statistics: Statistics,
+    status: Arc<Status>,
+}
+
+impl Regions {
+    pub(crate) fn new(status: Arc<Status>) -> Self {
+        Self {
+            slots: Slots::new(),
+            trees: [const { IntervalTree::new() }; MASKS],
+            occupied: [0; MASKS / 64],
+            cookies: IntervalTree::new(),
+            events: List::EMPTY,
+            free: NIL,
+            grown: 0,
+            taken: 0,
+            marking: 0,
+            statistics: Statistics::default(),
+            status,
+        }
+    }
+
+    pub(crate) fn statistics(&self) -> Statistics {
+        self.statistics
+    }
+
+    /// Whether there is an event to be read.
+    pub(crate) fn has_events(&self) -> bool {
+        self.events.head != NIL
+    }
+
+    // --- Configuration ---------------------------------------------------------------------
+
+    /// Takes all slots out of use until [`Regions::resume`]; EBUSY when some are used. Returns how
+    /// many there were.
+    pub(crate) fn suspend(&mut self) -> Result<u32> {
+        let s = &mut self.statistics;
+        if s.active != 0 || s.pending != 0 || self.taken != 0 {
+            return Err(EBUSY);
+        }
+        Ok(core::mem::take(&mut s.max))
+    }
+
+    /// Goes on with `max` slots as [`Regions::suspend`] left them.
+    pub(crate) fn resume(&mut self, max: u32) {
+        self.statistics.max = max;
+    }
+
+    /// Goes on with `max` slots and an empty free list. Generations go on where they were, so no
+    /// old parameters ever match again. `table` has room for `max` slots; what is left in it
+    /// is for the caller to free.
+    pub(crate) fn reconfigure(&mut self, max: u32, table: &mut KVVec<Option<Chunk>>) {
+        self.slots.enlarge(table);
+        self.free = NIL;
+        self.grown = 0;
+        self.statistics.retired = 0;
+        self.statistics.max = max;
+    }
+
+    /// Ends everything: no region, no event, no slot is left. The caller frees the chunks.
+    pub(crate) fn take_chunks(&mut self) -> KVVec<Option<Chunk>> {
+        // INVARIANT: There is no slot any more, and the trees start anew: the old ones are
+        // forgotten without touching their nodes again.
+        self.trees = [const { IntervalTree::new() }; MASKS];
+        self.occupied = [0; MASKS / 64];
+        self.cookies = IntervalTree::new();
+        self.events = List::EMPTY;
+        self.free = NIL;
+        self.grown = 0;
+        self.taken = 0;
+        let s = &mut self.statistics;
+        s.max = 0;
+        s.active = 0;
+        s.pending = 0;
+        self.status.set_active(0);
+        self.status.set_events(0, s.total);
+        self.slots.take()
+    }
+
+    /// Gives the slots of chunk `number` their memory. A chunk that is not needed is handed back.
+    pub(crate) fn install(&mut self, number: usize, chunk: Chunk) -> Option<Chunk> {
+        self.slots.install(number, chunk)
+    }
+
+    // --- Slots -----------------------------------------------------------------------------
+
+    /// Finds a slot that is free; `Err(Some(n))` when chunk `n` is missing, `Err(None)` when all
+    /// are taken. The slot is still free afterwards, but on no list.
+    fn allocate(&mut self) -> Result<u32, Option<usize>> {
+        if let Some(slot) = self.slots.get(self.free) {
+            self.free = slot.link.replace(NIL);
+            return Ok(slot.index.get());
+        }
+        while self.grown < self.statistics.max {
+            let index = self.grown;
+            let Some(slot) = self.slots.get(index) else {
+                return Err(Some(Slots::chunks_for(index + 1) - 1));
+            };
+            self.grown += 1;
+            if slot.generation.get() < GENERATION_MAX {
+                return Ok(index);
+            }
+            self.statistics.retired += 1;
+        }
+        Err(None)
+    }
+
+    /// Puts a slot, which is in no tree and on no list, back on the free list.
+    fn release(&mut self, slot: &Slot) {
+        let index = slot.index.get();
+        slot.set_usage(Use::Free);
+        // INVARIANT: The slot goes to the free list, or is retired.
+        if slot.generation.get() >= GENERATION_MAX {
+            self.statistics.retired += 1;
+            self.slots.set_word(index, 0);
+            return;
+        }
+        slot.link.set(self.free);
+        let next = if self.free != NIL {
+            self.free
+        } else if self.grown < self.statistics.max {
+            self.grown
+        } else {
+            GENERATION_MAX
+        };
+        self.slots.set_word(index, next << 1);
+        self.free = index;
+    }
+
+    /// Takes an active slot out of the trees. It is still marked active.
+    fn unlink(&mut self, slot: &Slot) {
+        let mask = slot.changes.get() as usize % MASKS;
+        // SAFETY: By the type invariants an active slot is in these two trees.
+        unsafe {
+            self.trees[mask].remove(&slot.range);
+            self.cookies.remove(&slot.cookie);
+        }
+        if self.trees[mask].is_empty() {
+            self.occupied[mask / 64] &= !(1 << (mask % 64));
+        }
+        self.statistics.active -= 1;
+        self.status.set_active(self.statistics.active);
+    }
+
+    // --- Monitoring ------------------------------------------------------------------------
+
+    /// The active slot with this cookie.
+    fn find<'a>(&mut self, cookie: u64) -> Option<&'a Slot> {
+        let node = self.cookies.first_overlap(cookie, cookie)?;
+        // SAFETY: By the type invariants every node in `cookies` is the `cookie` of a slot that is
+        // alive. Slots are freed by `take_chunks` only, whose result is dropped after the lock, so
+        // the reference stays good for any use inside one call of a method of `Regions`, which is
+        // all that is done with it.
+        Some(unsafe { &*container_of!(node.as_ptr(), Slot, cookie) })
+    }
+
+    /// Starts to monitor a region.
+    ///
+    /// ENOSPC when all slots are in use, be it by events that have not been read; EBUSY when the
+    /// cookie is in use for something else.
+    pub(crate) fn monitor(&mut self, request: &Request) -> Result<Added> {
+        if self.statistics.max == 0 {
+            return Err(ENOSPC);
+        }
+        if let Some(slot) = self.find(request.cookie) {
+            return if slot.range.bounds() == (request.start, request.last)
+                && slot.changes.get() == request.changes
+                && slot.wants_reason.get() == request.wants_reason
+            {
+                Ok(Added::Same(Self::params(slot)))
+            } else {
+                Err(EBUSY)
+            };
+        }
+        let index = match self.allocate() {
+            Ok(index) => index,
+            Err(Some(chunk)) => return Ok(Added::NeedsChunk(chunk)),
+            Err(None) => return Err(ENOSPC),
+        };
+        let slot = self.slots.get(index).ok_or(ENOSPC)?;
+        slot.generation.set(slot.generation.get() + 1);
+        slot.changes.set(request.changes);
+        slot.wants_reason.set(request.wants_reason);
+        slot.reason.set(0);
+        slot.set_usage(Use::Active);
+        let mask = request.changes as usize % MASKS;
+        // SAFETY: The slot was free, so its nodes are in no tree. It stays where it is until
+        // `take_chunks`, after which the trees are not used again.
+        unsafe {
+            self.trees[mask].insert(&slot.range, request.start, request.last);
+            self.cookies.insert(&slot.cookie, request.cookie, request.cookie);
+        }
+        self.occupied[mask / 64] |= 1 << (mask % 64);
+        self.slots.set_word(index, slot.valid_word());
+        let params = Self::params(slot);
+        self.statistics.monitored += 1;
+        self.statistics.active += 1;
+        self.status.set_active(self.statistics.active);
+        Ok(Added::New(params))
+    }
+
+    fn params(slot: &Slot) -> Kdreg2MonitoringParams {
+        Kdreg2MonitoringParams {
+            location: slot.index.get().into(),
+            generation: slot.valid_word(),
+            reserved: 0,
+        }
+    }
+
+    /// Stops monitoring a region; no event follows. A cookie that is not known is no error: its
+    /// region may have changed a moment ago.
+    ///
+    /// EINVAL when `location` is out of range, EBADSLT when the cookie is known under other
+    /// parameters.
+    pub(crate) fn unmonitor(&mut self, cookie: u64, location: u64, generation: u32) -> Result {
+        if location >= self.statistics.max.into() {
+            return Err(EINVAL);
+        }
+        let Some(slot) = self.find(cookie) else {
+            return Ok(());
+        };
+        if u64::from(slot.index.get()) != location || slot.valid_word() != generation {
+            return Err(crate::errno(kernel::bindings::EBADSLT));
+        }
+        self.unlink(slot);
+        self.release(slot);
+        self.statistics.unmonitored += 1;
+        Ok(())
+    }
+
+    /// One step of UNMONITOR_ALL: looks at up to `limit` slots from `*cursor` on. Returns whether
+    /// there are more.
+    pub(crate) fn unmonitor_some(&mut self, cursor: &mut u32, limit: u32) -> bool {
+        let end = self.grown.min(cursor.saturating_add(limit));
+        while *cursor < end && self.statistics.active > 0 {
+            // Looked up through a pointer of its own, so that `self` can change.
+            if let Some(slot) = self.slots.get(*cursor).map(core::ptr::from_ref) {
+                // SAFETY: Slots stay where they are while we are in here.
+                let slot = unsafe { &*slot };
+                if slot.usage() == Use::Active {
+                    self.unlink(slot);
+                    self.release(slot);
+                    self.statistics.unmonitored += 1;
+                }
+            }
+            *cursor += 1;
+        }
+        *cursor < self.grown && self.statistics.active > 0
+    }
+
+    // --- Invalidation ----------------------------------------------------------------------
+
+    /// The next mask from `from` on under which regions are monitored and which contains `change`.
+    fn next_mask(&self, from: usize, change: u32) -> Option<usize> {
+        let mut from = from;
+        while from < MASKS {
+            let rest = self.occupied[from / 64] >> (from % 64);
+            if rest == 0 {
+                from = (from / 64 + 1) * 64;
+                continue;
+            }
+            from += rest.trailing_zeros() as usize;
+            if from as u32 & change != 0 {
+                return Some(from);
+            }
+            from += 1;
+        }
+        None
+    }
+
+    /// Marks up to `limit` of the regions that overlap `start..=last` and care for `change` as
+    /// changed. Returns how many it marked; fewer than `limit` means that none is left.
+    pub(crate) fn mark(&mut self, start: u64, last: u64, change: u32, limit: u32) -> u32 {
+        let mut marked = 0;
+        let mut next = self.next_mask(0, change);
+        while let Some(mask) = next {
+            while let Some(node) = self.trees[mask].first_overlap(start, last) {
+                if marked == limit {
+                    return marked;
+                }
+                // SAFETY: By the type invariants every node in `trees` is the `range` of a slot,
+                // which stays where it is while we are in here.
+                let slot = unsafe { &*container_of!(node.as_ptr(), Slot, range) };
+                self.changed(slot, change);
+                marked += 1;
+            }
+            next = self.next_mask(mask + 1, change);
+        }
+        marked
+    }
+
+    /// A monitored region changed: first the word, then the event.
+    fn changed(&mut self, slot: &Slot, change: u32) {
+        let index = slot.index.get();
+        self.unlink(slot);
+        slot.set_usage(Use::Event);
+        // The word loses its lowest bit, so it matches no parameters.
+        self.slots.set_word(index, slot.generation.get() << 1);
+        if slot.wants_reason.get() {
+            slot.reason.set(change as u8);
+        }
+        // INVARIANT: The slot goes to the end of the list of events.
+        slot.link.set(NIL);
+        match self.slots.get(self.events.tail) {
+            Some(tail) => tail.link.set(index),
+            None => self.events.head = index,
+        }
+        self.events.tail = index;
+        let s = &mut self.statistics;
+        s.pending += 1;
+        s.total += 1;
+        if let Some(count) = s.by_change.get_mut(change.trailing_zeros() as usize) {
+            *count += 1;
+        }
+        self.status.set_events(s.pending, s.total);
+    }
+
+    /// An invalidation lets go of the lock; until [`Regions::end_marking`] nothing is added.
+    pub(crate) fn begin_marking(&mut self) {
+        self.marking += 1;
+    }
+
+    /// Undoes [`Regions::begin_marking`]. Returns whether regions can be added again.
+    pub(crate) fn end_marking(&mut self) -> bool {
+        self.marking -= 1;
+        self.marking == 0
+    }
+
+    /// Whether an invalidation has let go of the lock half way.
+    pub(crate) fn is_marking(&self) -> bool {
+        self.marking > 0
+    }
+
+    // --- Events ----------------------------------------------------------------------------
+
+    /// Takes the first events off the list, and says in `out` what they are. Each slot stays in
+    /// use until [`Regions::finish_events`] is told what became of its event.
+    pub(crate) fn take_events(&mut self, out: &mut [Kdreg2Event]) -> Taken {
+        let mut taken = Taken { head: self.events.head, tail: NIL, count: 0 };
+        for event in out {
+            let Some(slot) = self.slots.get(self.events.head) else {
+                break;
+            };
+            let (addr, len, cookie) = slot.region();
+            *event = Kdreg2Event {
+                kind: KDREG2_EVENT_MAPPING_CHANGE,
+                reason: slot.reason.get().into(),
+                addr,
+                len,
+                cookie,
+            };
+            taken.tail = slot.index.get();
+            taken.count += 1;
+            self.events.head = slot.link.get();
+        }
+        self.taken_off(&taken);
+        taken
+    }
+
+    /// Takes all events off the list, for FLUSH.
+    pub(crate) fn take_all_events(&mut self) -> Taken {
+        let taken = Taken {
+            head: self.events.head,
+            tail: self.events.tail,
+            count: self.statistics.pending,
+        };
+        self.events = List::EMPTY;
+        self.taken_off(&taken);
+        taken
+    }
+
+    fn taken_off(&mut self, taken: &Taken) {
+        if self.events.head == NIL {
+            self.events.tail = NIL;
+        }
+        if let Some(tail) = self.slots.get(taken.tail) {
+            tail.link.set(NIL);
+        }
+        self.taken += taken.count;
+        let s = &mut self.statistics;
+        s.pending -= taken.count;
+        self.status.set_events(s.pending, s.total);
+    }
+
+    /// Lets go of the slots of the first `count` events of `taken`: they reached the client, or
+    /// are discarded.
+    pub(crate) fn finish_events(&mut self, taken: &mut Taken, count: u32) {
+        for _ in 0..count.min(taken.count) {
+            let Some(slot) = self.slots.get(taken.head).map(core::ptr::from_ref) else {
+                break;
+            };
+            // SAFETY: Slots stay where they are while we are in here.
+            let slot = unsafe { &*slot };
+            taken.head = slot.link.get();
+            taken.count -= 1;
+            self.taken -= 1;
+            self.release(slot);
+        }
+    }
+
+    /// Puts events that did not reach the client back to the front of the list.
+    pub(crate) fn return_events(&mut self, taken: Taken) {
+        let Some(tail) = self.slots.get(taken.tail) else {
+            return;
+        };
+        if taken.count == 0 {
+            return;
+        }
+        tail.link.set(self.events.head);
+        if self.events.head == NIL {
+            self.events.tail = taken.tail;
+        }
+        self.events.head = taken.head;
+        self.taken -= taken.count;
+        let s = &mut self.statistics;
+        s.pending += taken.count;
+        self.status.set_events(s.pending, s.total);
+    }
+}

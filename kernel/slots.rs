@@ -1,0 +1,221 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! Where regions live: slots, in chunks that are allocated as they are first needed and stay until
+//! the descriptor is closed or its process ends.
+
+use crate::{status::StatePage, tree::Node};
+use core::{cell::Cell, ptr::NonNull};
+use kernel::{
+    alloc::{flags::*, KVBox, KVVec},
+    error::Result,
+    sync::{atomic::Release, Arc},
+};
+
+/// Slots in a chunk. Divides the number of words in a page of any size, so that the state words
+/// of one chunk are in one page.
+pub(crate) const CHUNK_SLOTS: usize = 256;
+
+/// "No slot", in the lists that are threaded through the slots.
+pub(crate) const NIL: u32 = u32::MAX;
+
+/// The largest generation: 31 bits.
+pub(crate) const GENERATION_MAX: u32 = u32::MAX >> 1;
+
+/// What a slot is being used for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub(crate) enum Use {
+    /// Nothing: on the free list, or never used, or retired.
+    Free = 0,
+    /// A monitored region: in a range tree and in the cookie tree.
+    Active = 1,
+    /// A region that changed; its event has not reached the client yet.
+    Event = 2,
+}
+
+/// One region, and the event about it.
+///
+/// All zeroes is a valid, free slot. Only ever reached through shared references: the C code
+/// writes to the nodes of any slot of a tree while it works on another one.
+///
+/// # Invariants
+///
+/// - `range` is in a range tree and `cookie` in the cookie tree if and only if `usage` is
+///   [`Use::Active`].
+/// - All fields but the nodes are accessed only under the lock of the [`Regions`] that owns the
+///   slot.
+///
+/// [`Regions`]: crate::regions::Regions
+#[repr(C)]
+pub(crate) struct Slot {
+    /// The addresses, in a range tree.
+    pub(crate) range: Node,
+    /// The cookie, as an interval of one point, in the cookie tree.
+    pub(crate) cookie: Node,
+    /// Next slot in the free list or in the list of events.
+    pub(crate) link: Cell<u32>,
+    /// Index of this slot.
+    pub(crate) index: Cell<u32>,
+    /// Generation of the current or last use; only ever grows.
+    pub(crate) generation: Cell<u32>,
+    usage: Cell<u8>,
+    /// `KDREG_CHANGE_` bits that invalidate the region.
+    pub(crate) changes: Cell<u8>,
+    /// The bit that did; 0 when the client did not ask for it.
+    pub(crate) reason: Cell<u8>,
+    /// Whether the client asked for the reason.
+    pub(crate) wants_reason: Cell<bool>,
+}
+
+impl Slot {
+    pub(crate) fn usage(&self) -> Use {
+        match self.usage.get() {
+            1 => Use::Active,
+            2 => Use::Event,
+            _ => Use::Free,
+        }
+    }
+
+    pub(crate) fn set_usage(&self, usage: Use) {
+        self.usage.set(usage as u8);
+    }
+
+    /// The value of the state word while this use of the slot is valid.
+    pub(crate) fn valid_word(&self) -> u32 {
+        (self.generation.get() << 1) | 1
+    }
+
+    /// The region's first byte, length and cookie, as the client gave them.
+    pub(crate) fn region(&self) -> (u64, u64, u64) {
+        let (start, last) = self.range.bounds();
+        (start, last - start + 1, self.cookie.bounds().0)
+    }
+}
+
+/// [`CHUNK_SLOTS`] slots and the state words that go with them.
+///
+/// # Invariants
+///
+/// `slots` points to an array of `CHUNK_SLOTS` initialised slots which this chunk owns and which
+/// was allocated as a `KVBox<[Slot; CHUNK_SLOTS]>`. It is kept as a raw pointer because the trees
+/// hold pointers into it while the chunk itself is moved about.
+pub(crate) struct Chunk {
+    slots: NonNull<[Slot; CHUNK_SLOTS]>,
+    words: Arc<StatePage>,
+    first_word: usize,
+}
+
+// SAFETY: Slots are plain data and tree links; neither is bound to a thread. Access is serialised
+// by the lock around the `Regions` that own the chunk.
+unsafe impl Send for Chunk {}
+
+impl Chunk {
+    /// Allocates chunk number `number`, whose state words are in `page`. May sleep.
+    pub(crate) fn new(number: usize, page: Arc<StatePage>, generation: u32) -> Result<Self> {
+        let slots =
+            KVBox::<[Slot; CHUNK_SLOTS]>::new_uninit(GFP_KERNEL_ACCOUNT | __GFP_ZERO)?;
+        // SAFETY: All zeroes is a valid `Slot`: the nodes are C structures of pointers and
+        // integers, everything else is an integer in a `Cell`, or `false`.
+        let slots = unsafe { slots.assume_init() };
+        for (i, slot) in slots.iter().enumerate() {
+            slot.index.set((number * CHUNK_SLOTS + i) as u32);
+            slot.link.set(NIL);
+            slot.generation.set(generation);
+        }
+        // INVARIANT: The array was just allocated and initialised; we take over its ownership.
+        Ok(Self {
+            // SAFETY: `into_raw` never returns a null pointer.
+            slots: unsafe { NonNull::new_unchecked(KVBox::into_raw(slots)) },
+            words: page,
+            first_word: (number * CHUNK_SLOTS) % StatePage::WORDS,
+        })
+    }
+}
+
+impl Drop for Chunk {
+    fn drop(&mut self) {
+        // SAFETY: By the type invariants the pointer came from a `KVBox` of this type and is ours.
+        // No tree is used any more when a chunk goes: see `Regions::take_chunks`.
+        drop(unsafe { KVBox::from_raw(self.slots.as_ptr()) });
+    }
+}
+
+/// All slots of one descriptor.
+pub(crate) struct Slots {
+    chunks: KVVec<Option<Chunk>>,
+}
+
+impl Slots {
+    pub(crate) const fn new() -> Self {
+        Self {
+            chunks: KVVec::new(),
+        }
+    }
+
+    /// How many chunks `slots` slots need.
+    pub(crate) fn chunks_for(slots: u32) -> usize {
+        (slots as usize).div_ceil(CHUNK_SLOTS)
+    }
+
+    /// A table with room for `slots` slots, for [`Slots::enlarge`]. May sleep.
+    pub(crate) fn table_for(slots: u32) -> Result<KVVec<Option<Chunk>>> {
+        let chunks = Self::chunks_for(slots);
+        let mut table = KVVec::with_capacity(chunks, GFP_KERNEL_ACCOUNT)?;
+        for _ in 0..chunks {
+            // Cannot reallocate: the capacity is there.
+            table.push(None, GFP_KERNEL_ACCOUNT)?;
+        }
+        Ok(table)
+    }
+
+    /// Moves the chunks into `table` when that is the larger one. Whatever is left over is in
+    /// `table` afterwards, to be freed where sleeping is allowed.
+    pub(crate) fn enlarge(&mut self, table: &mut KVVec<Option<Chunk>>) {
+        if table.len() > self.chunks.len() {
+            for (old, new) in self.chunks.iter_mut().zip(table.iter_mut()) {
+                core::mem::swap(old, new);
+            }
+            core::mem::swap(&mut self.chunks, table);
+        }
+    }
+
+    /// Takes everything out, leaving no slot.
+    pub(crate) fn take(&mut self) -> KVVec<Option<Chunk>> {
+        core::mem::take(&mut self.chunks)
+    }
+
+    /// Puts `chunk` in place `number`, unless there is one already; then it is handed back, to be
+    /// freed where sleeping is allowed.
+    pub(crate) fn install(&mut self, number: usize, chunk: Chunk) -> Option<Chunk> {
+        match self.chunks.get_mut(number) {
+            Some(place @ None) => {
+                *place = Some(chunk);
+                None
+            }
+            _ => Some(chunk),
+        }
+    }
+
+    fn chunk(&self, index: u32) -> Option<&Chunk> {
+        self.chunks.get(index as usize / CHUNK_SLOTS)?.as_ref()
+    }
+
+    /// The slot with the given index, if it has been allocated.
+    pub(crate) fn get(&self, index: u32) -> Option<&Slot> {
+        let chunk = self.chunk(index)?;
+        // SAFETY: By the invariants of `Chunk` the array is alive and initialised. Its slots are
+        // never reached through a mutable reference.
+        Some(unsafe { &chunk.slots.as_ref()[index as usize % CHUNK_SLOTS] })
+    }
+
+    /// Sets the state word of the slot with the given index.
+    ///
+    /// Release: pairs with the acquire load of the check in user space. Whoever sees the new word
+    /// also sees what the kernel wrote before; and whoever is told of the change by someone who
+    /// saw the call return, sees the new word.
+    pub(crate) fn set_word(&self, index: u32, value: u32) {
+        if let Some(chunk) = self.chunk(index) {
+            chunk.words.word(chunk.first_word + index as usize % CHUNK_SLOTS).store(value, Release);
+        }
+    }
+}
