@@ -20,7 +20,6 @@ static void make_events(unsigned count)
         kt_monitor(fd, memory + i * page, page, i);
     for (unsigned i = 0; i < count; i++)
         CHECK(munmap(memory + i * page, page) == 0, "%m");
-    CHECK(kt_pending(status) == count);
 }
 
 static void sizes(void)
@@ -31,6 +30,7 @@ static void sizes(void)
     CHECK_ERRNO(read(fd, events, 1), EINVAL);
     CHECK_ERRNO(read(fd, events, sizeof *events - 1), EINVAL);
     make_events(50);
+    CHECK(kt_pending(status) == 50);
     CHECK(read(fd, events, 0) == 0, "%m");
     CHECK_ERRNO(read(fd, events, sizeof *events - 1), EINVAL);
     CHECK(kt_pending(status) == 50);
