@@ -22,7 +22,7 @@
 static int fd;
 static size_t page;
 static const struct kdreg2_status_data *status;
-static unsigned long wanted = 20000;
+static unsigned long wanted = 8000;
 static atomic_ulong changes, late, full, events_for_changers;
 static atomic_bool done;
 
