@@ -1,6 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
 //! Hearing of changes: the MMU notifier of one descriptor.
+//!
+//! The kernel's word is taken as it comes. At times it names more than what changed: to split a
+//! mapping at an address that is not on a huge page boundary it announces that the huge page there
+//! is taken apart (CLEAR, all of it), whether there is one or not. From here that cannot be told
+//! from huge pages that really go, so regions around the split become invalid as well.
 
 use crate::{abi::*, context::Context};
 use kernel::{

@@ -260,7 +260,6 @@ int main(int argc, char **argv)
     fd = kt_open();
     status = kt_config(fd, 4096);
     memory = kt_map(REGIONS * page);
-    (void)madvise(memory, REGIONS * page, MADV_NOHUGEPAGE);
     if (pin(memory, REGIONS * page) < 0)
         kt_skip("io_uring cannot be used to pin memory here");
     for (unsigned i = 0; i < REGIONS; i++)

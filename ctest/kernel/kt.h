@@ -191,12 +191,15 @@ __attribute__((unused)) static size_t kt_page(void)
     return (size_t)sysconf(_SC_PAGESIZE);
 }
 
-/* Private anonymous memory, every page there. */
+/* Private anonymous memory, every page there. Small pages: to change a part of
+ * a huge page the kernel takes the whole of it apart, which counts as a change
+ * of the whole. */
 __attribute__((unused)) static char *kt_map(size_t length)
 {
     char *p = mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
     CHECK(p != MAP_FAILED, "%m");
+    (void)madvise(p, length, MADV_NOHUGEPAGE);
     memset(p, 0x5a, length);
     return p;
 }
