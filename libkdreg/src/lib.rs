@@ -54,6 +54,7 @@ pub mod range;
 mod reservation;
 mod sync;
 mod threads;
+mod uapi;
 
 /// The library's version, `major.minor.patch`.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -130,9 +130,7 @@ fn invalidation_and_eviction_agree_on_one_owner() {
         };
         // Detaching and evicting happen under the cache's lock, one after the
         // other; the user runs beside both.
-        if entry.refs.claim_idle() {
-            entry.release();
-        } else if entry.refs.detach() == Detach::Claimed {
+        if entry.refs.claim_idle() || entry.refs.detach() == Detach::Claimed {
             entry.release();
         }
         user.join().unwrap();

@@ -100,7 +100,11 @@ fn main() -> ExitCode {
         eprintln!("kdreg_info: cannot write: {error}");
         return ExitCode::FAILURE;
     }
-    if good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    if good {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
 }
 
 fn usage_error(what: &str) -> ExitCode {
@@ -142,7 +146,12 @@ fn backends(text: &mut String) {
     line!(text, "{:<12} {:<6} ", "Backend", "Works");
     for probe in probes() {
         let works = if probe.error.is_none() { "yes" } else { "no" };
-        line!(text, "{:<12} {works:<6} {}", probe.kind.name(), probe.reason);
+        line!(
+            text,
+            "{:<12} {works:<6} {}",
+            probe.kind.name(),
+            probe.reason
+        );
     }
 }
 
@@ -186,7 +195,10 @@ fn capabilities(text: &mut String) {
         }
         line!(text, " {}", meaning(name));
     }
-    line!(text, "A change that a backend does not see may leave a registration stale.");
+    line!(
+        text,
+        "A change that a backend does not see may leave a registration stale."
+    );
 }
 
 fn environment(text: &mut String) {

@@ -50,6 +50,10 @@ pub(crate) struct Front {
     /// Every table there ever was, the current one last: readers may still be
     /// in an old one, so they go with the cache. They add up to one more of
     /// the current size. Protects the growing, nothing else.
+    #[expect(
+        clippy::vec_box,
+        reason = "`current` points at a table: it may not move"
+    )]
     tables: Mutex<Vec<Box<Table>>>,
     page_shift: u32,
 }

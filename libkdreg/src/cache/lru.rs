@@ -174,7 +174,7 @@ mod tests {
                 prop_assert_eq!(lru.first(), least);
             }
             while let Some((entry, stamp)) = lru.first() {
-                prop_assert_eq!(model.iter().map(|(_, s)| *s).min(), Some(stamp));
+                prop_assert_eq!(model.values().copied().min(), Some(stamp));
                 lru.remove(&mut links, entry);
                 model.remove(&entry);
             }

@@ -145,10 +145,7 @@ impl Inner {
     pub(super) fn reap(&self) -> usize {
         let mut released = 0;
         let mut events = [Event::default(); 32];
-        loop {
-            let Ok(count) = self.monitor.drain(&mut events) else {
-                break;
-            };
+        while let Ok(count) = self.monitor.drain(&mut events) {
             let mut retired = List::EMPTY;
             if count > 0 {
                 let mut state = self.state.lock();

@@ -12,8 +12,10 @@ use std::sync::atomic::AtomicU32;
 pub(crate) struct Subscriber {
     /// Its number in the backend.
     pub id: u16,
-    /// Readable while it has events.
+    /// The eventfd that announces its queue.
     pub event_fd: OwnedFd,
+    /// What to poll instead, where events can also wait outside the queue.
+    pub poll_fd: Option<OwnedFd>,
 }
 
 /// A source of mapping changes, shared by its subscribers. Thread-safe; no

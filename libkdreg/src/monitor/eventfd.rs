@@ -15,6 +15,31 @@ pub(crate) fn new() -> Result<OwnedFd, Errno> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
+/// A descriptor that is readable while any of `fds` is: to be polled only.
+pub(crate) fn any_of(fds: [RawFd; 2]) -> Result<OwnedFd, Errno> {
+    // SAFETY: epoll_create1 takes no pointers.
+    let epoll = unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) };
+    if epoll < 0 {
+        return Err(Errno::last());
+    }
+    // SAFETY: a fresh descriptor that nobody else owns.
+    let epoll = unsafe { OwnedFd::from_raw_fd(epoll) };
+    for fd in fds {
+        let mut event = libc::epoll_event {
+            events: libc::EPOLLIN as u32,
+            u64: 0,
+        };
+        // SAFETY: reads one event description from a local variable.
+        let failed =
+            unsafe { libc::epoll_ctl(epoll.as_raw_fd(), libc::EPOLL_CTL_ADD, fd, &raw mut event) }
+                != 0;
+        if failed {
+            return Err(Errno::last());
+        }
+    }
+    Ok(epoll)
+}
+
 /// Makes `fd` readable. Never blocks: a full counter is readable already.
 pub(crate) fn signal(fd: RawFd) {
     let one: u64 = 1;

@@ -5,7 +5,7 @@
 use super::backend::{Backend, Capabilities, Kind, Subscriber};
 use super::shared::Lease;
 use super::subscription;
-use super::table::Table;
+use super::table::{Matching, Table};
 use super::{Event, Monitor, Reason, Region, Validity};
 use crate::errno::Errno;
 use crate::range::Range;
@@ -21,7 +21,7 @@ impl Manual {
     /// A backend and a monitor on it.
     pub fn open() -> Result<(Arc<Manual>, Monitor), Errno> {
         let manual = Arc::new(Manual {
-            table: Table::new(0)?,
+            table: Table::new(0, Matching::ByAddress)?,
         });
         let monitor = Monitor::on(Lease::manual(manual.clone())?, false)?;
         Ok((manual, monitor))

@@ -232,7 +232,11 @@ impl Monitor {
 
     /// Readable while events are queued. Only to be polled.
     pub fn event_fd(&self) -> BorrowedFd<'_> {
-        self.subscriber.event_fd.as_fd()
+        self.subscriber
+            .poll_fd
+            .as_ref()
+            .unwrap_or(&self.subscriber.event_fd)
+            .as_fd()
     }
 
     /// Which backend this is.

@@ -24,6 +24,7 @@ impl Backend for Nothing {
         Ok(Subscriber {
             id: 0,
             event_fd: eventfd::new()?,
+            poll_fd: None,
         })
     }
     fn unsubscribe(&self, _: &Subscriber) {}

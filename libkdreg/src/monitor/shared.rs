@@ -8,6 +8,7 @@
 //! time). It is taken by no handler and held across no callback.
 
 use super::backend::{Backend, Kind};
+use super::kernel::Kernel;
 use super::manual::Manual;
 use super::none::Nothing;
 use super::userfaultfd::Userfaultfd;
@@ -41,11 +42,14 @@ pub struct Options {
     pub max_regions: u32,
 }
 
+/// The shared backends, by kind.
 #[derive(Default)]
 struct Shared {
-    /// By kind: the backend and how many leases there are.
-    backends: Mutex<[Option<(Arc<dyn Backend>, usize)>; Kind::ALL.len()]>,
+    backends: Mutex<[Option<Leased>; Kind::ALL.len()]>,
 }
+
+/// A shared backend and how many leases there are.
+type Leased = (Arc<dyn Backend>, usize);
 
 static SHARED: PerProcess<Shared> = PerProcess::new();
 
@@ -241,7 +245,7 @@ impl From<Errno> for Refusal {
 /// Makes a backend.
 pub(crate) fn make(kind: Kind, max_regions: u32) -> Result<Arc<dyn Backend>, Refusal> {
     match kind {
-        Kind::Kernel => super::kernel::open(),
+        Kind::Kernel => Ok(Kernel::start(max_regions)?),
         Kind::Userfaultfd => Ok(Userfaultfd::start(max_regions)?),
         Kind::None => Ok(Arc::new(Nothing)),
     }

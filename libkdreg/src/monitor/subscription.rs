@@ -13,7 +13,11 @@ use std::os::fd::AsRawFd;
 pub(super) fn begin(table: &Table) -> Result<Subscriber, Errno> {
     let event_fd = eventfd::new()?;
     let id = table.subscribe(event_fd.as_raw_fd())?;
-    Ok(Subscriber { id, event_fd })
+    Ok(Subscriber {
+        id,
+        event_fd,
+        poll_fd: None,
+    })
 }
 
 /// Unsubscribes from a table; `unwatch` is told of every region that was armed.

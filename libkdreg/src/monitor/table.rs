@@ -27,6 +27,7 @@ use crate::reservation::{OnFork, Reservation, Zeroed};
 use std::cell::UnsafeCell;
 use std::ops::ControlFlow;
 use std::os::fd::RawFd;
+use std::sync::atomic::Ordering;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Subscribers one monitor can have.
@@ -99,12 +100,22 @@ struct Shape {
     armed: u32,
 }
 
+/// How changes are matched with regions.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Matching {
+    /// By address, here: regions are in the interval tree.
+    ByAddress,
+    /// By slot, elsewhere: the tree stays empty.
+    BySlot,
+}
+
 /// The regions of one monitor.
 pub(crate) struct Table {
     records: Reservation<RecordCell>,
     queues: Reservation<QueueCell>,
     words: &'static Words,
     limit: u32,
+    matching: Matching,
     home: Home,
     shape: Mutex<Shape>,
 }
@@ -120,7 +131,7 @@ pub(crate) enum Removed {
 
 impl Table {
     /// A table for at most `limit` regions (0: as many as there can be).
-    pub fn new(limit: u32) -> Result<Table, Errno> {
+    pub fn new(limit: u32, matching: Matching) -> Result<Table, Errno> {
         if limit > MAX_REGIONS {
             return Err(Errno::EINVAL);
         }
@@ -130,6 +141,7 @@ impl Table {
             queues: Reservation::new(MAX_SUBSCRIBERS, OnFork::Copy)?,
             words: words::take()?,
             limit,
+            matching,
             home: Home::here()?,
             shape: Mutex::new(Shape {
                 tree: Tree::new(),
@@ -244,7 +256,7 @@ impl Table {
             return Removed::Changed;
         }
         let word = self.words.at(slot);
-        let count = word.load(std::sync::atomic::Ordering::Relaxed);
+        let count = word.load(Ordering::Relaxed);
         match locked.record(slot).state {
             State::Armed if count == generation => {
                 let note = locked.record(slot).note;
@@ -300,6 +312,19 @@ impl Table {
         self.invalidate(Range::between(0, 1 << (usize::BITS - 1)), reason);
     }
 
+    /// Marks one region as changed, if this generation of the slot is armed.
+    pub fn invalidate_slot(&self, slot: u32, generation: u32, reason: Reason) {
+        let mut locked = self.lock();
+        if slot < locked.shape.fresh
+            && self.words.at(slot).load(Ordering::Relaxed) == generation
+            && locked.record(slot).state == State::Armed
+        {
+            words::bump(self.words.at(slot));
+            locked.unlink(slot);
+            locked.enqueue(slot, reason);
+        }
+    }
+
     /// Takes up to `events.len()` events off a subscriber's queue; returns how
     /// many. Their slots are free afterwards.
     pub fn drain(&self, subscriber: u16, events: &mut [Event]) -> usize {
@@ -337,10 +362,7 @@ impl Table {
             let fresh = locked.shape.fresh;
             let stop = fresh.min(from.saturating_add(4096));
             for slot in from..stop {
-                let count = self
-                    .words
-                    .at(slot)
-                    .load(std::sync::atomic::Ordering::Relaxed);
+                let count = self.words.at(slot).load(Ordering::Relaxed);
                 let record = locked.record(slot);
                 if record.state != State::Free && record.subscriber == subscriber {
                     let armed = record.state == State::Armed;
@@ -396,12 +418,7 @@ impl Table {
     pub fn set_note(&self, slot: u32, generation: u32, note: u8) {
         let mut locked = self.lock();
         // A region that changed meanwhile no longer needs the note.
-        if self
-            .words
-            .at(slot)
-            .load(std::sync::atomic::Ordering::Relaxed)
-            == generation
-        {
+        if self.words.at(slot).load(Ordering::Relaxed) == generation {
             locked.record(slot).note = note;
         }
     }
@@ -517,17 +534,21 @@ impl Locked<'_> {
 
     /// Puts an armed region into the tree.
     fn link(&mut self, slot: u32) {
-        self.shape
-            .tree
-            .insert(&mut Records { table: self.table }, slot);
+        if self.table.matching == Matching::ByAddress {
+            self.shape
+                .tree
+                .insert(&mut Records { table: self.table }, slot);
+        }
         self.shape.armed += 1;
     }
 
     /// Takes an armed region out of the tree.
     fn unlink(&mut self, slot: u32) {
-        self.shape
-            .tree
-            .remove(&mut Records { table: self.table }, slot);
+        if self.table.matching == Matching::ByAddress {
+            self.shape
+                .tree
+                .remove(&mut Records { table: self.table }, slot);
+        }
         self.shape.armed -= 1;
     }
 

@@ -32,7 +32,7 @@ mod mappings;
 use super::backend::{Backend, Capabilities, Kind, Subscriber};
 use super::guard::Standing;
 use super::shared::Refusal;
-use super::table::{Removed, Table};
+use super::table::{Matching, Removed, Table};
 use super::{Event, Reason, Region, Validity, eventfd, subscription};
 use crate::errno::Errno;
 use crate::process::{self, Home};
@@ -102,7 +102,7 @@ impl Userfaultfd {
         } else {
             None
         };
-        let table = Arc::new(Table::new(max_regions)?);
+        let table = Arc::new(Table::new(max_regions, Matching::ByAddress)?);
         let stop = eventfd::new()?;
         let home = Home::here()?;
         let raw = fd.as_raw_fd();

@@ -1,0 +1,219 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! One descriptor of `/dev/kdreg`, or of a kdreg2-compatible device: the
+//! system calls and the status page.
+
+use crate::errno::Errno;
+use crate::monitor::Reason;
+use crate::monitor::shared::Refusal;
+use crate::range::Range;
+use crate::uapi::{self, Kdreg2Event, KdregBatch, KdregFeatures, KdregMonitorEntry};
+use std::fs::OpenOptions;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::unix::fs::OpenOptionsExt;
+use std::sync::atomic::AtomicU32;
+
+/// An open and configured device.
+pub(super) struct Device {
+    fd: OwnedFd,
+    /// Base of the state words, mapped read-only for the life of the process.
+    words: *const AtomicU32,
+    slots: u64,
+    /// What goes beyond kdreg2; `None`: a plain kdreg2 device.
+    pub features: Option<KdregFeatures>,
+}
+
+// SAFETY: the words are atomics that the kernel writes; the pointer is not
+// tied to a thread.
+unsafe impl Send for Device {}
+// SAFETY: as above; every system call on the descriptor is thread-safe.
+unsafe impl Sync for Device {}
+
+/// What the kernel calls a monitored region.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Name {
+    pub cookie: u64,
+    pub location: u64,
+    pub generation: u32,
+}
+
+impl Device {
+    /// Opens the first device that is there, with room for `slots` regions, or
+    /// as near to it as the device grants.
+    pub fn open(slots: u32) -> Result<Device, Refusal> {
+        let mut device = None;
+        for path in [uapi::KDREG_DEVICE_NAME, uapi::KDREG2_DEVICE_NAME] {
+            let opened = OpenOptions::new()
+                .read(true)
+                .write(true)
+                .custom_flags(libc::O_CLOEXEC | libc::O_NONBLOCK)
+                .open(path);
+            match opened {
+                Ok(file) => {
+                    device = Some((path, OwnedFd::from(file)));
+                    break;
+                }
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                Err(error) => {
+                    return Err(Refusal {
+                        error: Errno::new(error.raw_os_error().unwrap_or(libc::EIO)),
+                        reason: format!("cannot open {path}: {error}"),
+                    });
+                }
+            }
+        }
+        let Some((path, fd)) = device else {
+            return Err(Refusal {
+                error: Errno::ENODEV,
+                reason: format!(
+                    "no {}: the kernel module is not loaded (modprobe kdreg)",
+                    uapi::KDREG_DEVICE_NAME
+                ),
+            });
+        };
+        let mut features = KdregFeatures::default();
+        let features = control(&fd, uapi::KDREG_IOCTL_FEATURES, &mut features)
+            .is_ok()
+            .then_some(features);
+        let slots = configure(&fd, u64::from(slots), features).map_err(|error| Refusal {
+            error,
+            reason: format!("{path} does not take a configuration: {error}"),
+        })?;
+        let (status, slots) = slots;
+        // SAFETY: CONFIG_DATA returned the address of a status page that it
+        // mapped for us; it stays mapped, as nobody unmaps it.
+        let words = unsafe { (*status).monitoring_state_base } as *const AtomicU32;
+        Ok(Device {
+            fd,
+            words,
+            slots,
+            features,
+        })
+    }
+
+    pub fn fd(&self) -> RawFd {
+        self.fd.as_raw_fd()
+    }
+
+    /// The state word of a location.
+    pub fn word(&self, location: u64) -> Option<&'static AtomicU32> {
+        // SAFETY: one of `slots` words that stay mapped for the life of the
+        // process (devices are kept when they are not used, see `idle`).
+        (location < self.slots).then(|| unsafe { &*self.words.add(location as usize) })
+    }
+
+    /// Begins to monitor.
+    pub fn monitor(&self, range: Range, cookie: u64) -> Result<Name, Errno> {
+        if self
+            .features
+            .is_some_and(|f| f.features & uapi::KDREG_FEATURE_BATCH != 0)
+        {
+            let mut entry = KdregMonitorEntry {
+                addr: range.start() as u64,
+                length: range.len() as u64,
+                cookie,
+                flags: uapi::KDREG_MONITOR_REASON,
+                ..KdregMonitorEntry::default()
+            };
+            let mut batch = KdregBatch {
+                entries: (&raw mut entry) as u64,
+                count: 1,
+                ..KdregBatch::default()
+            };
+            control(&self.fd, uapi::KDREG_IOCTL_MONITOR_BATCH, &mut batch)?;
+            if entry.status != 0 {
+                return Err(Errno::new(-entry.status));
+            }
+            return Ok(Name {
+                cookie,
+                location: entry.location,
+                generation: entry.generation,
+            });
+        }
+        let mut argument = uapi::Kdreg2IoctlMonitor {
+            addr: range.start() as u64,
+            length: range.len() as u64,
+            cookie,
+            ..uapi::Kdreg2IoctlMonitor::default()
+        };
+        control(&self.fd, uapi::KDREG2_IOCTL_MONITOR, &mut argument)?;
+        let params = argument.monitoring_params;
+        Ok(Name {
+            cookie,
+            location: params.location,
+            generation: params.generation,
+        })
+    }
+
+    /// Ends a monitoring. That it has ended already is no error.
+    pub fn unmonitor(&self, name: Name) {
+        let mut argument = uapi::Kdreg2IoctlUnmonitor {
+            cookie: name.cookie,
+            monitoring_params: uapi::Kdreg2MonitoringParams {
+                location: name.location,
+                generation: name.generation,
+                reserved: 0,
+            },
+        };
+        let _ = control(&self.fd, uapi::KDREG2_IOCTL_UNMONITOR, &mut argument);
+    }
+
+    /// Ends every monitoring and discards the events.
+    pub fn clear(&self) -> Result<(), Errno> {
+        control(&self.fd, uapi::KDREG2_IOCTL_UNMONITOR_ALL, &mut [0u8; 0])?;
+        control(&self.fd, uapi::KDREG2_IOCTL_FLUSH, &mut [0u8; 0])
+    }
+
+    /// Reads events, without waiting; returns how many.
+    pub fn read(&self, events: &mut [Kdreg2Event]) -> usize {
+        // SAFETY: reads into a slice of plain data, no more than it holds.
+        let bytes =
+            unsafe { libc::read(self.fd(), events.as_mut_ptr().cast(), size_of_val(events)) };
+        usize::try_from(bytes).unwrap_or(0) / size_of::<Kdreg2Event>()
+    }
+}
+
+/// Why a region changed, in this library's words.
+pub(super) fn reason(event: &Kdreg2Event) -> Reason {
+    match event.reason {
+        uapi::KDREG_CHANGE_UNMAP => Reason::Unmap,
+        uapi::KDREG_CHANGE_CLEAR => Reason::Discard,
+        uapi::KDREG_CHANGE_PROTECTION | uapi::KDREG_CHANGE_WRITE_PROTECT => Reason::Protect,
+        uapi::KDREG_CHANGE_MIGRATE | uapi::KDREG_CHANGE_EXCLUSIVE => Reason::Migrate,
+        _ => Reason::Unknown,
+    }
+}
+
+/// Configures the device; returns the status page and the number of slots.
+fn configure(
+    fd: &OwnedFd,
+    wanted: u64,
+    features: Option<KdregFeatures>,
+) -> Result<(*const uapi::Kdreg2StatusData, u64), Errno> {
+    let mut slots = features
+        .map_or(wanted, |f| wanted.min(f.max_regions))
+        .max(1);
+    loop {
+        let mut argument = uapi::Kdreg2ConfigData {
+            max_regions: slots,
+            status_data: 0,
+        };
+        match control(fd, uapi::KDREG2_IOCTL_CONFIG_DATA, &mut argument) {
+            Ok(()) => return Ok((argument.status_data as *const _, slots)),
+            // A signal came while the notifier was being registered.
+            Err(error) if error.value() == libc::EINTR => {}
+            // Less is better than nothing.
+            Err(error) if (error == Errno::ENOSPC || error == Errno::ENOMEM) && slots > 4096 => {
+                slots /= 2;
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+fn control<T>(fd: &OwnedFd, request: u32, argument: &mut T) -> Result<(), Errno> {
+    // SAFETY: every caller pairs a request with the structure whose size is
+    // part of it; the kernel reads and writes just that.
+    let failed =
+        unsafe { libc::ioctl(fd.as_raw_fd(), request as _, std::ptr::from_mut(argument)) } != 0;
+    if failed { Err(Errno::last()) } else { Ok(()) }
+}
