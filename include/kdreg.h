@@ -10,39 +10,39 @@
 /**
  * Access: the device may read the memory.
  */
-#define KDREG_ACCESS_READ 1
+#define KDREG_ACCESS_READ 1u
 
 /**
  * Access: the device may write the memory.
  */
-#define KDREG_ACCESS_WRITE 2
+#define KDREG_ACCESS_WRITE 2u
 
 /**
  * Access: peers may read the memory.
  */
-#define KDREG_ACCESS_REMOTE_READ 4
+#define KDREG_ACCESS_REMOTE_READ 4u
 
 /**
  * Access: peers may write the memory.
  */
-#define KDREG_ACCESS_REMOTE_WRITE 8
+#define KDREG_ACCESS_REMOTE_WRITE 8u
 
 /**
  * Access: peers may use atomic operations on the memory. Bits 16 to 31 are the caller's own.
  */
-#define KDREG_ACCESS_REMOTE_ATOMIC 16
+#define KDREG_ACCESS_REMOTE_ATOMIC 16u
 
 /**
  * kdreg_cache_attr.flags: register just what is asked for, widened to the alignment.
  */
-#define KDREG_CACHE_NO_MERGE 1
+#define KDREG_CACHE_NO_MERGE 1u
 
 /**
  * kdreg_cache_attr.flags: no thread of the library's releases anything;
  * callbacks run inside calls of the cache only. Poll kdreg_cache_fd() and call
  * kdreg_cache_reap().
  */
-#define KDREG_CACHE_NO_REAPER 2
+#define KDREG_CACHE_NO_REAPER 2u
 
 /**
  * Log level: something failed that the caller asked for.
@@ -87,72 +87,72 @@
 /**
  * Sees munmap, a MAP_FIXED mapping on top, brk shrink, the target of mremap(MREMAP_FIXED), what an mremap cuts off.
  */
-#define KDREG_CAP_UNMAP (1 << 0)
+#define KDREG_CAP_UNMAP (1ull << 0)
 
 /**
  * Sees mremap: the old range.
  */
-#define KDREG_CAP_REMAP (1 << 1)
+#define KDREG_CAP_REMAP (1ull << 1)
 
 /**
  * Sees madvise and process_madvise: DONTNEED, DONTNEED_LOCKED, FREE, REMOVE.
  */
-#define KDREG_CAP_DISCARD (1 << 2)
+#define KDREG_CAP_DISCARD (1ull << 2)
 
 /**
  * Sees madvise(MADV_GUARD_INSTALL).
  */
-#define KDREG_CAP_GUARD (1 << 3)
+#define KDREG_CAP_GUARD (1ull << 3)
 
 /**
  * Sees mprotect and pkey_mprotect.
  */
-#define KDREG_CAP_PROTECT (1 << 4)
+#define KDREG_CAP_PROTECT (1ull << 4)
 
 /**
  * Sees ftruncate and fallocate hole punching through a file descriptor.
  */
-#define KDREG_CAP_FILE (1 << 5)
+#define KDREG_CAP_FILE (1ull << 5)
 
 /**
  * Sees shmdt and shmat(SHM_REMAP).
  */
-#define KDREG_CAP_SYSV (1 << 6)
+#define KDREG_CAP_SYSV (1ull << 6)
 
 /**
  * Sees UFFDIO_MOVE and remap_file_pages.
  */
-#define KDREG_CAP_PAGES (1 << 7)
+#define KDREG_CAP_PAGES (1ull << 7)
 
 /**
  * Sees what the kernel does by itself: migration, reclaim, KSM, huge page collapse.
  */
-#define KDREG_CAP_MIGRATE (1 << 8)
+#define KDREG_CAP_MIGRATE (1ull << 8)
 
 /**
  * Sees the same changes when another process makes them.
  */
-#define KDREG_CAP_FOREIGN (1 << 9)
+#define KDREG_CAP_FOREIGN (1ull << 9)
 
 /**
  * Changes are marked by the kernel before the call returns; no thread in between.
  */
-#define KDREG_CAP_SYNC (1 << 16)
+#define KDREG_CAP_SYNC (1ull << 16)
 
 /**
  * No window in which another thread can be handed an address before its change is known.
  */
-#define KDREG_CAP_STRICT (1 << 17)
+#define KDREG_CAP_STRICT (1ull << 17)
 
 /**
  * Watches any kind of memory, file-backed included.
  */
-#define KDREG_CAP_ALL_MEMORY (1 << 18)
+#define KDREG_CAP_ALL_MEMORY (1ull << 18)
 
 /**
  * A fork() invalidates nothing in the parent.
  */
-#define KDREG_CAP_FORK_WARM (1 << 19)
+#define KDREG_CAP_FORK_WARM (1ull << 19)
 
 /**
  * Why a region changed: the backend cannot tell.
@@ -197,7 +197,7 @@
 /**
  * kdreg_attr.flags: a backend of its own instead of the one the process shares.
  */
-#define KDREG_OPEN_PRIVATE 1
+#define KDREG_OPEN_PRIVATE 1u
 
 /**
  * kdreg_attr.flags: userfaultfd only: do not ask, at each check, whether a
@@ -205,7 +205,7 @@
  * which another thread that is handed an address just unmapped still finds
  * the old region valid.
  */
-#define KDREG_OPEN_RELAXED 2
+#define KDREG_OPEN_RELAXED 2u
 
 /**
  * A set of things a backend sees and promises.

@@ -9,7 +9,8 @@ if cargo cbuild --version >/dev/null 2>&1; then
 fi
 [ -n "${CARGO_C_VERSION:-}" ] || die "run this as 'make cargo-c'"
 echo "installing cargo-c $CARGO_C_VERSION into target/tools (some minutes, once) ..."
-# Its dependencies are many: a debug build takes half the time.
-cargo install cargo-c --version "=$CARGO_C_VERSION" --locked --debug \
+# Its dependencies are many: unoptimized and without debug information, they
+# build in half the time.
+CARGO_PROFILE_DEV_DEBUG=false cargo install cargo-c --version "=$CARGO_C_VERSION" --locked --debug \
     --root "$target/tools" --target-dir "$target/cargo-c-build"
 rm -rf "$target/cargo-c-build"

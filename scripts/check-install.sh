@@ -4,6 +4,9 @@
 . "$(dirname "$0")/env.sh"
 set -eu
 
+# The Makefile's would come before the directories asked for here.
+unset PKG_CONFIG_PATH
+
 work=$target/check-install
 rm -rf "$work"
 mkdir -p "$work"

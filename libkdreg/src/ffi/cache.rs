@@ -16,25 +16,25 @@ use std::mem::ManuallyDrop;
 use std::os::fd::{AsRawFd, FromRawFd};
 
 /// Access: the device may read the memory.
-pub const KDREG_ACCESS_READ: u32 = 1;
+pub const KDREG_ACCESS_READ: u32 = 1u32;
 /// Access: the device may write the memory.
-pub const KDREG_ACCESS_WRITE: u32 = 2;
+pub const KDREG_ACCESS_WRITE: u32 = 2u32;
 /// Access: peers may read the memory.
-pub const KDREG_ACCESS_REMOTE_READ: u32 = 4;
+pub const KDREG_ACCESS_REMOTE_READ: u32 = 4u32;
 /// Access: peers may write the memory.
-pub const KDREG_ACCESS_REMOTE_WRITE: u32 = 8;
+pub const KDREG_ACCESS_REMOTE_WRITE: u32 = 8u32;
 /// Access: peers may use atomic operations on the memory. Bits 16 to 31 are the caller's own.
-pub const KDREG_ACCESS_REMOTE_ATOMIC: u32 = 16;
+pub const KDREG_ACCESS_REMOTE_ATOMIC: u32 = 16u32;
 
 /// Access bits a caller may use.
 const ACCESS: u32 = 0xffff_001f;
 
 /// kdreg_cache_attr.flags: register just what is asked for, widened to the alignment.
-pub const KDREG_CACHE_NO_MERGE: u32 = 1;
+pub const KDREG_CACHE_NO_MERGE: u32 = 1u32;
 /// kdreg_cache_attr.flags: no thread of the library's releases anything;
 /// callbacks run inside calls of the cache only. Poll kdreg_cache_fd() and call
 /// kdreg_cache_reap().
-pub const KDREG_CACHE_NO_REAPER: u32 = 2;
+pub const KDREG_CACHE_NO_REAPER: u32 = 2u32;
 
 /// Registers `length` bytes at `addr` (widened and perhaps merged) for at least
 /// the rights in `access`, and stores the caller's name for the registration in

@@ -20,34 +20,36 @@ pub const KDREG_BACKEND_USERFAULTFD: u32 = 2;
 /// Watches nothing: correct and uncached.
 pub const KDREG_BACKEND_NONE: u32 = 3;
 
+// The suffixes are for the header: a C constant as wide as the member it is for.
+
 /// Sees munmap, a MAP_FIXED mapping on top, brk shrink, the target of mremap(MREMAP_FIXED), what an mremap cuts off.
-pub const KDREG_CAP_UNMAP: u64 = 1 << 0;
+pub const KDREG_CAP_UNMAP: u64 = 1u64 << 0;
 /// Sees mremap: the old range.
-pub const KDREG_CAP_REMAP: u64 = 1 << 1;
+pub const KDREG_CAP_REMAP: u64 = 1u64 << 1;
 /// Sees madvise and process_madvise: DONTNEED, DONTNEED_LOCKED, FREE, REMOVE.
-pub const KDREG_CAP_DISCARD: u64 = 1 << 2;
+pub const KDREG_CAP_DISCARD: u64 = 1u64 << 2;
 /// Sees madvise(MADV_GUARD_INSTALL).
-pub const KDREG_CAP_GUARD: u64 = 1 << 3;
+pub const KDREG_CAP_GUARD: u64 = 1u64 << 3;
 /// Sees mprotect and pkey_mprotect.
-pub const KDREG_CAP_PROTECT: u64 = 1 << 4;
+pub const KDREG_CAP_PROTECT: u64 = 1u64 << 4;
 /// Sees ftruncate and fallocate hole punching through a file descriptor.
-pub const KDREG_CAP_FILE: u64 = 1 << 5;
+pub const KDREG_CAP_FILE: u64 = 1u64 << 5;
 /// Sees shmdt and shmat(SHM_REMAP).
-pub const KDREG_CAP_SYSV: u64 = 1 << 6;
+pub const KDREG_CAP_SYSV: u64 = 1u64 << 6;
 /// Sees UFFDIO_MOVE and remap_file_pages.
-pub const KDREG_CAP_PAGES: u64 = 1 << 7;
+pub const KDREG_CAP_PAGES: u64 = 1u64 << 7;
 /// Sees what the kernel does by itself: migration, reclaim, KSM, huge page collapse.
-pub const KDREG_CAP_MIGRATE: u64 = 1 << 8;
+pub const KDREG_CAP_MIGRATE: u64 = 1u64 << 8;
 /// Sees the same changes when another process makes them.
-pub const KDREG_CAP_FOREIGN: u64 = 1 << 9;
+pub const KDREG_CAP_FOREIGN: u64 = 1u64 << 9;
 /// Changes are marked by the kernel before the call returns; no thread in between.
-pub const KDREG_CAP_SYNC: u64 = 1 << 16;
+pub const KDREG_CAP_SYNC: u64 = 1u64 << 16;
 /// No window in which another thread can be handed an address before its change is known.
-pub const KDREG_CAP_STRICT: u64 = 1 << 17;
+pub const KDREG_CAP_STRICT: u64 = 1u64 << 17;
 /// Watches any kind of memory, file-backed included.
-pub const KDREG_CAP_ALL_MEMORY: u64 = 1 << 18;
+pub const KDREG_CAP_ALL_MEMORY: u64 = 1u64 << 18;
 /// A fork() invalidates nothing in the parent.
-pub const KDREG_CAP_FORK_WARM: u64 = 1 << 19;
+pub const KDREG_CAP_FORK_WARM: u64 = 1u64 << 19;
 
 /// Why a region changed: the backend cannot tell.
 pub const KDREG_REASON_UNKNOWN: u32 = 0;
@@ -67,12 +69,12 @@ pub const KDREG_REASON_RELEASE: u32 = 6;
 pub const KDREG_REASON_LOST: u32 = 7;
 
 /// kdreg_attr.flags: a backend of its own instead of the one the process shares.
-pub const KDREG_OPEN_PRIVATE: u32 = 1;
+pub const KDREG_OPEN_PRIVATE: u32 = 1u32;
 /// kdreg_attr.flags: userfaultfd only: do not ask, at each check, whether a
 /// change is in flight. Saves a system call per check, and leaves a window in
 /// which another thread that is handed an address just unmapped still finds
 /// the old region valid.
-pub const KDREG_OPEN_RELAXED: u32 = 2;
+pub const KDREG_OPEN_RELAXED: u32 = 2u32;
 
 // The C constants and the Rust ones are one and the same.
 const _: () = assert!(
