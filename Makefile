@@ -13,7 +13,7 @@ CARGO_C_VERSION ?= 0.10.24
 export CARGO_C_VERSION
 
 # What `make test` runs, in this order. mk/*.mk may add to it.
-STAGES := prerequisites fmt clippy doc test-rust test-loom check-header library \
+STAGES := prerequisites fmt clippy doc test-rust check-header library \
           check-compiles check-symbols check-elf check-archive check-neutral \
           check-install test-c test-valgrind test-asan
 # The tests in a guest, where mk/vm.mk brings them.
@@ -24,7 +24,7 @@ export PKG_CONFIG_PATH := $(CURDIR)/target/prefix/lib/pkgconfig$(if $(PKG_CONFIG
 
 .PHONY: all library run install uninstall test help clean header \
         prerequisites prerequisites-run cargo-c prefix fmt clippy doc \
-        test-rust test-loom test-c test-valgrind test-asan check-header \
+        test-rust test-c test-valgrind test-asan check-header \
         check-compiles check-symbols check-elf check-archive check-neutral \
         check-install
 
@@ -60,11 +60,8 @@ clippy: ## clippy has nothing to say
 doc: ## rustdoc has nothing to say
 	@sh scripts/test-rust.sh doc
 
-test-rust: ## Unit, integration and documentation tests
+test-rust: ## Unit, integration and documentation tests, and the loom models
 	@sh scripts/test-rust.sh test
-
-test-loom: ## The loom models
-	@sh scripts/test-rust.sh loom
 
 header: ## Generate include/kdreg.h anew
 	@sh scripts/header.sh write

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
-# Usage: test-rust.sh fmt|clippy|doc|test|loom
+# Usage: test-rust.sh fmt|clippy|doc|test
 . "$(dirname "$0")/env.sh"
 set -eu
 
@@ -16,15 +16,7 @@ doc)
 test)
     exec cargo test --workspace --locked
     ;;
-loom)
-    grep -rqs 'cfg(.*loom' libkdreg/src libkdreg/tests || skip "there are no loom models"
-    # A directory of its own: --cfg loom changes every crate, and switching
-    # between the two would build everything each time. Optimized, as a model
-    # runs its threads in every order.
-    RUSTFLAGS="${RUSTFLAGS:-} --cfg loom" exec cargo test -p libkdreg --release --locked \
-        --target-dir "$target/loom" --tests loom
-    ;;
 *)
-    die "say fmt, clippy, doc, test or loom, not '$1'"
+    die "say fmt, clippy, doc or test, not '$1'"
     ;;
 esac
