@@ -1,0 +1,30 @@
+# SPDX-License-Identifier: MIT OR Apache-2.0
+# The kernel module and the tree it is built in.
+#
+#   make kernel-tree            a Rust-ready tree for Debian's stock kernel
+#   make module                 kernel/kdreg.ko, built in that tree
+#   make module KDIR=<dir>      built in a tree of your own (headers with Rust
+#                               metadata, such as /lib/modules/$(uname -r)/build)
+#   make debug-kernel           a KASAN, lockdep and kmemleak kernel
+
+KDREG_TOP := $(abspath $(dir $(lastword $(MAKEFILE_LIST)))/..)
+
+.PHONY: kernel-tree module module-clean debug-kernel
+
+kernel-tree:
+	@$(KDREG_TOP)/kernel/tree/make-tree
+
+ifeq ($(KDIR),)
+module: kernel-tree
+	@$(KDREG_TOP)/kernel/tree/kmake M=$(KDREG_TOP)/kernel modules
+module-clean:
+	@$(KDREG_TOP)/kernel/tree/kmake M=$(KDREG_TOP)/kernel clean
+else
+module:
+	$(MAKE) -C $(KDIR) M=$(KDREG_TOP)/kernel modules
+module-clean:
+	$(MAKE) -C $(KDIR) M=$(KDREG_TOP)/kernel clean
+endif
+
+debug-kernel: kernel-tree
+	@$(KDREG_TOP)/kernel/tree/make-debug-kernel
