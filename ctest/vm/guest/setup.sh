@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: MIT OR Apache-2.0
+# What a run can ask for in its guest. Sourced by guest/main.
+
+complain() {
+    echo "guest: $*" >/dev/console
+    echo "guest: $*" >"$terminal"
+    return 1
+}
+
+setup() {
+    file_systems && shared_directories || return
+    [ "$swap" = 0 ] || swap_disk || return
+    [ "$hugepages" = 0 ] || huge_pages || return
+    [ -z "$ksm" ] || same_page_merging || return
+    [ -z "$rdma" ] || soft_roce || return
+    [ -z "$module" ] || insert_module || return
+    # Leaks of before the run are not the run's.
+    [ ! -e /sys/kernel/debug/kmemleak ] || echo clear >/sys/kernel/debug/kmemleak
+}
+
+file_systems() {
+    mkdir -p /dev/pts /dev/shm
+    mount -t devpts devpts /dev/pts
+    mount -t tmpfs tmpfs /dev/shm
+    mount -t tmpfs tmpfs /tmp
+    mount -t cgroup2 cgroup2 /sys/fs/cgroup
+    echo "+memory +pids" >/sys/fs/cgroup/cgroup.subtree_control
+    mount -t debugfs debugfs /sys/kernel/debug
+    ln -sfn /proc/self/fd /dev/fd
+    ln -sfn /proc/self/fd/0 /dev/stdin
+    ln -sfn /proc/self/fd/1 /dev/stdout
+    ln -sfn /proc/self/fd/2 /dev/stderr
+    ip link set lo up
+    hostname kdreg-guest
+}
+
+share_options=trans=virtio,version=9p2000.L,msize=512000
+
+shared_directories() {
+    local i
+    for i in "${!share_paths[@]}"; do
+        mkdir -p "${share_paths[i]}"
+        mount -t 9p -o "$share_options,ro,cache=loose" "share$i" "${share_paths[i]}" ||
+            complain "cannot mount ${share_paths[i]}" || return
+    done
+    for i in "${!work_paths[@]}"; do
+        mkdir -p "${work_paths[i]}" 2>/dev/null
+        # The host writes here too: nothing may be kept in a cache.
+        mount -t 9p -o "$share_options,cache=none" "work$i" "${work_paths[i]}" ||
+            complain "cannot mount ${work_paths[i]}" || return
+    done
+}
+
+swap_disk() {
+    modprobe -q virtio_blk
+    local disk i
+    for ((i = 0; i < 50; i++)); do
+        disk=$(grep -lx kdreg-swap /sys/block/vd*/serial 2>/dev/null) && break
+        sleep 0.1
+    done
+    [ -n "$disk" ] || complain "no swap disk" || return
+    disk=/dev/$(basename "$(dirname "$disk")")
+    mkswap -q "$disk" >/dev/null && swapon "$disk" || complain "cannot swap to $disk"
+}
+
+huge_pages() {
+    echo "$hugepages" >/proc/sys/vm/nr_hugepages
+    [ "$(cat /proc/sys/vm/nr_hugepages)" = "$hugepages" ] ||
+        complain "got $(cat /proc/sys/vm/nr_hugepages) of $hugepages huge pages: give --memory more" ||
+        return
+    mkdir -p /dev/hugepages
+    mount -t hugetlbfs hugetlbfs /dev/hugepages
+}
+
+same_page_merging() {
+    [ -e /sys/kernel/mm/ksm/run ] || complain "this kernel has no KSM" || return
+    echo 10000 >/sys/kernel/mm/ksm/pages_to_scan
+    echo 0 >/sys/kernel/mm/ksm/sleep_millisecs
+    echo 1 >/sys/kernel/mm/ksm/run
+}
+
+soft_roce() {
+    modprobe -qa dummy rdma_rxe
+    ip link show dummy0 >/dev/null 2>&1 || ip link add dummy0 type dummy
+    ip address add 10.99.0.1/24 dev dummy0
+    ip link set dummy0 up
+    modprobe -qa ib_uverbs rdma_ucm
+    rdma link add rxe0 type rxe netdev dummy0 || complain "cannot make a soft-RoCE device" || return
+    local i
+    for ((i = 0; i < 50; i++)); do
+        rdma link show rxe0/1 | grep -q 'state ACTIVE' && [ -e /dev/infiniband/uverbs0 ] && return
+        sleep 0.1
+    done
+    complain "soft-RoCE did not come up: $(rdma link show 2>&1)"
+}
+
+insert_module() {
+    # shellcheck disable=SC2086
+    insmod "$run/$module" $module_params ||
+        complain "cannot insert $module: $(dmesg | tail -n 3)"
+}

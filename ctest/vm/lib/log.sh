@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: MIT OR Apache-2.0
+# What came of the run: console log, kernel complaints, exit status. Sourced.
+
+show_log() {
+    say "console log ($log):"
+    # Without carriage returns and terminal control sequences.
+    tr -d '\r' <"$log" | sed $'s/\x1b\\[[0-9;?]*[a-zA-Z]//g' >&2
+    say "end of console log"
+}
+
+judge() {
+    [ ! -s "$run/qemu-errors" ] || sed 's/^/vm: qemu: /' "$run/qemu-errors" >&2
+    touch "$run/console"
+    # The ring buffer, saved at the end, has what the console's level left out.
+    { tr -d '\r' <"$run/console"
+      [ ! -s "$run/dmesg" ] || { echo "--- kernel log at the end ---"; cat "$run/dmesg"; }
+    } >"$log"
+    [ -z "$interactive" ] || exit 0
+    [ -z "$verbose" ] || show_log
+    if [ -n "$timed_out" ]; then
+        [ -n "$verbose" ] || show_log
+        say "timed out after $timeout s (--timeout), the guest was cut off"
+        exit 124
+    fi
+    if [ ! -s "$run/status" ]; then
+        [ -n "$verbose" ] || show_log
+        if [ ! -s "$run/console" ]; then
+            say "the guest did not start"
+            exit 125
+        fi
+        say "the guest died before the command ended"
+        exit 123
+    fi
+    local status bad
+    status=$(cat "$run/status")
+    if [ -z "$allow_dirty" ]; then
+        bad=$(cat "$run/complaints" 2>/dev/null || true; sed 1d "$VM/guest/bad-lines" |
+            grep -nEf - "$log" | head -n 40 || true)
+        if [ -n "$bad" ]; then
+            [ -n "$verbose" ] || show_log
+            say "the kernel complained:"
+            printf '%s\n' "$bad" >&2
+            [ "$status" != 0 ] || status=122
+        fi
+    fi
+    exit "$status"
+}

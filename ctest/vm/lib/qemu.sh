@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: MIT OR Apache-2.0
+# Start QEMU, wait for it, cut it off when it hangs. Sourced.
+
+# 9p share number N: tag, path, ro or rw.
+share() {
+    local ro=; [ "$3" = rw ] || ro=,readonly=on
+    [[ $2 != *,* ]] || die "a shared path cannot contain a comma: $2"
+    qemu+=(-fsdev "local,id=$1,path=$2,security_model=none,multidevs=remap$ro"
+        -device "virtio-9p-pci,fsdev=$1,mount_tag=$1")
+}
+
+qemu_command() {
+    local i tail=()
+    # A guest must not outlive this script, however it ends.
+    qemu=(setpriv --pdeathsig KILL qemu-system-x86_64
+        -nodefaults -no-user-config -display none -no-reboot -machine q35 -m "$memory"
+        -smp "$cpus" -kernel "$kernel" -initrd "$run/initrd")
+    if [ "$accel" = kvm ]; then
+        qemu+=(-accel kvm -cpu host)
+    elif [ -n "$icount" ]; then
+        qemu+=(-accel tcg,thread=single -cpu max -icount shift=0)
+    else
+        qemu+=(-accel tcg,thread=multi -cpu max)
+    fi
+    if [ "$numa" -gt 1 ]; then
+        for ((i = 0; i < numa; i++)); do
+            qemu+=(-object "memory-backend-ram,id=mem$i,size=$((memory / numa))M"
+                -numa "node,nodeid=$i,memdev=mem$i")
+        done
+        qemu+=(-m $((memory / numa * numa)))
+        for ((i = 0; i < cpus; i++)); do
+            qemu+=(-numa "cpu,node-id=$((i % numa)),socket-id=$i")
+        done
+        qemu+=(-smp "$cpus,sockets=$cpus")
+    fi
+    share root "$TREE" ro
+    share run "$run" rw
+    for i in "${!shares[@]}"; do share "share$i" "${shares[i]}" ro; done
+    for i in "${!works[@]}"; do share "work$i" "${works[i]}" rw; done
+    if [ "$swap" -gt 0 ]; then
+        truncate -s "${swap}M" "$run/swap"
+        qemu+=(-drive "file=$run/swap,format=raw,if=none,id=swap,cache=unsafe"
+            -device virtio-blk-pci,drive=swap,serial=kdreg-swap)
+    fi
+    # The kernel's console, the command's terminal, and QEMU's own monitor, by
+    # which a guest that hangs is asked for its state.
+    mkfifo "$run/monitor.in" "$run/monitor.out"
+    qemu+=(-chardev "file,id=console,path=$run/console" -serial chardev:console
+        -chardev stdio,id=terminal,signal=off -serial chardev:terminal
+        -chardev "pipe,id=monitor,path=$run/monitor" -mon chardev=monitor)
+    # loglevel: warnings show while booting, everything afterwards. An oops
+    # ends the guest rather than leave it half alive; an NMI (see cut_off) does
+    # too, after a report on all tasks and CPUs. Emulation is slow: lock-up and
+    # stall detectors wait long enough not to go off for that alone.
+    qemu+=(-append "console=ttyS0,115200 loglevel=5 panic=-1 oops=panic unknown_nmi_panic \
+panic_sys_info=tasks,all_bt,locks watchdog_thresh=60 rcupdate.rcu_cpu_stall_timeout=120 \
+tsc=nowatchdog net.ifnames=0 ${append[*]}")
+}
+
+run_qemu() {
+    local watcher=
+    qemu_command
+    qemu_pid= timed_out=
+    exec 8<>"$run/monitor.in" 7<>"$run/monitor.out"
+    if [ -n "$interactive" ]; then
+        "${qemu[@]}" || true
+        stty sane 2>/dev/null || true
+        return
+    fi
+    "${qemu[@]}" </dev/null 2>"$run/qemu-errors" &
+    qemu_pid=$!
+    if [ "$timeout" -gt 0 ]; then
+        cut_off &
+        watcher=$!
+    fi
+    wait "$qemu_pid" || true
+    qemu_pid=
+    if [ -n "$watcher" ]; then
+        kill "$watcher" 2>/dev/null || true
+        wait "$watcher" 2>/dev/null || true
+    fi
+    [ ! -e "$run/timed-out" ] || timed_out=1
+}
+
+# After the timeout: have the kernel say what it is doing, then end it.
+cut_off() {
+    trap 'kill "$sleeper" 2>/dev/null; exit' TERM
+    sleep "$timeout" & sleeper=$!
+    wait "$sleeper"
+    touch "$run/timed-out"
+    printf 'nmi\n' >&8
+    sleep 20 & sleeper=$!
+    wait "$sleeper"
+    kill -KILL "$qemu_pid" 2>/dev/null
+}
+
+stop_qemu() {
+    [ -z "${qemu_pid:-}" ] || kill -KILL "$qemu_pid" 2>/dev/null || true
+}
