@@ -16,8 +16,7 @@ teardown() {
 
 # Killed processes take a moment to go, the module must need no longer.
 remove_module() {
-    local name=${module%.ko} i
-    name=${name//-/_}
+    local name=$module_name i
     for ((i = 0; i < 100; i++)); do
         [ -d "/sys/module/$name" ] || return
         rmmod "$name" 2>/dev/null && return

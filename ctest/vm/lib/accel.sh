@@ -29,10 +29,12 @@ kvm_works() {
 probe_kvm() {
     local dir out=1; dir=$(mktemp -d "${TMPDIR:-/tmp}/kdreg-kvm.XXXXXX")
     build_initrd "$STOCK_KERNEL" "$dir/initrd"
-    timeout -k 1 20 qemu-system-x86_64 -nodefaults -no-user-config -display none -no-reboot \
+    # In a subshell of its own: bash would report that QEMU was aborted.
+    (timeout -k 1 20 qemu-system-x86_64 -nodefaults -no-user-config -display none -no-reboot \
         -machine q35 -accel kvm -cpu host -m 512 -serial "file:$dir/log" \
         -kernel "$STOCK_KERNEL" -initrd "$dir/initrd" \
-        -append "console=ttyS0 panic=-1 kdreg.probe" </dev/null >/dev/null 2>&1 || true
+        -append "console=ttyS0 panic=-1 kdreg.probe" ; true) \
+        </dev/null >/dev/null 2>&1
     grep -q '^kdreg-guest-boots' "$dir/log" 2>/dev/null && out=0
     rm -rf "$dir"
     return $out

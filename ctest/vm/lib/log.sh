@@ -2,9 +2,9 @@
 # What came of the run: console log, kernel complaints, exit status. Sourced.
 
 show_log() {
-    say "console log ($log):"
+    say "console log (with what its level left out: $log):"
     # Without carriage returns and terminal control sequences.
-    tr -d '\r' <"$log" | sed $'s/\x1b\\[[0-9;?]*[a-zA-Z]//g' >&2
+    tr -d '\r' <"$run/console" | sed $'s/\x1b\\[[0-9;?]*[a-zA-Z]//g' >&2
     say "end of console log"
 }
 
@@ -15,27 +15,28 @@ judge() {
     { tr -d '\r' <"$run/console"
       [ ! -s "$run/dmesg" ] || { echo "--- kernel log at the end ---"; cat "$run/dmesg"; }
     } >"$log"
-    [ -z "$interactive" ] || exit 0
+    [ -z "$interactive" ] || return 0
     [ -z "$verbose" ] || show_log
     if [ -n "$timed_out" ]; then
         [ -n "$verbose" ] || show_log
         say "timed out after $timeout s (--timeout), the guest was cut off"
-        exit 124
+        return 124
     fi
     if [ ! -s "$run/status" ]; then
         [ -n "$verbose" ] || show_log
         if [ ! -s "$run/console" ]; then
             say "the guest did not start"
-            exit 125
+            return 125
         fi
         say "the guest died before the command ended"
-        exit 123
+        return 123
     fi
     local status bad
     status=$(cat "$run/status")
     if [ -z "$allow_dirty" ]; then
-        bad=$(cat "$run/complaints" 2>/dev/null || true; sed 1d "$VM/guest/bad-lines" |
-            grep -nEf - "$log" | head -n 40 || true)
+        # The console and the ring buffer largely say the same.
+        bad=$(cat "$run/complaints" 2>/dev/null || true
+            sed 1d "$VM/guest/bad-lines" | grep -Ef - "$log" | awk '!seen[$0]++' | head -n 40 || true)
         if [ -n "$bad" ]; then
             [ -n "$verbose" ] || show_log
             say "the kernel complained:"
@@ -43,5 +44,5 @@ judge() {
             [ "$status" != 0 ] || status=122
         fi
     fi
-    exit "$status"
+    return "$status"
 }

@@ -10,11 +10,10 @@ share() {
 }
 
 qemu_command() {
-    local i tail=()
+    local i
     # A guest must not outlive this script, however it ends.
     qemu=(setpriv --pdeathsig KILL qemu-system-x86_64
-        -nodefaults -no-user-config -display none -no-reboot -machine q35 -m "$memory"
-        -smp "$cpus" -kernel "$kernel" -initrd "$run/initrd")
+        -nodefaults -no-user-config -display none -no-reboot -machine q35 -kernel "$kernel" -initrd "$scratch/initrd")
     if [ "$accel" = kvm ]; then
         qemu+=(-accel kvm -cpu host)
     elif [ -n "$icount" ]; then
@@ -22,7 +21,9 @@ qemu_command() {
     else
         qemu+=(-accel tcg,thread=multi -cpu max)
     fi
-    if [ "$numa" -gt 1 ]; then
+    if [ "$numa" = 1 ]; then
+        qemu+=(-m "$memory" -smp "$cpus")
+    else
         for ((i = 0; i < numa; i++)); do
             qemu+=(-object "memory-backend-ram,id=mem$i,size=$((memory / numa))M"
                 -numa "node,nodeid=$i,memdev=mem$i")
@@ -54,18 +55,19 @@ qemu_command() {
     # stall detectors wait long enough not to go off for that alone.
     qemu+=(-append "console=ttyS0,115200 loglevel=5 panic=-1 oops=panic unknown_nmi_panic \
 panic_sys_info=tasks,all_bt,locks watchdog_thresh=60 rcupdate.rcu_cpu_stall_timeout=120 \
-tsc=nowatchdog net.ifnames=0 ${append[*]}")
+tsc=nowatchdog log_buf_len=4M net.ifnames=0 ${append[*]}")
 }
 
 run_qemu() {
     local watcher=
+    timed_out=
     qemu_command
-    qemu_pid= timed_out=
-    exec 8<>"$run/monitor.in" 7<>"$run/monitor.out"
+    qemu_pid=
+    exec 8<>"$run/monitor.in" 7<>"$run/monitor.out" # or QEMU would wait for a peer
     if [ -n "$interactive" ]; then
         "${qemu[@]}" || true
         stty sane 2>/dev/null || true
-        return
+        return 0
     fi
     "${qemu[@]}" </dev/null 2>"$run/qemu-errors" &
     qemu_pid=$!
