@@ -6,10 +6,18 @@
 #   make module KDIR=<dir>      built in a tree of your own (headers with Rust
 #                               metadata, such as /lib/modules/$(uname -r)/build)
 #   make debug-kernel           a KASAN, lockdep and kmemleak kernel
+#   make debug-module           the module for it, outside the source directory
+#
+# KERNEL_TREE_DIR=<dir> puts the trees elsewhere than under target/, or shares
+# them between checkouts.
 
 KDREG_TOP := $(abspath $(dir $(lastword $(MAKEFILE_LIST)))/..)
 
-.PHONY: kernel-tree module module-clean debug-kernel
+KERNEL_TREE_DIR ?= $(KDREG_TOP)/target/kernel
+export KERNEL_TREE_DIR
+KDREG_DEBUG_MODULE := $(KERNEL_TREE_DIR)/debug/module/kdreg.ko
+
+.PHONY: kernel-tree module module-clean debug-kernel debug-module
 
 kernel-tree:
 	@$(KDREG_TOP)/kernel/tree/make-tree
@@ -28,3 +36,8 @@ endif
 
 debug-kernel: kernel-tree
 	@$(KDREG_TOP)/kernel/tree/make-debug-kernel
+
+debug-module: debug-kernel
+	@mkdir -p $(dir $(KDREG_DEBUG_MODULE))
+	@$(KDREG_TOP)/kernel/tree/kmake --debug --bind $(KERNEL_TREE_DIR) \
+	    M=$(KDREG_TOP)/kernel MO=$(dir $(KDREG_DEBUG_MODULE)) modules

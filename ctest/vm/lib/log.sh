@@ -2,9 +2,13 @@
 # What came of the run: console log, kernel complaints, exit status. Sourced.
 
 show_log() {
-    say "console log (with what its level left out: $log):"
-    # Without carriage returns and terminal control sequences.
-    tr -d '\r' <"$run/console" | sed $'s/\x1b\\[[0-9;?]*[a-zA-Z]//g' >&2
+    say "console log (in full: $log):"
+    # Without control sequences, kernel threads and scheduler statistics.
+    tr -d '\r' <"$run/console" | sed $'s/\x1b\\[[0-9;?]*[a-zA-Z]//g' | awk '
+        / task:/ { skip = / ppid:2 / || / pid:2 / }
+        /Sched Debug Version/ { skip = 1 }
+        /Showing all locks|NMI backtrace for|Workqueue:.*busy|Showing busy workqueues|\] (BUG|WARNING|Oops|INFO|reboot|Kernel)/ { skip = 0 }
+        !skip' >&2
     say "end of console log"
 }
 

@@ -1,0 +1,36 @@
+# SPDX-License-Identifier: MIT OR Apache-2.0
+# The guest: a shell in it, and the tests that need it.
+#
+#   make vm                     a shell, /dev/kdreg and a soft-RoCE device there
+#   make vm VM_OPTIONS=...      options of ctest/vm/run besides
+#   make test-kernel            the tests labelled "kernel", on the stock kernel
+#   make test-debug-kernel      the same under KASAN, lockdep and kmemleak
+
+VM_TOP := $(abspath $(dir $(lastword $(MAKEFILE_LIST)))/..)
+CTEST_BUILD ?= $(VM_TOP)/target/ctest
+VM_RUN := $(VM_TOP)/ctest/vm/run
+
+.PHONY: vm vm-prerequisites test-kernel test-debug-kernel test-vm
+
+vm-prerequisites:
+	@$(VM_TOP)/ctest/vm/prerequisites
+
+vm: vm-prerequisites module
+	@$(VM_RUN) --interactive --module $(VM_TOP)/kernel/kdreg.ko --rdma $(VM_OPTIONS)
+
+# The rig itself: does it notice what it is there to notice?
+test-vm: vm-prerequisites kernel-tree
+	@$(VM_TOP)/ctest/vm/selftest
+
+test-kernel: vm-prerequisites module kernel-programs
+	ctest --test-dir $(CTEST_BUILD) --output-on-failure --no-tests=error -L kernel
+
+# Checked code in an emulated machine is slow: all limits are stretched.
+test-debug-kernel: vm-prerequisites debug-module kernel-programs
+	KDREG_VM_OPTIONS="--debug" KDREG_VM_MODULE=$(KDREG_DEBUG_MODULE) KDREG_TEST_SLOWNESS=10 \
+	ctest --test-dir $(CTEST_BUILD) --output-on-failure --no-tests=error -L kernel
+
+.PHONY: kernel-programs
+kernel-programs:
+	cmake -S $(VM_TOP)/ctest -B $(CTEST_BUILD)
+	cmake --build $(CTEST_BUILD)
