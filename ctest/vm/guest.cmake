@@ -77,3 +77,10 @@ function(add_guest_test name target)
         FIXTURES_REQUIRED guest-${ARG_GROUP} LABELS kernel
         SKIP_RETURN_CODE 77 TIMEOUT 60)
 endfunction()
+
+# The rig's test of itself.
+function(add_guest_selftest)
+    add_test(NAME guest-rig COMMAND ${GUEST_VM_DIR}/selftest)
+    set_tests_properties(guest-rig PROPERTIES
+        LABELS kernel RESOURCE_LOCK guest PROCESSORS 2 TIMEOUT 1800)
+endfunction()
