@@ -42,3 +42,10 @@ host_apt_options() {
         grep -Ei '^Acquire::(https?::|ForceIPv|Check-(Date|Valid-Until) |Retries )' |
         grep -Eiv '^Acquire::https?::[^ ]+::(SSLKey|SSLCert) ' || true
 }
+
+# debootstrap knows the environment's proxy only.
+use_host_proxy() {
+    local proxy=
+    eval "$(apt-config shell proxy Acquire::http::Proxy)"
+    case $proxy in http*) export http_proxy=$proxy ;; esac
+}
