@@ -58,8 +58,9 @@ __attribute__((format(printf, 3, 4), unused)) static void check_fail(const char 
 /* REQUIRE(condition, ...): without this nothing later makes sense. */
 #define REQUIRE(condition, ...)                                 \
     do {                                                        \
-        CHECK(condition, __VA_ARGS__);                          \
-        if (!(condition)) {                                     \
+        bool check_holds = (condition);                         \
+        CHECK(check_holds, __VA_ARGS__);                        \
+        if (!check_holds) {                                     \
             fflush(stdout);                                     \
             _exit(1);                                           \
         }                                                       \
@@ -121,9 +122,10 @@ __attribute__((unused)) static void check_sleep_ms(long milliseconds)
 #define CHECK_EVENTUALLY(condition, seconds, ...)                                       \
     do {                                                                                \
         double check_until = check_now() + (seconds);                                   \
-        while (!(condition) && check_now() < check_until)                               \
+        bool check_holds = false;                                                       \
+        while (!(check_holds = (condition)) && check_now() < check_until)               \
             check_sleep_ms(1);                                                          \
-        CHECK(condition, __VA_ARGS__);                                                  \
+        CHECK(check_holds, __VA_ARGS__);                                                \
     } while (0)
 
 /* Asked of the kernel, not of the library, so that a library that wrongly finds no backend fails instead of being skipped. */

@@ -1,0 +1,278 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/* storm [--seconds N] [--threads N] [--seed N] [--backend NAME] [--relaxed] [--evict] [--fork]
+ * Exit status 1 when one lookup handed out a registration of memory that was no longer there. See storm.h. */
+#include <sched.h>
+#include <sys/mman.h>
+
+#include "storm.h"
+
+struct storm storm;
+static double started;
+static const char *const backend_names[] = {[KDREG_BACKEND_KERNEL] = "kernel", [KDREG_BACKEND_USERFAULTFD] = "userfaultfd", [KDREG_BACKEND_NONE] = "none"};
+
+uint64_t worker_random(struct worker *worker, uint64_t below)
+{
+    worker->random ^= worker->random << 13;
+    worker->random ^= worker->random >> 7;
+    worker->random ^= worker->random << 17;
+    return (worker->random * 0x2545f4914f6cdd1dull >> 32) % below;
+}
+
+void history_add(struct history *history, const struct worker *worker, const char *what, uint64_t stamp)
+{
+    unsigned at = history->next++ % HISTORY;
+    history->last[at].time = check_now() - started;
+    history->last[at].thread = worker->index;
+    history->last[at].what = what;
+    history->last[at].stamp = stamp;
+}
+
+void report(struct worker *worker, const char *what, const char *addr, uint64_t expected, uint64_t found, const struct history *history)
+{
+    static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;   /* keeps reports apart */
+    enum { REPORTS = 10 };
+    long nth = atomic_fetch_add(&storm.broken, 1);
+    if (nth >= REPORTS) {
+        atomic_store(&storm.stop, true);
+        return;
+    }
+    pthread_mutex_lock(&lock);
+    fprintf(stderr, "FAILED at %.6f s, thread %d: %s: address %p, expected %#llx, found %#llx\n", check_now() - started, worker ? worker->index : -1, what,
+            (const void *)addr, (unsigned long long)expected, (unsigned long long)found);
+    for (unsigned i = history && history->next > HISTORY ? history->next - HISTORY : 0; history && i < history->next; i++)
+        fprintf(stderr, "    %.6f s, thread %d: %s, then stamp %#llx\n", history->last[i % HISTORY].time, history->last[i % HISTORY].thread,
+                history->last[i % HISTORY].what, (unsigned long long)history->last[i % HISTORY].stamp);
+    pthread_mutex_unlock(&lock);
+}
+
+char *arena(size_t pages)
+{
+    /* Low in the address space: mmap without an address works from the top. Never given back. */
+    static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+    static uintptr_t next = 0x200000000000u;
+    size_t size = file_page_size(), length = (pages + 16) * size;
+    pthread_mutex_lock(&lock);
+    uintptr_t hint = next;
+    next += length;
+    pthread_mutex_unlock(&lock);
+    char *space = mmap((void *)hint, length, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    REQUIRE(space != MAP_FAILED, "mmap: %s", strerror(errno));
+    return space + 8 * size;
+}
+
+static void *work(void *argument)
+{
+    struct worker *worker = argument;
+    while (!atomic_load(&storm.stop)) {
+        uint64_t dice = worker_random(worker, 1000);
+        if (dice < 1) {
+            atomic_store(&worker->doing, "swathe");
+            swathe_step(worker);
+        } else if (dice < 300) {
+            atomic_store(&worker->doing, "stations");
+            stations_step(worker);
+        } else if (dice < 500) {
+            atomic_store(&worker->doing, "private memory");
+            anonymous_step(worker);
+        } else {
+            atomic_store(&worker->doing, "slots");
+            slots_step(worker);
+        }
+    }
+    atomic_store(&worker->doing, "ended");
+    return NULL;
+}
+
+void fork_loop(void)
+{
+    for (unsigned round = 0; !atomic_load(&storm.stop); round++) {
+        pid_t child = fork();
+        if (child == 0) {
+            struct timespec pause = {0, (long)(round % 4) * 1000000};
+            nanosleep(&pause, NULL);
+            _exit(0);
+        }
+        if (child > 0)
+            while (waitpid(child, NULL, 0) < 0 && errno == EINTR)
+                ;
+        struct timespec breath = {0, 500000};
+        nanosleep(&breath, NULL);
+    }
+}
+
+static void *forker(void *argument)
+{
+    (void)argument;
+    fork_loop();
+    return NULL;
+}
+
+static void hang(int signal_number)
+{
+    (void)signal_number;
+    dprintf(2, "FAILED: the storm does not end (a deadlock?)\n");
+    for (int i = 0; i < storm.options.threads; i++)
+        dprintf(2, "    thread %d: %s\n", i, atomic_load(&storm.workers[i].doing));
+    _exit(1);
+}
+
+static void sum_up(double seconds)
+{
+    struct worker total;
+    memset(&total, 0, sizeof total);
+    for (int i = 0; i < storm.options.threads; i++) {
+        total.operations += storm.workers[i].operations;
+        total.hits += storm.workers[i].hits;
+        total.misses += storm.workers[i].misses;
+        total.changes += storm.workers[i].changes;
+        total.handovers += storm.workers[i].handovers;
+        total.windows += storm.workers[i].windows;
+        total.stale_in_window += storm.workers[i].stale_in_window;
+    }
+    struct kdreg_cache_stats stats = {.size = sizeof stats};
+    int error = kdreg_cache_stats(storm.cache, &stats);
+    CHECK(error == 0, "kdreg_cache_stats: %s", kdreg_strerror(error));
+    printf("  %llu lookups and checks (%.0f/s), %llu hits, %llu misses, %llu changes of mappings\n", (unsigned long long)total.operations,
+           (double)total.operations / seconds, (unsigned long long)total.hits, (unsigned long long)total.misses, (unsigned long long)total.changes);
+    printf("  %llu addresses handed over, %llu lookups made before the releasing call had returned\n", (unsigned long long)total.handovers,
+           (unsigned long long)total.windows);
+    printf("  cache: %llu registrations, %llu merges, %llu invalidations, %llu evictions, %llu uncached, %llu duplicates, %llu failed registrations\n",
+           (unsigned long long)stats.registrations, (unsigned long long)stats.merges, (unsigned long long)stats.invalidations,
+           (unsigned long long)stats.evictions, (unsigned long long)stats.uncached, (unsigned long long)stats.duplicates,
+           (unsigned long long)stats.register_failures);
+    if (storm.caps & KDREG_CAP_STRICT)
+        printf("  stale hits: %ld\n", atomic_load(&storm.stale));
+    else
+        printf("  stale hits: %ld; in the window of a hand-over, which this monitor leaves open: %llu\n", atomic_load(&storm.stale),
+               (unsigned long long)total.stale_in_window);
+    bool watches = (storm.caps & KDREG_CAP_UNMAP) != 0;
+    CHECK(!watches || atomic_load(&storm.broken) || (total.hits > 0 && stats.invalidations > 0), "nothing was ever found, or never invalidated: the storm showed nothing");
+    CHECK(watches || total.hits == stats.registrations, "a monitor that watches nothing had %llu hits for %llu registrations", (unsigned long long)total.hits,
+          (unsigned long long)stats.registrations);
+    CHECK(!storm.options.evict || !watches || stats.evictions > 0, "nothing was evicted");
+    CHECK(stats.in_use == 0, "%llu entries in use after the storm", (unsigned long long)stats.in_use);
+}
+
+static bool run(uint32_t backend)
+{
+    struct kdreg_attr attr = {.size = sizeof attr, .backend = backend, .flags = storm.options.relaxed ? KDREG_OPEN_PRIVATE | KDREG_OPEN_RELAXED : 0};
+    int error = kdreg_open(&attr, &storm.monitor);
+    REQUIRE(error == 0, "kdreg_open: %s", kdreg_strerror(error));
+    storm.caps = kdreg_caps(storm.monitor);
+    struct kdreg_cache_attr cache = {.size = sizeof cache, .reg = pin_register, .dereg = pin_deregister};
+    if (storm.options.evict) {
+        cache.max_entries = 24;
+        cache.max_bytes = 96 * file_page_size();
+        cache.max_unreleased = 16 * file_page_size();
+    }
+    error = kdreg_cache_create(storm.monitor, &cache, &storm.cache);
+    REQUIRE(error == 0, "kdreg_cache_create: %s", kdreg_strerror(error));
+    printf("storm: backend %s, capabilities %#llx, %d threads, %d s, seed %llu%s%s%s\n", kdreg_backend_name(storm.monitor), (unsigned long long)storm.caps,
+           storm.options.threads, storm.options.seconds, (unsigned long long)storm.options.seed, storm.options.relaxed ? ", relaxed" : "",
+           storm.options.evict ? ", evicting" : "", storm.options.forks ? ", forking" : "");
+    fflush(stdout);
+
+    alarm((unsigned)storm.options.seconds + 90);
+    atomic_store(&storm.stop, false);
+    atomic_store(&storm.stale, 0);
+    atomic_store(&storm.broken, 0);
+    started = check_now();
+    slots_create();
+    stations_create();
+    pthread_t threads[MAX_THREADS], forking;
+    memset(storm.workers, 0, sizeof storm.workers);
+    for (int i = 0; i < storm.options.threads; i++) {
+        struct worker *worker = &storm.workers[i];
+        worker->index = i;
+        worker->random = storm.options.seed * 0x9e3779b97f4a7c15ull + (uint64_t)i * 0xbf58476d1ce4e5b9ull + 1;
+        atomic_store(&worker->doing, "starting");
+        REQUIRE(pthread_create(&threads[i], NULL, work, worker) == 0, "pthread_create");
+    }
+    if (storm.options.forks)
+        REQUIRE(pthread_create(&forking, NULL, forker, NULL) == 0, "pthread_create");
+    while (check_now() - started < storm.options.seconds && !atomic_load(&storm.stop))
+        check_sleep_ms(50);
+    double seconds = check_now() - started;
+    atomic_store(&storm.stop, true);
+    for (int i = 0; i < storm.options.threads; i++)
+        pthread_join(threads[i], NULL);
+    if (storm.options.forks)
+        pthread_join(forking, NULL);
+
+    sum_up(seconds);
+    error = kdreg_cache_destroy(storm.cache);
+    CHECK(error == 0, "kdreg_cache_destroy: %s", kdreg_strerror(error));
+    CHECK(atomic_load(&pins_alive) == 0, "%ld registrations were never deregistered", atomic_load(&pins_alive));
+    error = kdreg_close(storm.monitor);
+    CHECK(error == 0, "kdreg_close: %s", kdreg_strerror(error));
+    CHECK(atomic_load(&storm.broken) == 0, "%ld reports, %ld stale hits", atomic_load(&storm.broken), atomic_load(&storm.stale));
+    return atomic_load(&storm.broken) == 0;
+}
+
+static bool wanted(uint32_t backend)
+{
+    if (storm.options.backend)
+        return strcmp(storm.options.backend, backend_names[backend]) == 0;
+    return true;
+}
+
+static void parse(int argc, char **argv)
+{
+    struct options *options = &storm.options;
+    options->seconds = 20;
+    options->seed = (uint64_t)time(NULL);
+    long processors = sysconf(_SC_NPROCESSORS_ONLN);
+    options->threads = processors < 3 ? 6 : processors > 16 ? 32 : (int)processors * 2;
+    options->backend = getenv("KDREG_BACKEND");
+    for (int i = 1; i < argc; i++) {
+        const char *value = i + 1 < argc ? argv[i + 1] : "0";
+        if (strcmp(argv[i], "--relaxed") == 0)
+            options->relaxed = true;
+        else if (strcmp(argv[i], "--evict") == 0)
+            options->evict = true;
+        else if (strcmp(argv[i], "--fork") == 0)
+            options->forks = true;
+        else if (strcmp(argv[i], "--seconds") == 0 && ++i)
+            options->seconds = atoi(value);
+        else if (strcmp(argv[i], "--threads") == 0 && ++i)
+            options->threads = atoi(value);
+        else if (strcmp(argv[i], "--seed") == 0 && ++i)
+            options->seed = strtoull(value, NULL, 0);
+        else if (strcmp(argv[i], "--backend") == 0 && ++i)
+            options->backend = value;
+        else {
+            fprintf(stderr, "usage: storm [--seconds N] [--threads N] [--seed N] [--backend NAME] [--relaxed] [--evict] [--fork]\n");
+            exit(2);
+        }
+    }
+    if (options->seconds < 1 || options->threads < 1 || options->threads > MAX_THREADS) {
+        fprintf(stderr, "storm: seconds from 1, threads from 1 to %d\n", MAX_THREADS);
+        exit(2);
+    }
+    unsetenv("KDREG_BACKEND");   /* it would override what is asked for here */
+}
+
+int main(int argc, char **argv)
+{
+    parse(argc, argv);
+    signal(SIGALRM, hang);
+    file_create((size_t)RUN * 8192);
+    int ran = 0;
+    for (uint32_t backend = KDREG_BACKEND_KERNEL; backend <= KDREG_BACKEND_NONE; backend++) {
+        struct kdreg_backend_info info = {.size = sizeof info};
+        if (!wanted(backend) || (backend == KDREG_BACKEND_NONE && !storm.options.backend))
+            continue;
+        if (kdreg_probe(backend, &info) || info.error) {
+            printf("backend %s does not work here: %s\n", info.name, info.reason);
+            continue;
+        }
+        run(backend);
+        ran++;
+    }
+    if (!ran) {
+        REQUIRE(!check_kernel_can_watch(), "the kernel can watch memory, but no backend works (run kdreg_info to see why)");
+        printf("skipped: no such backend works here\n");
+        return CHECK_SKIPPED;
+    }
+    return check_result("storm");
+}
