@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+// kdreg.h from C++: compiles without warnings, links without extern "C" around it, works.
+#include <kdreg.h>
+
+#include <cerrno>
+#include <cstdio>
+#include <vector>
+
+namespace {
+
+int add(void *context, void *address, size_t length, uint32_t access, void **handle)
+{
+    static_cast<void>(length);
+    static_cast<void>(access);
+    ++*static_cast<int *>(context);
+    *handle = address;
+    return 0;
+}
+
+int remove(void *context, void *address, size_t length, void *handle)
+{
+    static_cast<void>(length);
+    --*static_cast<int *>(context);
+    return handle == address ? 0 : -EINVAL;
+}
+
+bool fails(const char *what, int error)
+{
+    if (error)
+        std::fprintf(stderr, "FAILED: %s: %s\n", what, kdreg_strerror(error));
+    return error != 0;
+}
+
+}  // namespace
+
+int main()
+{
+    int alive = 0;
+    kdreg_t *monitor = nullptr;
+    if (fails("kdreg_open", kdreg_open(nullptr, &monitor)))
+        return 1;
+    kdreg_cache_attr attr{};
+    attr.size = sizeof attr;
+    attr.reg = add;
+    attr.dereg = remove;
+    attr.ctx = &alive;
+    attr.flags = KDREG_CACHE_NO_REAPER;
+    kdreg_cache_t *cache = nullptr;
+    if (fails("kdreg_cache_create", kdreg_cache_create(monitor, &attr, &cache)))
+        return 1;
+    std::vector<char> block(100000);
+    kdreg_entry_t *entry = nullptr;
+    if (fails("kdreg_cache_get", kdreg_cache_get(cache, block.data(), block.size(), KDREG_ACCESS_READ, &entry)))
+        return 1;
+    bool covered = kdreg_entry_base(entry) <= static_cast<void *>(block.data()) && kdreg_entry_length(entry) >= block.size();
+    kdreg_region region{};
+    if (kdreg_caps(monitor) & KDREG_CAP_UNMAP) {
+        if (fails("kdreg_monitor", kdreg_monitor(monitor, block.data(), block.size(), 1, &region)))
+            return 1;
+        covered = covered && kdreg_valid(&region) && kdreg_entry_valid(cache, entry);
+    }
+    if (fails("kdreg_cache_put", kdreg_cache_put(cache, entry)) || fails("kdreg_cache_destroy", kdreg_cache_destroy(cache)) ||
+        fails("kdreg_close", kdreg_close(monitor)))
+        return 1;
+    std::printf("C++ %ld: %s\n", static_cast<long>(__cplusplus), covered && alive == 0 ? "works" : "FAILED");
+    return covered && alive == 0 ? 0 : 1;
+}
