@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/* The buffers a program of this kind has at any moment, and how they come and go. */
+#ifndef DEMO_BUFFERS_H
+#define DEMO_BUFFERS_H
+
+#include "memory.h"
+#include "plan.h"
+#include "random.h"
+
+enum buffer_kind { BUFFER_POOL, BUFFER_LARGE, BUFFER_SMALL };
+
+struct buffer {
+    enum buffer_kind kind;
+    char *addr;
+    size_t length;
+    unsigned uses_left; /* transfers until it is freed; pool buffers never are */
+    bool doubled;       /* once only: what is set aside for it is used up */
+    bool picked;        /* in the batch being put together: no buffer is in two transfers at once */
+};
+
+#define BUFFERS_MOST 64
+#define GRAVES 64
+
+struct buffers {
+    struct memory *memory;
+    const struct plan *plan;
+    struct random random;
+    size_t count;
+    struct buffer buffers[BUFFERS_MOST];
+    /* The last large ranges that were unmapped, to see their addresses come back. */
+    struct {
+        char *addr;
+        size_t length;
+    } graves[GRAVES];
+    size_t buried;
+    uint64_t reused;
+};
+
+int buffers_open(struct buffers *buffers, struct memory *memory, const struct plan *plan, uint64_t seed);
+/* Frees, moves or empties what has been used up, and allocates what takes its place. */
+int buffers_turn_over(struct buffers *buffers);
+void buffers_new_batch(struct buffers *buffers);
+/* The next range to transfer, and which way. */
+char *buffers_pick(struct buffers *buffers, size_t *length, bool *to_file);
+void buffers_close(struct buffers *buffers);
+
+#endif

@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/* What to pin with, how much of it, and how large the workload may therefore be. */
+#ifndef DEMO_PLAN_H
+#define DEMO_PLAN_H
+
+#include "device.h"
+
+#include <stddef.h>
+#include <stdio.h>
+
+struct plan {
+    enum pin_kind kind;
+    size_t page;
+    size_t room;    /* bytes that can be pinned at once */
+    size_t largest; /* of a large buffer; doubling one may exceed it once */
+    size_t large_count;
+    size_t pool_size, pool_count;   /* long-lived buffers */
+    size_t small_most, small_count; /* bytes of the largest small buffer */
+    size_t batch;       /* transfers started together */
+    size_t cache_bytes; /* what a cache may keep pinned */
+    size_t merge_bytes; /* the largest registration a cache may merge into */
+    size_t memory_size; /* of a memfd that holds it all */
+    size_t file_size;
+};
+
+/*
+ * Picks the strongest kind of pinning that works here (or just `forced`, when
+ * that is not PIN_KINDS), says on `log` what was refused and why, and sizes
+ * the workload. Negative when nothing works.
+ */
+int plan_make(struct plan *plan, enum pin_kind forced, int file, FILE *log);
+
+#endif

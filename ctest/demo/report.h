@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/* Everything the demonstration prints, and what its exit status is to be. */
+#ifndef DEMO_REPORT_H
+#define DEMO_REPORT_H
+
+#include "plan.h"
+#include "workload.h"
+
+#include <stdio.h>
+
+enum { EXIT_FINE = 0, EXIT_CORRUPTED = 1, EXIT_USAGE = 2, EXIT_NOTHING_SHOWN = 3, EXIT_CANNOT_RUN = 4 };
+
+struct report {
+    FILE *csv; /* or NULL */
+    unsigned rounds, ratio_room;
+    struct tally total[STRATEGIES];
+    double *ratios[STRATEGIES]; /* a round's time relative to no cache, one for each round */
+};
+
+int report_open(struct report *report, const char *csv);
+void report_backends(kdreg_t *monitor);
+void report_plan(const struct plan *plan);
+/* Takes one round's figures and prints a line about it. */
+int report_round(struct report *report, const struct tally tallies[STRATEGIES]);
+/* The table and what it means; returns the exit status. */
+int report_close(struct report *report, const struct plan *plan, kdreg_t *monitor);
+
+#endif

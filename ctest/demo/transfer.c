@@ -1,0 +1,167 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * The demonstration: the same transfers with no cache, with a cache that
+ * nothing tells about changed memory, and with libkdreg. See options.c for
+ * how to run it, workload.h for what it does.
+ *
+ *     cc -O2 -o transfer *.c $(pkg-config --cflags --libs kdreg)
+ */
+#define _GNU_SOURCE
+#include "options.h"
+#include "plan.h"
+#include "report.h"
+#include "workload.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <time.h>
+#include <unistd.h>
+
+/* The file to transfer to. It has no name any more, so that it goes away with this process. */
+static int open_file(const char *path)
+{
+    const char *directory = getenv("TMPDIR");
+    char name[4096];
+    int file;
+
+    if (path) {
+        file = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600); /* never over a file of yours */
+        if (file < 0)
+            fprintf(stderr, "%s: %s\n", path, strerror(errno));
+        else
+            unlink(path);
+        return file;
+    }
+    if (!directory || !*directory)
+        directory = "/tmp";
+    file = open(directory, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+    if (file >= 0)
+        return file;
+    /* Not every file system has O_TMPFILE. */
+    if (snprintf(name, sizeof(name), "%s/kdreg-demo-XXXXXX", directory) >= (int)sizeof(name)) {
+        fprintf(stderr, "TMPDIR is too long; name a file with --file\n");
+        return -1;
+    }
+    file = mkostemp(name, O_CLOEXEC);
+    if (file < 0)
+        fprintf(stderr, "%s: %s; set TMPDIR or name a file with --file\n", name, strerror(errno));
+    else
+        unlink(name);
+    return file;
+}
+
+static double now(void)
+{
+    struct timespec time;
+
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    return (double)time.tv_sec + (double)time.tv_nsec / 1e9;
+}
+
+/* Rounds of all three, each beginning with another one, so that none has the better place. */
+static int run_rounds(struct report *report, const struct options *options, struct work *work)
+{
+    double end = now() + options->seconds;
+
+    for (unsigned round = 0; round < options->rounds || now() < end; round++) {
+        struct tally tallies[STRATEGIES];
+
+        memset(tallies, 0, sizeof(tallies));
+        work->seed = options->seed + round;
+        for (unsigned i = 0; i < STRATEGIES; i++) {
+            unsigned which = (round + i) % STRATEGIES;
+            char why[256];
+            work->strategy = strategies[which];
+            int ret = workload_run(work, &tallies[which], why, sizeof(why));
+            if (ret < 0) {
+                fprintf(stderr, "transfer: %s\n", why[0] ? why : strerror(-ret));
+                return ret;
+            }
+        }
+        int ret = report_round(report, tallies);
+        if (ret < 0) {
+            fprintf(stderr, "transfer: %s\n", strerror(-ret));
+            return ret;
+        }
+    }
+    return 0;
+}
+
+static int demonstrate(const struct options *options, int file)
+{
+    uint64_t next_transfer = 1;
+    struct kdreg_attr attr = { .size = sizeof(attr), .backend = options->backend };
+    struct report report;
+    struct plan plan;
+    kdreg_t *monitor;
+    int status, ret = kdreg_open(&attr, &monitor);
+
+    if (ret < 0) {
+        fprintf(stderr, "transfer: this backend cannot be used: %s\n", kdreg_strerror(ret));
+        report_backends(NULL);
+        return EXIT_CANNOT_RUN;
+    }
+    report_backends(monitor);
+    printf("Memory is pinned with:\n");
+    fflush(stdout);
+    ret = plan_make(&plan, options->pin, file, stdout);
+    if (ret == 0) {
+        report_plan(&plan);
+        if (ftruncate(file, (off_t)plan.file_size) < 0) {
+            ret = -errno;
+            fprintf(stderr, "transfer: making the file %zu KiB long: %s; name another with --file\n",
+                    plan.file_size >> 10, strerror(errno));
+        }
+    } else {
+        fprintf(stderr, "transfer: no way to pin memory works here\n");
+    }
+    if (ret == 0) {
+        ret = report_open(&report, options->csv);
+        if (ret < 0)
+            fprintf(stderr, "transfer: %s: %s\n", options->csv, strerror(-ret));
+    }
+    if (ret < 0) {
+        kdreg_close(monitor);
+        return EXIT_CANNOT_RUN;
+    }
+    struct work work = {
+        .plan = &plan,
+        .monitor = monitor,
+        .file = file,
+        .transfers = options->transfers,
+        .next_transfer = &next_transfer,
+    };
+    ret = run_rounds(&report, options, &work);
+    status = report_close(&report, &plan, monitor);
+    if (ret < 0 && status != EXIT_CORRUPTED)
+        status = EXIT_CANNOT_RUN;
+    ret = kdreg_close(monitor);
+    if (ret < 0) {
+        fprintf(stderr, "transfer: closing the monitor: %s\n", kdreg_strerror(ret));
+        status = status == EXIT_FINE ? EXIT_CANNOT_RUN : status;
+    }
+    return status;
+}
+
+int main(int argc, char **argv)
+{
+    struct options options;
+    int file, status;
+
+    status = options_parse(&options, argc, argv);
+    if (status != OPTIONS_RUN)
+        return status == OPTIONS_HELP ? EXIT_FINE : EXIT_USAGE;
+
+    /* A huge page counts as a whole against RLIMIT_MEMLOCK, however little of it is registered. */
+    prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0);
+    file = open_file(options.file);
+    if (file < 0)
+        return EXIT_CANNOT_RUN;
+    status = demonstrate(&options, file);
+    close(file);
+    return status;
+}

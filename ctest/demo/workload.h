@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * Allocate, transfer, free: the pattern of a message-passing or storage
+ * program. Long-lived buffers are used again and again; large ones are mapped,
+ * used for a few transfers, then unmapped, moved (mremap) or emptied
+ * (MADV_DONTNEED), and their addresses come back for the next; small ones come
+ * and go on the heap. What happens follows from the seed alone, never from an
+ * address or a clock, so that every strategy is given the same work.
+ */
+#ifndef DEMO_WORKLOAD_H
+#define DEMO_WORKLOAD_H
+
+#include "plan.h"
+#include "strategy.h"
+
+struct tally {
+    uint64_t transfers, bytes;
+    uint64_t registrations;
+    struct strategy_stats cache;
+    uint64_t corrupted_writes, corrupted_reads; /* of the file, of the buffer */
+    uint64_t reused;                            /* large buffers that got an address freed before */
+    uint64_t frames_compared, frames_wrong;     /* transfers, where frames can be seen */
+    double seconds; /* allocate, register, transfer, release, free; not filling and checking */
+    char example[256]; /* one corrupted transfer, in words */
+};
+
+struct work {
+    const struct plan *plan;
+    const struct strategy *strategy;
+    kdreg_t *monitor;
+    int file;
+    uint64_t seed;
+    uint64_t transfers;
+    uint64_t *next_transfer; /* numbers transfers over all runs: stamps never repeat */
+};
+
+/* Adds to the tally. On failure `why` says what to do about it. */
+int workload_run(const struct work *work, struct tally *tally, char *why, size_t why_size);
+
+#endif
