@@ -11,10 +11,12 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 /* Tags have the top bit set; a request's user_data is its index. */
 #define TAG_BIT (1ull << 63)
 #define SETTLE_MS 5000
+#define COMPLETIONS 64
 #define RETRY_MS 2000
 
 struct flight {
@@ -196,13 +198,17 @@ static int ring_finish(struct device *device)
 static int ring_settle(struct device *device, uint64_t *registrations, size_t *bytes)
 {
     struct ring_device *rd = from(device);
+    int64_t deadline = now_ms() + SETTLE_MS;
     size_t pinned = 0;
     int ret = wait_released(rd, 0, SETTLE_MS);
 
     *registrations = device->registrations - rd->released;
-    *bytes = 0;
-    if (rd->pin_seen && status_bytes("VmPin", &pinned) && pinned > rd->pin_before)
-        *bytes = pinned - rd->pin_before;
+    /* The kernel tells just before it unpins: give it the moment between. */
+    for (*bytes = 0; rd->pin_seen && status_bytes("VmPin", &pinned); usleep(100)) {
+        *bytes = pinned > rd->pin_before ? pinned - rd->pin_before : 0;
+        if (!*bytes || now_ms() > deadline)
+            break;
+    }
     return ret;
 }
 
@@ -262,8 +268,9 @@ int device_ring_open(int file, struct device **device, char *why, size_t why_siz
         snprintf(why, why_size, "out of memory");
         return -ENOMEM;
     }
-    /* Completions: room for the release of every slot at once besides the transfers. */
-    ret = ring_open(&rd->ring, DEVICE_REQUESTS, 2 * DEVICE_SLOTS);
+    /* A small completion queue, for it counts against RLIMIT_MEMLOCK: what does
+     * not fit, such as the release of many slots at once, waits in the kernel. */
+    ret = ring_open(&rd->ring, DEVICE_REQUESTS, COMPLETIONS);
     if (ret < 0) {
         explain(why, why_size, "io_uring_setup", ret);
         free(rd);

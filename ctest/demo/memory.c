@@ -27,6 +27,15 @@ int memory_open(struct memory *memory, bool shared, size_t size)
     return 0;
 }
 
+int memory_resize(struct memory *memory, size_t size)
+{
+    if (memory->fd >= 0 && (ftruncate(memory->fd, 0) < 0 || ftruncate(memory->fd, (off_t)size) < 0))
+        return -errno;
+    memory->size = size;
+    memory->cursor = 0;
+    return 0;
+}
+
 void memory_close(struct memory *memory)
 {
     if (memory->fd >= 0)

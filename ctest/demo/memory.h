@@ -35,6 +35,8 @@ struct memory {
 };
 
 int memory_open(struct memory *memory, bool shared, size_t size);
+/* Forgets all contents. Nothing may be mapped. */
+int memory_resize(struct memory *memory, size_t size);
 void memory_close(struct memory *memory);
 
 /* Large buffers: whole pages. NULL or a negative value on failure, errno set. */

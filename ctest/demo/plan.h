@@ -19,15 +19,17 @@ struct plan {
     size_t batch;       /* transfers started together */
     size_t cache_bytes; /* what a cache may keep pinned */
     size_t merge_bytes; /* the largest registration a cache may merge into */
-    size_t memory_size; /* of a memfd that holds it all */
     size_t file_size;
 };
 
 /*
- * Picks the strongest kind of pinning that works here (or just `forced`, when
- * that is not PIN_KINDS), says on `log` what was refused and why, and sizes
- * the workload. Negative when nothing works.
+ * Opens the strongest kind of device that works here (or just `forced`, when
+ * that is not PIN_KINDS) and the memory that goes with it, says on `log` what
+ * was refused and why, and sizes the workload. Negative when nothing works.
+ * The device serves every run: a ring gives its own memory back some time
+ * after it was closed, too late for a tight RLIMIT_MEMLOCK to open another.
  */
-int plan_make(struct plan *plan, enum pin_kind forced, int file, FILE *log);
+int plan_make(struct plan *plan, enum pin_kind forced, int file, struct memory *memory, struct device **device,
+              FILE *log);
 
 #endif

@@ -4,6 +4,9 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
+
+#define PROGRESS_SECONDS 1.5
 
 static uint64_t corrupted(const struct tally *tally)
 {
@@ -103,6 +106,33 @@ static int keep_ratios(struct report *report, const struct tally tallies[STRATEG
     return 0;
 }
 
+static void csv_line(const struct report *report, int s, const struct tally *tally)
+{
+    fprintf(report->csv, "%u,%s,%llu,%llu,%llu,%llu,%llu,%llu,%llu,%llu,%llu,%llu,%.6f\n", report->rounds,
+            strategies[s]->name, (unsigned long long)tally->transfers, (unsigned long long)tally->bytes,
+            (unsigned long long)tally->registrations, (unsigned long long)tally->cache.lookups,
+            (unsigned long long)tally->cache.hits, (unsigned long long)tally->cache.invalidations,
+            (unsigned long long)tally->cache.evictions, (unsigned long long)tally->reused,
+            (unsigned long long)tally->corrupted_writes, (unsigned long long)tally->corrupted_reads, tally->seconds);
+}
+
+static void progress(struct report *report)
+{
+    struct timespec time;
+    double now;
+
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    now = (double)time.tv_sec + (double)time.tv_nsec / 1e9;
+    if (now < report->progress_at)
+        return;
+    report->progress_at = now + PROGRESS_SECONDS;
+    fprintf(stderr, "round %u: transfers that moved wrong data so far:", report->rounds);
+    for (int s = 0; s < STRATEGIES; s++)
+        fprintf(stderr, "%s %s %llu of %llu", s ? "," : "", strategies[s]->name,
+                (unsigned long long)corrupted(&report->total[s]), (unsigned long long)report->total[s].transfers);
+    fprintf(stderr, "\n");
+}
+
 int report_round(struct report *report, const struct tally tallies[STRATEGIES])
 {
     int ret = keep_ratios(report, tallies);
@@ -110,23 +140,12 @@ int report_round(struct report *report, const struct tally tallies[STRATEGIES])
     if (ret < 0)
         return ret;
     report->rounds++;
-    fprintf(stderr, "round %u:", report->rounds);
     for (int s = 0; s < STRATEGIES; s++) {
-        const struct tally *tally = &tallies[s];
-        add(&report->total[s], tally);
-        fprintf(stderr, "%s %s %.2f (%llu registered, %llu wrong)", s ? "," : "", strategies[s]->name,
-                report->ratios[s][report->rounds - 1], (unsigned long long)tally->registrations,
-                (unsigned long long)corrupted(tally));
+        add(&report->total[s], &tallies[s]);
         if (report->csv)
-            fprintf(report->csv, "%u,%s,%llu,%llu,%llu,%llu,%llu,%llu,%llu,%llu,%llu,%llu,%.6f\n", report->rounds,
-                    strategies[s]->name, (unsigned long long)tally->transfers, (unsigned long long)tally->bytes,
-                    (unsigned long long)tally->registrations, (unsigned long long)tally->cache.lookups,
-                    (unsigned long long)tally->cache.hits, (unsigned long long)tally->cache.invalidations,
-                    (unsigned long long)tally->cache.evictions, (unsigned long long)tally->reused,
-                    (unsigned long long)tally->corrupted_writes, (unsigned long long)tally->corrupted_reads,
-                    tally->seconds);
+            csv_line(report, s, &tallies[s]);
     }
-    fprintf(stderr, "\n");
+    progress(report);
     return 0;
 }
 

@@ -13,6 +13,7 @@ enum { EXIT_FINE = 0, EXIT_CORRUPTED = 1, EXIT_USAGE = 2, EXIT_NOTHING_SHOWN = 3
 struct report {
     FILE *csv; /* or NULL */
     unsigned rounds, ratio_room;
+    double progress_at; /* when the next line about progress is due */
     struct tally total[STRATEGIES];
     double *ratios[STRATEGIES]; /* a round's time relative to no cache, one for each round */
 };
@@ -20,7 +21,7 @@ struct report {
 int report_open(struct report *report, const char *csv);
 void report_backends(kdreg_t *monitor);
 void report_plan(const struct plan *plan);
-/* Takes one round's figures and prints a line about it. */
+/* Takes one round's figures; now and then prints a line about how far it is. */
 int report_round(struct report *report, const struct tally tallies[STRATEGIES]);
 /* The table and what it means; returns the exit status. */
 int report_close(struct report *report, const struct plan *plan, kdreg_t *monitor);

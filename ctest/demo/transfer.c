@@ -91,58 +91,60 @@ static int run_rounds(struct report *report, const struct options *options, stru
     return 0;
 }
 
+/* The rounds and the report, on an open device. Returns the exit status. */
+static int run_and_report(const struct options *options, struct work *work)
+{
+    struct report report;
+    int status, ret;
+
+    report_plan(work->plan);
+    if (ftruncate(work->file, (off_t)work->plan->file_size) < 0) {
+        fprintf(stderr, "transfer: making the file %zu KiB long: %s; name another with --file\n",
+                work->plan->file_size >> 10, strerror(errno));
+        return EXIT_CANNOT_RUN;
+    }
+    ret = report_open(&report, options->csv);
+    if (ret < 0) {
+        fprintf(stderr, "transfer: %s: %s\n", options->csv, strerror(-ret));
+        return EXIT_CANNOT_RUN;
+    }
+    ret = run_rounds(&report, options, work);
+    status = report_close(&report, work->plan, work->monitor);
+    return ret < 0 && status != EXIT_CORRUPTED ? EXIT_CANNOT_RUN : status;
+}
+
 static int demonstrate(const struct options *options, int file)
 {
     uint64_t next_transfer = 1;
     struct kdreg_attr attr = { .size = sizeof(attr), .backend = options->backend };
-    struct report report;
     struct plan plan;
-    kdreg_t *monitor;
-    int status, ret = kdreg_open(&attr, &monitor);
+    struct memory memory;
+    struct work work = { .plan = &plan, .memory = &memory, .file = file, .transfers = options->transfers,
+                         .next_transfer = &next_transfer };
+    int status = EXIT_CANNOT_RUN, ret = kdreg_open(&attr, &work.monitor);
 
     if (ret < 0) {
         fprintf(stderr, "transfer: this backend cannot be used: %s\n", kdreg_strerror(ret));
         report_backends(NULL);
-        return EXIT_CANNOT_RUN;
+        return status;
     }
-    report_backends(monitor);
+    report_backends(work.monitor);
     printf("Memory is pinned with:\n");
     fflush(stdout);
-    ret = plan_make(&plan, options->pin, file, stdout);
-    if (ret == 0) {
-        report_plan(&plan);
-        if (ftruncate(file, (off_t)plan.file_size) < 0) {
-            ret = -errno;
-            fprintf(stderr, "transfer: making the file %zu KiB long: %s; name another with --file\n",
-                    plan.file_size >> 10, strerror(errno));
-        }
-    } else {
-        fprintf(stderr, "transfer: no way to pin memory works here\n");
-    }
-    if (ret == 0) {
-        ret = report_open(&report, options->csv);
-        if (ret < 0)
-            fprintf(stderr, "transfer: %s: %s\n", options->csv, strerror(-ret));
-    }
+    ret = plan_make(&plan, options->pin, file, &memory, &work.device, stdout);
     if (ret < 0) {
-        kdreg_close(monitor);
-        return EXIT_CANNOT_RUN;
+        fprintf(stderr, "transfer: no way to pin memory works here\n");
+    } else {
+        status = run_and_report(options, &work);
+        if (status == EXIT_CANNOT_RUN)
+            return status; /* a cache may be open still, and use the device until the process ends */
+        work.device->ops->close(work.device);
+        memory_close(&memory);
     }
-    struct work work = {
-        .plan = &plan,
-        .monitor = monitor,
-        .file = file,
-        .transfers = options->transfers,
-        .next_transfer = &next_transfer,
-    };
-    ret = run_rounds(&report, options, &work);
-    status = report_close(&report, &plan, monitor);
-    if (ret < 0 && status != EXIT_CORRUPTED)
-        status = EXIT_CANNOT_RUN;
-    ret = kdreg_close(monitor);
+    ret = kdreg_close(work.monitor);
     if (ret < 0) {
         fprintf(stderr, "transfer: closing the monitor: %s\n", kdreg_strerror(ret));
-        status = status == EXIT_FINE ? EXIT_CANNOT_RUN : status;
+        status = EXIT_CANNOT_RUN;
     }
     return status;
 }

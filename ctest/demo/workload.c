@@ -25,9 +25,7 @@ struct transfer {
 struct run {
     const struct work *work;
     struct tally *tally;
-    struct memory memory;
     struct buffers buffers;
-    struct device *device;
     void *state; /* the strategy's */
     char *scratch; /* never registered, never transferred by the device */
     uint64_t started_ns;
@@ -133,14 +131,14 @@ static int verify(struct run *run, struct transfer *transfer)
 static int complete(struct run *run, struct transfer *transfers, unsigned count)
 {
     const struct strategy *strategy = run->work->strategy;
-    int ret = run->device->ops->finish(run->device);
+    int ret = run->work->device->ops->finish(run->work->device);
 
     if (ret < 0)
         return fail(run, ret, "a transfer failed: %s%s", strerror(-ret),
                     ret == -ENOSPC || ret == -EDQUOT || ret == -EFBIG ? "; name another file with --file" : "");
     clock_stop(run);
     for (unsigned i = 0; i < count; i++) {
-        int wrong = run->device->ops->frames(run->device, &transfers[i].request);
+        int wrong = run->work->device->ops->frames(run->work->device, &transfers[i].request);
         run->tally->frames_compared += wrong >= 0;
         run->tally->frames_wrong += wrong > 0;
     }
@@ -182,7 +180,7 @@ static int transfer_some(struct run *run, struct transfer *transfers, unsigned c
                         strerror(-ret),
                         ret == -ENOMEM ? "; RLIMIT_MEMLOCK (ulimit -l) is shared by all processes of this user" : "");
         request->handle = transfer->hold.handle;
-        ret = run->device->ops->post(run->device, request);
+        ret = run->work->device->ops->post(run->work->device, request);
         if (ret < 0)
             return fail(run, ret, "starting a transfer failed: %s", strerror(-ret));
         started++;
@@ -245,13 +243,13 @@ static int with_strategy(struct run *run)
 {
     const struct strategy *strategy = run->work->strategy;
     struct strategy_stats stats = { 0 };
-    uint64_t held;
+    uint64_t held, before = run->work->device->registrations;
     size_t pinned;
-    int ret = strategy->open(run->device, run->work->plan, run->work->monitor, &run->state);
+    int ret = strategy->open(run->work->device, run->work->plan, run->work->monitor, &run->state);
 
     if (ret < 0)
         return fail(run, ret, "%s: opening the cache failed: %s", strategy->name, strerror(-ret));
-    ret = buffers_open(&run->buffers, &run->memory, run->work->plan, run->work->seed);
+    ret = buffers_open(&run->buffers, run->work->memory, run->work->plan, run->work->seed);
     if (ret < 0)
         fail(run, ret, "allocating memory failed: %s", strerror(-ret));
     else
@@ -269,9 +267,9 @@ static int with_strategy(struct run *run)
     run->tally->cache.hits += stats.hits;
     run->tally->cache.invalidations += stats.invalidations;
     run->tally->cache.evictions += stats.evictions;
-    run->tally->registrations += run->device->registrations;
+    run->tally->registrations += run->work->device->registrations - before;
 
-    ret = run->device->ops->settle(run->device, &held, &pinned);
+    ret = run->work->device->ops->settle(run->work->device, &held, &pinned);
     if (ret < 0)
         return fail(run, ret, "waiting for the kernel to unpin failed: %s", strerror(-ret));
     if (held || pinned)
@@ -282,33 +280,22 @@ static int with_strategy(struct run *run)
 
 int workload_run(const struct work *work, struct tally *tally, char *why, size_t why_size)
 {
-    const struct plan *plan = work->plan;
     struct run *run = calloc(1, sizeof(*run));
     int ret = -ENOMEM;
 
     why[0] = '\0';
-    if (!run || !(run->scratch = malloc(2 * plan->largest))) {
-        free(run);
-        snprintf(why, why_size, "out of memory");
-        return ret;
-    }
-    run->work = work;
-    run->tally = tally;
-    run->why = why;
-    run->why_size = why_size;
-    ret = memory_open(&run->memory, pin_kind_shared(plan->kind), plan->memory_size);
-    if (ret < 0) {
-        snprintf(why, why_size, "memfd_create: %s", strerror(-ret));
+    if (run)
+        run->scratch = malloc(2 * work->plan->largest);
+    if (run && run->scratch) {
+        run->work = work;
+        run->tally = tally;
+        run->why = why;
+        run->why_size = why_size;
+        ret = with_strategy(run);
+        free(run->scratch);
     } else {
-        ret = device_open(plan->kind, &run->memory, work->file, &run->device, why, why_size);
-        if (ret == 0) {
-            ret = with_strategy(run);
-            if (ret == 0 || !run->state)
-                run->device->ops->close(run->device);
-        }
-        memory_close(&run->memory);
+        snprintf(why, why_size, "out of memory");
     }
-    free(run->scratch);
     free(run);
     return ret;
 }

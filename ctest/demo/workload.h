@@ -27,6 +27,8 @@ struct tally {
 struct work {
     const struct plan *plan;
     const struct strategy *strategy;
+    struct memory *memory;
+    struct device *device;
     kdreg_t *monitor;
     int file;
     uint64_t seed;
