@@ -12,8 +12,8 @@
 #define SHARE_DOUBLED 10  /* what becomes of a used-up large buffer: mremap, */
 #define SHARE_EMPTIED 10  /* MADV_DONTNEED; else it is unmapped */
 
-#define USES_LARGE 6 /* transfers in the life of a buffer, at most */
-#define USES_SMALL 4
+#define USES_LARGE 40 /* transfers in the life of a buffer, at most */
+#define USES_SMALL 12
 
 static bool chance(struct buffers *buffers, unsigned percent)
 {

@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -116,6 +117,19 @@ int memory_unmap(struct memory *memory, void *addr, size_t length)
     return munmap(addr, length) < 0 ? -errno : 0;
 }
 
+/* What realloc does when a block cannot be moved by remapping it. */
+static void *move_by_copying(struct memory *memory, void *addr, size_t length)
+{
+    void *moved = memory_map(memory, 2 * length);
+
+    if (!moved)
+        return NULL;
+    memcpy(moved, addr, length);
+    if (memory_unmap(memory, addr, length) < 0)
+        return NULL;
+    return moved;
+}
+
 void *memory_double(struct memory *memory, void *addr, size_t length)
 {
     struct memory_mapping *mapping = memory->fd < 0 ? NULL : find(memory, addr);
@@ -126,8 +140,8 @@ void *memory_double(struct memory *memory, void *addr, size_t length)
         return NULL;
     }
     moved = mremap(addr, length, 2 * length, MREMAP_MAYMOVE);
-    if (moved == MAP_FAILED)
-        return NULL;
+    if (moved == MAP_FAILED) /* EFAULT: to the kernel it is several mappings by now */
+        return errno == EFAULT ? move_by_copying(memory, addr, length) : NULL;
     if (mapping) {
         mapping->addr = moved;
         mapping->length = 2 * length;

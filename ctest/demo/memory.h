@@ -42,7 +42,7 @@ void memory_close(struct memory *memory);
 /* Large buffers: whole pages. NULL or a negative value on failure, errno set. */
 void *memory_map(struct memory *memory, size_t length);
 int memory_unmap(struct memory *memory, void *addr, size_t length);
-/* mremap to twice the length, to wherever there is room. */
+/* To twice the length, wherever there is room: by mremap, or by copying like realloc. */
 void *memory_double(struct memory *memory, void *addr, size_t length);
 /* madvise(MADV_DONTNEED): contents are gone, the address stays. */
 int memory_discard(void *addr, size_t length);
