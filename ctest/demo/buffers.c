@@ -43,14 +43,12 @@ static int allocate(struct buffers *buffers, struct buffer *buffer)
         return -ENOMEM;
     buffer->length = length;
     buffer->doubled = false;
-    if (buffer->kind != BUFFER_LARGE)
-        return 0;
-    for (size_t i = 0; i < GRAVES; i++)
-        if (buffer->addr < buffers->graves[i].addr + buffers->graves[i].length &&
-            buffers->graves[i].addr < buffer->addr + length) {
-            buffers->reused++;
-            break;
-        }
+    buffer->transferred = false;
+    buffer->second_life = false;
+    for (size_t i = 0; i < GRAVES && buffer->kind == BUFFER_LARGE; i++)
+        if (buffer->addr >= buffers->graves[i].addr &&
+            buffer->addr + length <= buffers->graves[i].addr + buffers->graves[i].length)
+            buffer->second_life = true;
     return 0;
 }
 
@@ -60,8 +58,10 @@ static void release(struct buffers *buffers, struct buffer *buffer)
         memory_small_free(buffers->memory, buffer->addr, buffer->length);
     } else {
         memory_unmap(buffers->memory, buffer->addr, buffer->length);
-        buffers->graves[buffers->buried % GRAVES].addr = buffer->addr;
-        buffers->graves[buffers->buried++ % GRAVES].length = buffer->length;
+        if (buffer->transferred) {
+            buffers->graves[buffers->buried % GRAVES].addr = buffer->addr;
+            buffers->graves[buffers->buried++ % GRAVES].length = buffer->length;
+        }
     }
     buffer->addr = NULL;
 }
@@ -98,6 +98,8 @@ static int turn_over_large(struct buffers *buffers, struct buffer *buffer)
         buffer->addr = moved;
         buffer->length *= 2;
         buffer->doubled = true;
+        buffer->transferred = false;
+        buffer->second_life = false;
     } else if (fate >= SHARE_DOUBLED && fate < SHARE_DOUBLED + SHARE_EMPTIED) {
         int ret = memory_discard(buffer->addr, buffer->length);
         if (ret < 0)
@@ -169,6 +171,9 @@ char *buffers_pick(struct buffers *buffers, size_t *length, bool *to_file)
         skip = random_below(&buffers->random, buffer->length / 2);
         *length = 1 + random_below(&buffers->random, buffer->length - skip);
     }
+    if (*length == buffer->length)
+        buffer->transferred = true;
+    buffers->reused += buffer->second_life;
     *to_file = chance(buffers, SHARE_WRITES);
     return buffer->addr + skip;
 }

@@ -15,6 +15,8 @@ struct buffer {
     size_t length;
     unsigned uses_left; /* transfers until it is freed; pool buffers never are */
     bool doubled;       /* once only: what is set aside for it is used up */
+    bool transferred;   /* as a whole, since it was allocated */
+    bool second_life;   /* inside what was unmapped after such a transfer: a cache may remember it */
     bool picked;        /* in the batch being put together: no buffer is in two transfers at once */
 };
 
@@ -27,13 +29,13 @@ struct buffers {
     struct random random;
     size_t count;
     struct buffer buffers[BUFFERS_MOST];
-    /* The last large ranges that were unmapped, to see their addresses come back. */
+    /* The last large ranges that were transferred, then unmapped, to see their addresses come back. */
     struct {
         char *addr;
         size_t length;
     } graves[GRAVES];
     size_t buried;
-    uint64_t reused;
+    uint64_t reused; /* transfers of a buffer in its second life */
 };
 
 int buffers_open(struct buffers *buffers, struct memory *memory, const struct plan *plan, uint64_t seed);

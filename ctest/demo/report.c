@@ -27,7 +27,7 @@ int report_open(struct report *report, const char *csv)
     if (!report->csv)
         return -errno;
     fprintf(report->csv, "round,strategy,transfers,bytes,registrations,lookups,hits,invalidations,evictions,"
-                         "addresses_reused,corrupted_writes,corrupted_reads,seconds\n");
+                         "transfers_at_reused_addresses,corrupted_writes,corrupted_reads,seconds\n");
     return 0;
 }
 
@@ -214,12 +214,12 @@ static int verdict(const struct report *report, kdreg_t *monitor)
         printf("With no backend that can watch memory, libkdreg registers every time: correct, and never faster.\n");
     if (!corrupted(&total[STRATEGY_NAIVE])) {
         if (!total[STRATEGY_NAIVE].reused) {
-            printf("The naive cache moved no wrong data here, but only because no address was used twice in so "
-                   "short a run: this shows nothing about it. Ask for more with --transfers.\n");
+            printf("The naive cache moved no wrong data here, but only because no buffer came back at an address "
+                   "transferred before: this shows nothing about it. Ask for more with --transfers.\n");
             return EXIT_FINE;
         }
-        printf("NOTHING SHOWN: %llu times memory came back at an address used before, and still the naive cache "
-               "moved no wrong data. Either registrations are not really pinned here or the run was too short: "
+        printf("NOTHING SHOWN: %llu transfers used memory that came back at an address transferred before, and still "
+               "the naive cache moved no wrong data. Either registrations are not really pinned here or the run was too short: "
                "try --transfers, and KDREG_DEMO_PIN for another way of pinning.\n",
                (unsigned long long)total[STRATEGY_NAIVE].reused);
         return EXIT_NOTHING_SHOWN;

@@ -14,6 +14,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -158,6 +159,7 @@ int main(int argc, char **argv)
     if (status != OPTIONS_RUN)
         return status == OPTIONS_HELP ? EXIT_FINE : EXIT_USAGE;
 
+    signal(SIGXFSZ, SIG_IGN); /* a file size limit is an error like any other */
     /* A huge page counts as a whole against RLIMIT_MEMLOCK, however little of it is registered. */
     prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0);
     file = open_file(options.file);

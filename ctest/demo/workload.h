@@ -18,7 +18,7 @@ struct tally {
     uint64_t registrations;
     struct strategy_stats cache;
     uint64_t corrupted_writes, corrupted_reads; /* of the file, of the buffer */
-    uint64_t reused;                            /* large buffers that got an address freed before */
+    uint64_t reused;                            /* transfers at addresses used, freed, and given out again */
     uint64_t frames_compared, frames_wrong;     /* transfers, where frames can be seen */
     double seconds; /* allocate, register, transfer, release, free; not filling and checking */
     char example[256]; /* one corrupted transfer, in words */
