@@ -27,7 +27,7 @@ int report_open(struct report *report, const char *csv)
     if (!report->csv)
         return -errno;
     fprintf(report->csv, "round,strategy,transfers,bytes,registrations,lookups,hits,invalidations,evictions,"
-                         "transfers_at_reused_addresses,corrupted_writes,corrupted_reads,seconds\n");
+                         "transfers_at_reused_addresses,corrupted_writes,corrupted_reads,seconds,processor_seconds\n");
     return 0;
 }
 
@@ -85,8 +85,18 @@ static void add(struct tally *to, const struct tally *from)
     to->frames_compared += from->frames_compared;
     to->frames_wrong += from->frames_wrong;
     to->seconds += from->seconds;
+    to->processor += from->processor;
     if (!to->example[0])
         memcpy(to->example, from->example, sizeof(to->example));
+}
+
+static bool grow(double **values, unsigned room)
+{
+    double *grown = realloc(*values, room * sizeof(*grown));
+
+    if (grown)
+        *values = grown;
+    return grown;
 }
 
 static int keep_ratios(struct report *report, const struct tally tallies[STRATEGIES])
@@ -94,26 +104,27 @@ static int keep_ratios(struct report *report, const struct tally tallies[STRATEG
     if (report->rounds == report->ratio_room) {
         unsigned room = report->ratio_room ? 2 * report->ratio_room : 16;
         for (int s = 0; s < STRATEGIES; s++) {
-            double *grown = realloc(report->ratios[s], room * sizeof(*grown));
-            if (!grown)
+            if (!grow(&report->elapsed[s], room) || !grow(&report->processor[s], room))
                 return -ENOMEM;
-            report->ratios[s] = grown;
         }
         report->ratio_room = room;
     }
-    for (int s = 0; s < STRATEGIES; s++)
-        report->ratios[s][report->rounds] = tallies[s].seconds / tallies[STRATEGY_UNCACHED].seconds;
+    for (int s = 0; s < STRATEGIES; s++) {
+        report->elapsed[s][report->rounds] = tallies[s].seconds / tallies[STRATEGY_UNCACHED].seconds;
+        report->processor[s][report->rounds] = tallies[s].processor / tallies[STRATEGY_UNCACHED].processor;
+    }
     return 0;
 }
 
 static void csv_line(const struct report *report, int s, const struct tally *tally)
 {
-    fprintf(report->csv, "%u,%s,%llu,%llu,%llu,%llu,%llu,%llu,%llu,%llu,%llu,%llu,%.6f\n", report->rounds,
+    fprintf(report->csv, "%u,%s,%llu,%llu,%llu,%llu,%llu,%llu,%llu,%llu,%llu,%llu,%.6f,%.6f\n", report->rounds,
             strategies[s]->name, (unsigned long long)tally->transfers, (unsigned long long)tally->bytes,
             (unsigned long long)tally->registrations, (unsigned long long)tally->cache.lookups,
             (unsigned long long)tally->cache.hits, (unsigned long long)tally->cache.invalidations,
             (unsigned long long)tally->cache.evictions, (unsigned long long)tally->reused,
-            (unsigned long long)tally->corrupted_writes, (unsigned long long)tally->corrupted_reads, tally->seconds);
+            (unsigned long long)tally->corrupted_writes, (unsigned long long)tally->corrupted_reads, tally->seconds,
+            tally->processor);
 }
 
 static void progress(struct report *report)
@@ -163,15 +174,17 @@ static double median(double *values, unsigned count)
 
 static void print_table(struct report *report)
 {
-    printf("\n%-12s %10s %14s %9s %10s %6s\n", "strategy", "transfers", "registrations", "hit rate", "corrupted",
-           "time");
+    printf("\n%-12s %10s %14s %9s %10s %6s %6s\n", "strategy", "transfers", "registrations", "hit rate",
+           "corrupted", "time", "cpu");
     for (int s = 0; s < STRATEGIES; s++) {
         const struct tally *tally = &report->total[s];
-        printf("%-12s %10llu %14llu %7.1f %% %10llu %6.2f\n", strategies[s]->name,
+        printf("%-12s %10llu %14llu %7.1f %% %10llu %6.2f %6.2f\n", strategies[s]->name,
                (unsigned long long)tally->transfers, (unsigned long long)tally->registrations, 100 * hit_rate(tally),
-               (unsigned long long)corrupted(tally), median(report->ratios[s], report->rounds));
+               (unsigned long long)corrupted(tally), median(report->elapsed[s], report->rounds),
+               median(report->processor[s], report->rounds));
     }
-    printf("Time is relative to no cache, median of %u rounds: allocating, registering, transferring and freeing.\n",
+    printf("Time, and processor time of all threads, for allocating, registering, transferring and freeing: relative\n"
+           "to no cache, median of %u rounds.\n",
            report->rounds);
 }
 
@@ -238,8 +251,10 @@ int report_close(struct report *report, const struct plan *plan, kdreg_t *monito
         print_details(report, plan);
         status = verdict(report, monitor);
     }
-    for (int s = 0; s < STRATEGIES; s++)
-        free(report->ratios[s]);
+    for (int s = 0; s < STRATEGIES; s++) {
+        free(report->elapsed[s]);
+        free(report->processor[s]);
+    }
     if (report->csv && fclose(report->csv) != 0) {
         printf("The figures could not be written to the CSV file: %s\n", strerror(errno));
         if (status == EXIT_FINE)

@@ -15,7 +15,8 @@ struct report {
     unsigned rounds, ratio_room;
     double progress_at; /* when the next line about progress is due */
     struct tally total[STRATEGIES];
-    double *ratios[STRATEGIES]; /* a round's time relative to no cache, one for each round */
+    /* A round's time relative to no cache, one for each round. */
+    double *elapsed[STRATEGIES], *processor[STRATEGIES];
 };
 
 int report_open(struct report *report, const char *csv);

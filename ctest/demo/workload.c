@@ -28,7 +28,7 @@ struct run {
     struct buffers buffers;
     void *state; /* the strategy's */
     char *scratch; /* never registered, never transferred by the device */
-    uint64_t started_ns;
+    uint64_t started_ns, started_processor_ns;
     char *why;
     size_t why_size;
 };
@@ -45,22 +45,24 @@ static int fail(struct run *run, int error, const char *format, ...)
     return error;
 }
 
-static uint64_t now_ns(void)
+static uint64_t read_clock(clockid_t clock)
 {
     struct timespec now;
 
-    clock_gettime(CLOCK_MONOTONIC, &now);
+    clock_gettime(clock, &now);
     return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 
 static void clock_start(struct run *run)
 {
-    run->started_ns = now_ns();
+    run->started_processor_ns = read_clock(CLOCK_PROCESS_CPUTIME_ID);
+    run->started_ns = read_clock(CLOCK_MONOTONIC);
 }
 
 static void clock_stop(struct run *run)
 {
-    run->tally->seconds += (double)(now_ns() - run->started_ns) / 1e9;
+    run->tally->seconds += (double)(read_clock(CLOCK_MONOTONIC) - run->started_ns) / 1e9;
+    run->tally->processor += (double)(read_clock(CLOCK_PROCESS_CPUTIME_ID) - run->started_processor_ns) / 1e9;
 }
 
 /* Ordinary reads and writes: the yardstick that transfers are held to. */

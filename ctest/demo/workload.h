@@ -20,7 +20,8 @@ struct tally {
     uint64_t corrupted_writes, corrupted_reads; /* of the file, of the buffer */
     uint64_t reused;                            /* transfers at addresses used, freed, and given out again */
     uint64_t frames_compared, frames_wrong;     /* transfers, where frames can be seen */
-    double seconds; /* allocate, register, transfer, release, free; not filling and checking */
+    double seconds;   /* allocate, register, transfer, release, free; not filling and checking */
+    double processor; /* the same in processor time of all threads, the kernel's for io_uring included */
     char example[256]; /* one corrupted transfer, in words */
 };
 
