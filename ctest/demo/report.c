@@ -86,8 +86,10 @@ static void add(struct tally *to, const struct tally *from)
     to->frames_wrong += from->frames_wrong;
     to->seconds += from->seconds;
     to->processor += from->processor;
-    if (!to->example[0])
+    if (!to->example[0] || (from->telling && !to->telling)) {
         memcpy(to->example, from->example, sizeof(to->example));
+        to->telling = from->telling;
+    }
 }
 
 static bool grow(double **values, unsigned room)

@@ -47,7 +47,7 @@ bool stamp_check(const void *buffer, size_t length, uint64_t transfer, struct st
         difference->offset = 8 * i;
         difference->zero = word == 0;
         difference->transfer = (word ^ DISGUISE) >> POSITION_BITS;
-        difference->recognised = difference->transfer < transfer;
+        difference->recognised = !difference->zero && difference->transfer < transfer;
         return false;
     }
     difference->offset = 8 * words; /* only the odd bytes at the end */

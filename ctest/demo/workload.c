@@ -115,7 +115,8 @@ static int verify(struct run *run, struct transfer *transfer)
         return 0;
 
     *(request->to_file ? &tally->corrupted_writes : &tally->corrupted_reads) += 1;
-    if (!tally->example[0]) {
+    if (!tally->example[0] || (difference.recognised && !tally->telling)) {
+        tally->telling = difference.recognised;
         char found[64] = "something else";
         if (difference.zero)
             snprintf(found, sizeof(found), "zeros");

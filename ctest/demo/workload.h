@@ -23,6 +23,7 @@ struct tally {
     double seconds;   /* allocate, register, transfer, release, free; not filling and checking */
     double processor; /* the same in processor time of all threads, the kernel's for io_uring included */
     char example[256]; /* one corrupted transfer, in words */
+    bool telling;      /* the example names the transfer whose data it was */
 };
 
 struct work {
