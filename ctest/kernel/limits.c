@@ -8,6 +8,7 @@
  */
 #include "kt.h"
 
+#include <signal.h>
 #include <sys/stat.h>
 
 #define GROUP "/sys/fs/cgroup/kdreg-limits"
@@ -200,42 +201,47 @@ static void million(bool charged)
     }
 }
 
-/* The group has no memory left: ENOMEM, and no more. */
-static void out_of_memory(void)
+/* The group has no memory left: regions are charged, so the process that asks
+ * for ever more is refused (ENOMEM) or killed, as the kernel sees fit. */
+static int beyond_the_limit(void)
 {
     int fd = kt_open();
-    const struct kdreg2_status_data *status = kt_config(fd, regions);
-    char *area = kt_map(page), limit[32];
-    bool refused = false;
-    size_t made = 0;
+    size_t made;
 
-    snprintf(limit, sizeof limit, "%ld", get(GROUP "/memory.current") + (8L << 20));
-    put(GROUP "/memory.max", limit);
-    while (made < regions && !refused) {
-        struct kdreg2_monitoring_params p;
-
-        if (kt_try_monitor(fd, area, page, made, &p) == 0) {
-            made++;
-        } else {
+    kt_config(fd, regions);
+    for (made = 0; made < regions; made++)
+        if (kt_try_monitor(fd, &fd, sizeof fd, made, NULL) != 0) {
             CHECK(errno == ENOMEM, "%m");
-            CHECK(p.location == KDREG2_LOCATION_NONE);
-            refused = true;
+            CHECK(ioctl(fd, KDREG2_IOCTL_UNMONITOR_ALL) == 0, "%m");
+            /* What has been allocated can be used again. */
+            for (size_t i = 0; i < made; i++)
+                kt_monitor(fd, &fd, sizeof fd, i);
+            return 0;
         }
+    return 1;
+}
+
+static void out_of_memory(void)
+{
+    char limit[32];
+    int status;
+
+    leave_group();
+    CHECK(join_group());
+    long before = kernel_memory();
+    pid_t child = fork();
+    if (child == 0) {
+        snprintf(limit, sizeof limit, "%ld", get(GROUP "/memory.current") + (8L << 20));
+        put(GROUP "/memory.max", limit);
+        exit(beyond_the_limit());
     }
-    CHECK(kt_active(status) == made);
-    printf("out of memory after %zu regions\n", made);
-    CHECK(refused && made > 1000, "%zu regions", made);
-    CHECK(ioctl(fd, KDREG2_IOCTL_UNMONITOR_ALL) == 0, "%m");
-    /* What has been allocated can be used again. */
-    for (size_t i = 0; i < made; i++)
-        kt_monitor(fd, area, page, i);
-    put(GROUP "/memory.max", "max");
-    kt_monitor(fd, area, page, made);
-    munmap(area, page);
-    CHECK(kt_pending(status) == made + 1);
-    CHECK(ioctl(fd, KDREG2_IOCTL_FLUSH) == 0, "%m");
-    close(fd);
-    munmap((void *)status, page);
+    put("/sys/fs/cgroup/cgroup.procs", "0");
+    CHECK(waitpid(child, &status, 0) == child, "%m");
+    printf("out of memory: %s\n", WIFSIGNALED(status) ? "killed" : "refused");
+    CHECK(WIFSIGNALED(status) ? WTERMSIG(status) == SIGKILL : WEXITSTATUS(status) == 0,
+          "status %#x", status);
+    CHECK(kernel_memory() < before + (4L << 20), "%ld bytes before, %ld after", before,
+          kernel_memory());
 }
 
 int main(int argc, char **argv)
@@ -250,14 +256,7 @@ int main(int argc, char **argv)
         printf("no control group: charging is not looked at\n");
     million(charged);
     if (charged) {
-        /* A process of its own: the kernel kills when it has nothing better
-         * to do, which must not happen for our requests. */
-        pid_t child = fork();
-        if (child == 0) {
-            out_of_memory();
-            exit(0);
-        }
-        CHECK(kt_wait(child) == 0);
+        out_of_memory();
         leave_group();
     }
     return 0;
