@@ -208,21 +208,6 @@
 #define KDREG_OPEN_RELAXED 2u
 
 /**
- * A set of things a backend sees and promises.
- */
-struct Capabilities;
-
-/**
- * A list of entries linked through `Links::next`.
- */
-struct List;
-
-/**
- * How a backend's state words are to be read.
- */
-struct Validity;
-
-/**
  * A monitor handle: one subscriber with an event queue of its own.
  *
  * Made by kdreg_open(), ended by kdreg_close(). May be used by any number of
@@ -512,14 +497,6 @@ struct kdreg_backend_info {
     char reason[192];
 };
 
-
-
-
-
-
-
-
-
 #ifdef __cplusplus
 extern "C" {
 #endif // __cplusplus
@@ -776,6 +753,259 @@ uint64_t kdreg_caps(kdreg_t *monitor);
  * Returns 0; -EINVAL.
  */
 int kdreg_probe(uint32_t backend, struct kdreg_backend_info *info);
+
+/**
+ * The version of the library that runs, as (major << 16) | (minor << 8) | patch.
+ */
+uint32_t kdreg_version(void);
+
+/**
+ * The version of the library that runs, "major.minor.patch". Static; never NULL.
+ */
+const char *kdreg_version_string(void);
+
+/**
+ * What an error means: `error` is what a function of this library returned
+ * (negative), or an errno value (positive). Never NULL; valid for ever for
+ * the errors that this library's documentation names, otherwise until the
+ * calling thread asks again.
+ */
+const char *kdreg_strerror(int error);
+
+/**
+ * Sends messages up to `level` (KDREG_LOG_*) to `fn`, called with `ctx` from
+ * any thread; NULL sends them to standard error. Until this is called the
+ * environment variable KDREG_LOG (off, error, warn, info, debug) sets the
+ * level, warn when unset. A message under way in another thread may still
+ * reach the previous function.
+ *
+ * Returns 0, or -EINVAL for an unknown level.
+ */
+int kdreg_set_log(kdreg_log_fn fn, void *ctx, int level);
+
+/**
+ * Opens a monitor: the strongest backend that works here, unless `attr` (NULL:
+ * the defaults) or the environment variable KDREG_BACKEND asks for one. All
+ * handles of a process share one backend of each kind, unless opened with
+ * KDREG_OPEN_PRIVATE; each has an event queue of its own.
+ *
+ * Returns 0 and the handle in `*out`; -ENODEV when the one backend asked for
+ * does not work here (kdreg_probe() says why); -EINVAL for a bad `attr` or
+ * environment; -EMFILE; -ENOMEM.
+ */
+int kdreg_open(const struct kdreg_attr *attr, kdreg_t **out);
+
+/**
+ * Closes a monitor. Its regions all become invalid; caches made on it carry on.
+ * No other thread may be using the handle.
+ *
+ * Returns 0; -EBADF when it is not open; -ECHILD in a forked child.
+ */
+int kdreg_close(kdreg_t *monitor);
+
+/**
+ * Begins to watch `length` bytes at `addr`, to the byte; a change to any page
+ * they touch counts. `cookie` comes back in the region's event and means
+ * nothing to the library. Regions may overlap; each has its own event.
+ *
+ * Returns 0 and the region in `*out`; -EFAULT when part of the range is not
+ * mapped; -EBUSY when another userfaultfd owns the memory; -EOPNOTSUPP when
+ * this backend cannot watch it; -ENOSPC when the monitor is full; -ENOMEM;
+ * -ENXIO when the backend has stopped; -EINVAL for length 0 or a range that
+ * wraps around or reaches into kernel addresses; -EBADF; -ECHILD.
+ */
+int kdreg_monitor(kdreg_t *monitor,
+                  const void *addr,
+                  size_t length,
+                  uint64_t cookie,
+                  struct kdreg_region *out);
+
+/**
+ * Ends the watch of a region of this monitor and clears `*region`, so that a
+ * second call on it fails. No event follows, and copies of the region are not
+ * valid any more.
+ *
+ * Returns 0, also when the region had changed already; -EINVAL when it is not
+ * a region of this monitor, or was cleared; -EBADF; -ECHILD.
+ */
+int kdreg_unmonitor(kdreg_t *monitor, struct kdreg_region *region);
+
+/**
+ * The part of kdreg_valid() that is more than a load and a compare: asks the
+ * backend whether the region is unchanged. `false` for NULL and for a region
+ * whose monitor is closed.
+ */
+bool kdreg_valid_slow(const struct kdreg_region *region);
+
+/**
+ * Takes up to `max` events off the queue. A region whose event was taken is
+ * gone: it needs no kdreg_unmonitor(). Events only tell the reason; that a
+ * region changed is known to kdreg_valid() before.
+ *
+ * Returns how many were written to `events`; -EINVAL when `events` is NULL and
+ * `max` is not 0; -EBADF; -ECHILD.
+ */
+int kdreg_check(kdreg_t *monitor, struct kdreg_event *events, size_t max);
+
+/**
+ * A descriptor that is readable (POLLIN) while events are queued, for poll,
+ * epoll and the like. It belongs to the monitor: never read or close it. It may
+ * be readable when kdreg_check() finds nothing.
+ *
+ * Returns the descriptor; -EBADF; -ECHILD.
+ */
+int kdreg_fd(kdreg_t *monitor);
+
+/**
+ * The backend in use: "kernel", "userfaultfd" or "none". Static; NULL when the
+ * handle is not open.
+ */
+const char *kdreg_backend_name(kdreg_t *monitor);
+
+/**
+ * What the monitor sees and promises: KDREG_CAP_* bits; 0 when the handle is
+ * not open. A change whose bit is not set may go unnoticed.
+ */
+uint64_t kdreg_caps(kdreg_t *monitor);
+
+/**
+ * Tries a backend (KDREG_BACKEND_KERNEL, _USERFAULTFD or _NONE) and tells in
+ * `*info`, whose `size` the caller has set, whether it works here, what it
+ * would see, and if it does not work, why. Leaves nothing behind.
+ *
+ * Returns 0; -EINVAL.
+ */
+int kdreg_probe(uint32_t backend, struct kdreg_backend_info *info);
+
+/**
+ * Makes a cache whose registrations are made by `attr->reg`. `monitor` tells
+ * which backend to use (NULL: the shared default) and may be closed afterwards.
+ *
+ * Returns 0 and the cache in `*out`; -EINVAL for a bad `attr`; what
+ * kdreg_open() returns; -EMFILE; -ENOMEM; -EBADF; -ECHILD.
+ */
+int kdreg_cache_create(kdreg_t *monitor, const struct kdreg_cache_attr *attr, kdreg_cache_t **out);
+
+/**
+ * Ends a cache and deregisters everything it holds; no callback runs once this
+ * has returned 0. No other thread may be using the cache.
+ *
+ * Returns 0; -EBUSY while an entry is held, and nothing changes; -EDEADLK from
+ * one of the cache's own callbacks; -EBADF; -ECHILD.
+ */
+int kdreg_cache_destroy(kdreg_cache_t *cache);
+
+/**
+ * An entry that covers `length` bytes at `addr` with at least the rights in
+ * `access` (KDREG_ACCESS_*): found, or registered now. The caller holds it
+ * until kdreg_cache_put().
+ *
+ * Returns 0 and the entry in `*out`; what `reg` returned; -EFAULT when part of
+ * the range is not mapped; -EINVAL for length 0, a range that wraps around or
+ * reaches into kernel addresses, or unknown access bits; -ENOMEM; -EBADF; -ECHILD.
+ */
+int kdreg_cache_get(kdreg_cache_t *cache,
+                    const void *addr,
+                    size_t length,
+                    uint32_t access,
+                    kdreg_entry_t **out);
+
+/**
+ * As kdreg_cache_get(), but never registers: -ENOENT when no valid entry covers
+ * the range.
+ */
+int kdreg_cache_find(kdreg_cache_t *cache,
+                     const void *addr,
+                     size_t length,
+                     uint32_t access,
+                     kdreg_entry_t **out);
+
+/**
+ * Puts back an entry from kdreg_cache_get() or kdreg_cache_find(). The last put
+ * of an entry that is not cached any more deregisters it.
+ *
+ * Returns 0; -EINVAL when it is not an entry of this cache or nobody holds it;
+ * -EBADF; -ECHILD.
+ */
+int kdreg_cache_put(kdreg_cache_t *cache, kdreg_entry_t *entry);
+
+/**
+ * Drops every entry that overlaps `length` bytes at `addr`, as if its mapping
+ * had changed. Entries in use are released at their last put.
+ *
+ * Returns how many entries there were; -EINVAL; -EBADF; -ECHILD.
+ */
+int kdreg_cache_invalidate(kdreg_cache_t *cache, const void *addr, size_t length);
+
+/**
+ * Drops every entry. Entries in use are released at their last put.
+ *
+ * Returns how many entries there were; -EBADF; -ECHILD.
+ */
+int kdreg_cache_flush(kdreg_cache_t *cache);
+
+/**
+ * Drops the entries whose mapping changed since, and deregisters everything
+ * that waits for it. The reaper does the same by itself, unless the cache was
+ * made with KDREG_CACHE_NO_REAPER.
+ *
+ * Returns how many entries were deregistered; -EBADF; -ECHILD.
+ */
+int kdreg_cache_reap(kdreg_cache_t *cache);
+
+/**
+ * A descriptor that is readable (POLLIN) while there is something to reap. It
+ * belongs to the cache: never read or close it. It may be readable when
+ * kdreg_cache_reap() finds nothing.
+ *
+ * Returns the descriptor; -EBADF; -ECHILD.
+ */
+int kdreg_cache_fd(kdreg_cache_t *cache);
+
+/**
+ * Fills `*stats`, whose `size` the caller has set.
+ *
+ * Returns 0; -EINVAL; -EBADF; -ECHILD.
+ */
+int kdreg_cache_stats(kdreg_cache_t *cache, struct kdreg_cache_stats *stats);
+
+/**
+ * Writes a table of the cache's limits, counts and entries to the file
+ * descriptor `fd`.
+ *
+ * Returns 0; -EBADF, also for a bad `fd`; what writing failed with; -ECHILD.
+ */
+int kdreg_cache_dump(kdreg_cache_t *cache, int fd);
+
+/**
+ * The first address of what is registered: at or below what was asked for. The
+ * caller holds the entry. NULL for NULL.
+ */
+void *kdreg_entry_base(const kdreg_entry_t *entry);
+
+/**
+ * How many bytes are registered from kdreg_entry_base() on. The caller holds the
+ * entry. 0 for NULL.
+ */
+size_t kdreg_entry_length(const kdreg_entry_t *entry);
+
+/**
+ * The rights it is registered with: at least what was asked for. The caller
+ * holds the entry. 0 for NULL.
+ */
+uint32_t kdreg_entry_access(const kdreg_entry_t *entry);
+
+/**
+ * What `reg` stored in `*handle`. The caller holds the entry. NULL for NULL.
+ */
+void *kdreg_entry_handle(const kdreg_entry_t *entry);
+
+/**
+ * Whether what the entry maps is still what was registered. `false` also when
+ * the backend cannot tell, as for an entry that is not cached, and for anything
+ * that is not a held entry of this cache.
+ */
+bool kdreg_entry_valid(kdreg_cache_t *cache, const kdreg_entry_t *entry);
 
 #ifdef __cplusplus
 }  // extern "C"

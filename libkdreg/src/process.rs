@@ -15,7 +15,6 @@
 
 use crate::errno::Errno;
 use crate::range::page_size;
-use std::marker::PhantomData;
 use std::sync::Once;
 use std::sync::atomic::{AtomicI32, AtomicPtr, AtomicU64, Ordering};
 
@@ -23,14 +22,15 @@ use std::sync::atomic::{AtomicI32, AtomicPtr, AtomicU64, Ordering};
 pub(crate) struct PerProcess<T> {
     /// The page that a child finds wiped; it holds the pointer to the value.
     page: AtomicPtr<AtomicPtr<T>>,
-    value: PhantomData<fn() -> T>,
+    /// The value again, for nobody: leak checkers do not look into the page.
+    reachable: AtomicPtr<T>,
 }
 
 impl<T: Default + Sync> PerProcess<T> {
     pub const fn new() -> Self {
         PerProcess {
             page: AtomicPtr::new(std::ptr::null_mut()),
-            value: PhantomData,
+            reachable: AtomicPtr::new(std::ptr::null_mut()),
         }
     }
 
@@ -50,8 +50,11 @@ impl<T: Default + Sync> PerProcess<T> {
             Ordering::Release,
             Ordering::Acquire,
         ) {
-            // SAFETY: published just now, never freed.
-            Ok(_) => Ok(unsafe { &*fresh }),
+            Ok(_) => {
+                self.reachable.store(fresh, Ordering::Relaxed);
+                // SAFETY: published just now, never freed.
+                Ok(unsafe { &*fresh })
+            }
             // SAFETY: ours was never published, so it can be freed; the
             // winner's is published and never freed.
             Err(winner) => unsafe {

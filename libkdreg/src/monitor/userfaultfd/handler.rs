@@ -9,7 +9,7 @@
 //! * is never interrupted: all signals are blocked from before it starts.
 
 use super::abi::{EVENT_REMAP, EVENT_REMOVE, EVENT_UNMAP, Message};
-use super::in_flight::{InFlight, changes_in_flight};
+use super::in_flight::is_userfaultfd;
 use crate::errno::Errno;
 use crate::monitor::Reason;
 use crate::monitor::table::Table;
@@ -37,7 +37,7 @@ pub(super) fn start(
         }
         // A descriptor that is not a userfaultfd any more was closed by
         // somebody else, and its number is theirs now.
-        if changes_in_flight(fd) != InFlight::Gone {
+        if is_userfaultfd(fd) {
             // SAFETY: it came from an OwnedFd and is not used after this:
             // checks that still hold the number fail on the dead guard.
             unsafe { libc::close(fd) };
@@ -68,7 +68,7 @@ fn run(fd: RawFd, stop: RawFd, table: &Table) -> End {
             // An application that closes descriptors it did not open may have
             // closed ours, and the number may be somebody's socket by now:
             // make sure before taking data from it.
-            if changes_in_flight(fd) == InFlight::Gone {
+            if !is_userfaultfd(fd) {
                 return End::Broken;
             }
             match read(fd, &mut messages) {

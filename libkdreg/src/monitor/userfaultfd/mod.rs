@@ -65,8 +65,11 @@ pub(crate) struct Userfaultfd {
 /// so that neighbours share one registration.
 const BLOCK: usize = 2 << 20;
 
-/// The note of a region whose pages are left registered when it goes.
+/// Notes of how a region is registered: its pages are left registered when it
+/// goes; its whole mapping is registered; any other: its pages are, of this
+/// binary logarithm.
 const LEAVE: u8 = 0;
+const WHOLE: u8 = 1;
 
 impl Userfaultfd {
     /// Starts a backend for at most `max_regions` regions.
@@ -211,7 +214,12 @@ impl Userfaultfd {
             .unwrap_or(pages);
         let coarse = |range| abi::register(&self.fd(), range).map(|()| range);
         let armed = self.table.armed() as usize;
-        let registered = if armed <= self.exact_limit {
+        let registered = if around.is_little_more_than(pages) {
+            if coarse(around.range).is_ok() {
+                return Ok(WHOLE);
+            }
+            exact()
+        } else if armed <= self.exact_limit {
             exact()
         } else if armed <= 2 * self.exact_limit {
             coarse(block)
@@ -272,17 +280,33 @@ impl Userfaultfd {
     }
 
     /// Ends the watch of what no other region needs.
+    ///
+    /// What stays registered without need (more gaps than `uncovered` reports,
+    /// a mapping that was cut or joined since) costs an event that nobody
+    /// needs when it is unmapped.
     fn unwatch(&self, range: Range, note: u8) {
-        if note == LEAVE {
-            return;
-        }
-        let page = 1 << note;
         let _subscription = self.subscription.lock();
-        // More gaps than `uncovered` reports stay registered: a later munmap
-        // there costs an event that nobody needs.
-        let pages = range.widened(page);
-        if let Some(gaps) = self.table.uncovered(pages, page, usize::MAX) {
-            gaps.iter().for_each(|gap| abi::unregister(&self.fd(), gap));
+        match note {
+            LEAVE => {}
+            WHOLE => {
+                let Ok(around) = self.look_at(range) else {
+                    return;
+                };
+                if around.is_little_more_than(range.widened(page_size()))
+                    && self
+                        .table
+                        .uncovered(around.range, page_size(), 1)
+                        .is_some_and(|gaps| gaps.iter().next() == Some(around.range))
+                {
+                    abi::unregister(&self.fd(), around.range);
+                }
+            }
+            page => {
+                let page = 1 << page;
+                if let Some(gaps) = self.table.uncovered(range.widened(page), page, usize::MAX) {
+                    gaps.iter().for_each(|gap| abi::unregister(&self.fd(), gap));
+                }
+            }
         }
     }
 
@@ -311,6 +335,19 @@ struct Surroundings {
     /// The largest page size among them, where it is known.
     page: Option<usize>,
 }
+
+impl Surroundings {
+    /// Whether `pages` are most of what is mapped there. Then all of it is
+    /// registered: registering a part splits the mapping, and an application
+    /// that resizes or moves its buffer by mremap must find it in one piece.
+    fn is_little_more_than(&self, pages: Range) -> bool {
+        self.range.contains(pages) && self.range.len() - pages.len() <= pages.len().max(SLACK)
+    }
+}
+
+/// How much larger than a small region its mapping may be to be registered
+/// whole.
+const SLACK: usize = 64 << 10;
 
 /// Says what to do about a userfaultfd that cannot be had.
 fn explain(error: Errno) -> Refusal {
