@@ -37,7 +37,11 @@ endif
 debug-kernel: kernel-tree
 	@$(KDREG_TOP)/kernel/tree/make-debug-kernel
 
+# From a copy of the sources: kbuild's MO= refuses to build elsewhere while
+# products of the stock build lie beside them.
 debug-module: debug-kernel
 	@mkdir -p $(dir $(KDREG_DEBUG_MODULE))
+	@rm -f $(dir $(KDREG_DEBUG_MODULE))*.rs
+	@cp -p $(KDREG_TOP)/kernel/Kbuild $(KDREG_TOP)/kernel/*.rs $(dir $(KDREG_DEBUG_MODULE))
 	@$(KDREG_TOP)/kernel/tree/kmake --debug --bind $(KERNEL_TREE_DIR) \
-	    M=$(KDREG_TOP)/kernel MO=$(dir $(KDREG_DEBUG_MODULE)) modules
+	    M=$(dir $(KDREG_DEBUG_MODULE)) modules
