@@ -25,9 +25,9 @@ test-vm: vm-prerequisites kernel-tree
 test-kernel: vm-prerequisites module kernel-programs
 	ctest --test-dir $(CTEST_BUILD) --output-on-failure --no-tests=error -L kernel
 
-# Checked code in an emulated machine is slow: all limits are stretched.
+# Checked code in an emulated machine is slow and large: limits are stretched.
 test-debug-kernel: vm-prerequisites debug-module kernel-programs
-	KDREG_VM_OPTIONS="--debug" KDREG_VM_MODULE=$(KDREG_DEBUG_MODULE) KDREG_TEST_SLOWNESS=10 \
+	KDREG_VM_OPTIONS="--debug --memory 4096" KDREG_VM_MODULE=$(KDREG_DEBUG_MODULE) KDREG_TEST_SLOWNESS=10 \
 	ctest --test-dir $(CTEST_BUILD) --output-on-failure --no-tests=error -L kernel
 
 .PHONY: kernel-programs
