@@ -20,10 +20,11 @@
 //! # Who calls whom
 //!
 //! `device` (system calls) → `context` (one descriptor) → `regions` (what the spin lock protects) →
-//! `slots`, `tree`, `status`. `notifier` calls into `context`.
+//! `slots`, `tree`, `cookies`, `status`. `notifier` calls into `context`.
 
 mod abi;
 mod context;
+mod cookies;
 mod device;
 mod names;
 mod notifier;

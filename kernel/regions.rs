@@ -7,7 +7,8 @@
 
 use crate::{
     abi::*,
-    slots::{Chunk, Slot, Slots, Use, GENERATION_MAX, NIL},
+    cookies::Cookies,
+    slots::{Chunk, Slot, Slots, Use, CHUNK_SLOTS, GENERATION_MAX, NIL},
     status::Status,
     tree::IntervalTree,
 };
@@ -108,8 +109,8 @@ pub(crate) struct Statistics {
 ///
 /// # Invariants
 ///
-/// - An active slot with the mask `m` has its range in `trees[m]` and its cookie in `cookies`;
-///   no other slot is in any tree. The bit `m` of `occupied` is set if and only if `trees[m]` is
+/// - An active slot with the mask `m` has its range in `trees[m]` and is in `cookies`; no other
+///   slot is in a tree or in `cookies`. The bit `m` of `occupied` is set if and only if `trees[m]` is
 ///   not empty.
 /// - A slot with index below `grown` is active, holds an event, is on the free list, or is
 ///   retired (its generation is [`GENERATION_MAX`] and it is not used again). Slots from `grown`
@@ -119,7 +120,7 @@ pub(crate) struct Regions {
     slots: Slots,
     trees: [IntervalTree; MASKS],
     occupied: [u64; MASKS / 64],
-    cookies: IntervalTree,
+    cookies: Cookies,
     events: List,
     free: u32,
     grown: u32,
@@ -138,7 +139,7 @@ impl Regions {
             slots: Slots::new(),
             trees: [const { IntervalTree::new() }; MASKS],
             occupied: [0; MASKS / 64],
-            cookies: IntervalTree::new(),
+            cookies: Cookies::new(),
             events: List::EMPTY,
             free: NIL,
             grown: 0,
@@ -192,7 +193,7 @@ impl Regions {
         // forgotten without touching their nodes again.
         self.trees = [const { IntervalTree::new() }; MASKS];
         self.occupied = [0; MASKS / 64];
-        self.cookies = IntervalTree::new();
+        self.cookies.clear();
         self.events = List::EMPTY;
         self.free = NIL;
         self.grown = 0;
@@ -208,7 +209,11 @@ impl Regions {
 
     /// Gives the slots of chunk `number` their memory. A chunk that is not needed is handed back.
     pub(crate) fn install(&mut self, number: usize, chunk: Chunk) -> Option<Chunk> {
-        self.slots.install(number, chunk)
+        let unused = self.slots.install(number, chunk);
+        if unused.is_none() {
+            self.cookies.grow(&self.slots, ((number + 1) * CHUNK_SLOTS) as u32);
+        }
+        unused
     }
 
     // --- Slots -----------------------------------------------------------------------------
@@ -235,8 +240,10 @@ impl Regions {
     }
 
     /// Puts a slot, which is in no tree and on no list, back on the free list.
-    fn release(&mut self, slot: &Slot) {
-        let index = slot.index.get();
+    fn release(&mut self, index: u32) {
+        let Some(slot) = self.slots.get(index) else {
+            return;
+        };
         slot.set_usage(Use::Free);
         // INVARIANT: The slot goes to the free list, or is retired.
         if slot.generation.get() >= GENERATION_MAX {
@@ -256,14 +263,16 @@ impl Regions {
         self.free = index;
     }
 
-    /// Takes an active slot out of the trees. It is still marked active.
-    fn unlink(&mut self, slot: &Slot) {
+    /// Takes an active slot out of its tree and the table of cookies. The caller gives it another
+    /// use.
+    fn unlink(&mut self, index: u32) {
+        let Some(slot) = self.slots.get(index).filter(|slot| slot.usage() == Use::Active) else {
+            return;
+        };
         let mask = slot.changes.get() as usize % MASKS;
-        // SAFETY: By the type invariants an active slot is in these two trees.
-        unsafe {
-            self.trees[mask].remove(&slot.range);
-            self.cookies.remove(&slot.cookie);
-        }
+        // SAFETY: By the type invariants an active slot is in this tree.
+        unsafe { self.trees[mask].remove(&slot.range) };
+        self.cookies.remove(&self.slots, slot);
         if self.trees[mask].is_empty() {
             self.occupied[mask / 64] &= !(1 << (mask % 64));
         }
@@ -273,16 +282,6 @@ impl Regions {
 
     // --- Monitoring ------------------------------------------------------------------------
 
-    /// The active slot with this cookie.
-    fn find<'a>(&mut self, cookie: u64) -> Option<&'a Slot> {
-        let node = self.cookies.first_overlap(cookie, cookie)?;
-        // SAFETY: By the type invariants every node in `cookies` is the `cookie` of a slot that is
-        // alive. Slots are freed by `take_chunks` only, whose result is dropped after the lock, so
-        // the reference stays good for any use inside one call of a method of `Regions`, which is
-        // all that is done with it.
-        Some(unsafe { &*container_of!(node.as_ptr(), Slot, cookie) })
-    }
-
     /// Starts to monitor a region.
     ///
     /// ENOSPC when all slots are in use, be it by events that have not been read; EBUSY when the
@@ -291,7 +290,7 @@ impl Regions {
         if self.statistics.max == 0 {
             return Err(ENOSPC);
         }
-        if let Some(slot) = self.find(request.cookie) {
+        if let Some(slot) = self.cookies.find(&self.slots, request.cookie) {
             return if slot.range.bounds() == (request.start, request.last)
                 && slot.changes.get() == request.changes
                 && slot.wants_reason.get() == request.wants_reason
@@ -308,17 +307,16 @@ impl Regions {
         };
         let slot = self.slots.get(index).ok_or(ENOSPC)?;
         slot.generation.set(slot.generation.get() + 1);
+        slot.cookie.set(request.cookie);
         slot.changes.set(request.changes);
         slot.wants_reason.set(request.wants_reason);
         slot.reason.set(0);
         slot.set_usage(Use::Active);
         let mask = request.changes as usize % MASKS;
-        // SAFETY: The slot was free, so its nodes are in no tree. It stays where it is until
+        // SAFETY: The slot was free, so its node is in no tree. It stays where it is until
         // `take_chunks`, after which the trees are not used again.
-        unsafe {
-            self.trees[mask].insert(&slot.range, request.start, request.last);
-            self.cookies.insert(&slot.cookie, request.cookie, request.cookie);
-        }
+        unsafe { self.trees[mask].insert(&slot.range, request.start, request.last) };
+        self.cookies.insert(&self.slots, slot);
         self.occupied[mask / 64] |= 1 << (mask % 64);
         self.slots.set_word(index, slot.valid_word());
         let params = Self::params(slot);
@@ -345,14 +343,15 @@ impl Regions {
         if location >= self.statistics.max.into() {
             return Err(EINVAL);
         }
-        let Some(slot) = self.find(cookie) else {
+        let Some(slot) = self.cookies.find(&self.slots, cookie) else {
             return Ok(());
         };
-        if u64::from(slot.index.get()) != location || slot.valid_word() != generation {
+        let index = slot.index.get();
+        if u64::from(index) != location || slot.valid_word() != generation {
             return Err(crate::errno(kernel::bindings::EBADSLT));
         }
-        self.unlink(slot);
-        self.release(slot);
+        self.unlink(index);
+        self.release(index);
         self.statistics.unmonitored += 1;
         Ok(())
     }
@@ -362,15 +361,10 @@ impl Regions {
     pub(crate) fn unmonitor_some(&mut self, cursor: &mut u32, limit: u32) -> bool {
         let end = self.grown.min(cursor.saturating_add(limit));
         while *cursor < end && self.statistics.active > 0 {
-            // Looked up through a pointer of its own, so that `self` can change.
-            if let Some(slot) = self.slots.get(*cursor).map(core::ptr::from_ref) {
-                // SAFETY: Slots stay where they are while we are in here.
-                let slot = unsafe { &*slot };
-                if slot.usage() == Use::Active {
-                    self.unlink(slot);
-                    self.release(slot);
-                    self.statistics.unmonitored += 1;
-                }
+            if self.slots.get(*cursor).is_some_and(|slot| slot.usage() == Use::Active) {
+                self.unlink(*cursor);
+                self.release(*cursor);
+                self.statistics.unmonitored += 1;
             }
             *cursor += 1;
         }
@@ -409,8 +403,8 @@ impl Regions {
                 }
                 // SAFETY: By the type invariants every node in `trees` is the `range` of a slot,
                 // which stays where it is while we are in here.
-                let slot = unsafe { &*container_of!(node.as_ptr(), Slot, range) };
-                self.changed(slot, change);
+                let index = unsafe { (*container_of!(node.as_ptr(), Slot, range)).index.get() };
+                self.changed(index, change);
                 marked += 1;
             }
             next = self.next_mask(mask + 1, change);
@@ -419,9 +413,11 @@ impl Regions {
     }
 
     /// A monitored region changed: first the word, then the event.
-    fn changed(&mut self, slot: &Slot, change: u32) {
-        let index = slot.index.get();
-        self.unlink(slot);
+    fn changed(&mut self, index: u32, change: u32) {
+        self.unlink(index);
+        let Some(slot) = self.slots.get(index) else {
+            return;
+        };
         slot.set_usage(Use::Event);
         // The word loses its lowest bit, so it matches no parameters.
         self.slots.set_word(index, slot.generation.get() << 1);
@@ -515,15 +511,14 @@ impl Regions {
     /// are discarded.
     pub(crate) fn finish_events(&mut self, taken: &mut Taken, count: u32) {
         for _ in 0..count.min(taken.count) {
-            let Some(slot) = self.slots.get(taken.head).map(core::ptr::from_ref) else {
+            let index = taken.head;
+            let Some(slot) = self.slots.get(index) else {
                 break;
             };
-            // SAFETY: Slots stay where they are while we are in here.
-            let slot = unsafe { &*slot };
             taken.head = slot.link.get();
             taken.count -= 1;
             self.taken -= 1;
-            self.release(slot);
+            self.release(index);
         }
     }
 

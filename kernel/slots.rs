@@ -27,7 +27,7 @@ pub(crate) const GENERATION_MAX: u32 = u32::MAX >> 1;
 pub(crate) enum Use {
     /// Nothing: on the free list, or never used, or retired.
     Free = 0,
-    /// A monitored region: in a range tree and in the cookie tree.
+    /// A monitored region: in a range tree and in the table of cookies.
     Active = 1,
     /// A region that changed; its event has not reached the client yet.
     Event = 2,
@@ -36,13 +36,12 @@ pub(crate) enum Use {
 /// One region, and the event about it.
 ///
 /// All zeroes is a valid, free slot. Only ever reached through shared references: the C code
-/// writes to the nodes of any slot of a tree while it works on another one.
+/// writes to the node of any slot of a tree while it works on another one.
 ///
 /// # Invariants
 ///
-/// - `range` is in a range tree and `cookie` in the cookie tree if and only if `usage` is
-///   [`Use::Active`].
-/// - All fields but the nodes are accessed only under the lock of the [`Regions`] that owns the
+/// - `range` is in a range tree if and only if `usage` is [`Use::Active`].
+/// - All fields but the node are accessed only under the lock of the [`Regions`] that owns the
 ///   slot.
 ///
 /// [`Regions`]: crate::regions::Regions
@@ -50,8 +49,12 @@ pub(crate) enum Use {
 pub(crate) struct Slot {
     /// The addresses, in a range tree.
     pub(crate) range: Node,
-    /// The cookie, as an interval of one point, in the cookie tree.
-    pub(crate) cookie: Node,
+    /// The client's name for the region.
+    pub(crate) cookie: Cell<u64>,
+    /// Next slot whose cookie falls into the same bucket.
+    pub(crate) chain: Cell<u32>,
+    /// Head of the chain of the bucket with the index of this slot.
+    pub(crate) bucket: Cell<u32>,
     /// Next slot in the free list or in the list of events.
     pub(crate) link: Cell<u32>,
     /// Index of this slot.
@@ -88,7 +91,7 @@ impl Slot {
     /// The region's first byte, length and cookie, as the client gave them.
     pub(crate) fn region(&self) -> (u64, u64, u64) {
         let (start, last) = self.range.bounds();
-        (start, last - start + 1, self.cookie.bounds().0)
+        (start, last - start + 1, self.cookie.get())
     }
 }
 
@@ -114,12 +117,14 @@ impl Chunk {
     pub(crate) fn new(number: usize, page: Arc<StatePage>, generation: u32) -> Result<Self> {
         let slots =
             KVBox::<[Slot; CHUNK_SLOTS]>::new_uninit(GFP_KERNEL_ACCOUNT | __GFP_ZERO)?;
-        // SAFETY: All zeroes is a valid `Slot`: the nodes are C structures of pointers and
+        // SAFETY: All zeroes is a valid `Slot`: the node is a C structure of pointers and
         // integers, everything else is an integer in a `Cell`, or `false`.
         let slots = unsafe { slots.assume_init() };
         for (i, slot) in slots.iter().enumerate() {
             slot.index.set((number * CHUNK_SLOTS + i) as u32);
             slot.link.set(NIL);
+            slot.chain.set(NIL);
+            slot.bucket.set(NIL);
             slot.generation.set(generation);
         }
         // INVARIANT: The array was just allocated and initialised; we take over its ownership.

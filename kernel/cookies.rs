@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! Finding an active region by its cookie: a hash table without memory of its own.
+//!
+//! Linear hashing: there are as many buckets as slots have memory, and bucket `i` keeps the head of
+//! its chain in slot `i`. When a chunk of slots is added, each of its buckets takes its share from
+//! one older bucket. So nothing is ever allocated for the table, and growing it takes a bounded
+//! number of short steps.
+
+use crate::slots::{Slot, Slots, NIL};
+use kernel::bindings;
+
+/// The table. Its chains are in the slots.
+///
+/// # Invariants
+///
+/// - Slots with index below `buckets` have memory, and `mask + 1` is the lowest power of two that
+///   is not below `buckets` (`mask` is 0 when that is 0).
+/// - An active slot is in the chain of the bucket that [`Cookies::bucket`] says; no other slot is in
+///   a chain.
+pub(crate) struct Cookies {
+    buckets: u32,
+    mask: u32,
+    /// Odd, and unknown to the client: cookies chosen to fall into one bucket would make for long
+    /// walks under the lock.
+    key: u64,
+}
+
+impl Cookies {
+    pub(crate) fn new() -> Self {
+        // SAFETY: These can be called at any time.
+        let key = unsafe {
+            u64::from(bindings::get_random_u32()) << 32 | u64::from(bindings::get_random_u32())
+        };
+        // INVARIANT: There is no bucket and no active slot.
+        Self {
+            buckets: 0,
+            mask: 0,
+            key: key | 1,
+        }
+    }
+
+    /// Forgets all buckets, as the slots are being taken away.
+    pub(crate) fn clear(&mut self) {
+        self.buckets = 0;
+        self.mask = 0;
+    }
+
+    fn bucket(&self, cookie: u64) -> u32 {
+        // The upper half of the product is the mixed one.
+        let hash = (cookie.wrapping_mul(self.key) >> 32) as u32;
+        let bucket = hash & self.mask;
+        if bucket < self.buckets {
+            bucket
+        } else {
+            bucket & (self.mask >> 1)
+        }
+    }
+
+    /// The active slot with this cookie.
+    pub(crate) fn find<'a>(&self, slots: &'a Slots, cookie: u64) -> Option<&'a Slot> {
+        let mut next = slots.get(self.bucket(cookie))?.bucket.get();
+        while let Some(slot) = slots.get(next) {
+            if slot.cookie.get() == cookie {
+                return Some(slot);
+            }
+            next = slot.chain.get();
+        }
+        None
+    }
+
+    /// Adds a slot that becomes active.
+    pub(crate) fn insert(&self, slots: &Slots, slot: &Slot) {
+        if let Some(bucket) = slots.get(self.bucket(slot.cookie.get())) {
+            slot.chain.set(bucket.bucket.replace(slot.index.get()));
+        }
+    }
+
+    /// Removes a slot that is no longer active.
+    pub(crate) fn remove(&self, slots: &Slots, slot: &Slot) {
+        let Some(bucket) = slots.get(self.bucket(slot.cookie.get())) else {
+            return;
+        };
+        let mut place = &bucket.bucket;
+        while place.get() != slot.index.get() {
+            match slots.get(place.get()) {
+                Some(other) => place = &other.chain,
+                None => return,
+            }
+        }
+        place.set(slot.chain.replace(NIL));
+    }
+
+    /// Makes use of slots that have got memory: there are `buckets` now.
+    pub(crate) fn grow(&mut self, slots: &Slots, buckets: u32) {
+        while self.buckets < buckets {
+            // INVARIANT: The slots of the chains are put where `bucket` says from now on, just
+            // below; those of all other buckets stay, as `mask` gains a bit only when all buckets
+            // without it have been there.
+            let new = self.buckets;
+            self.buckets += 1;
+            self.mask = self.buckets.next_power_of_two() - 1;
+            if new > 0 {
+                self.split(slots, new & (self.mask >> 1), new);
+            }
+        }
+    }
+
+    /// Moves what belongs into the bucket `new` there from the bucket `old`.
+    fn split(&self, slots: &Slots, old: u32, new: u32) {
+        let (Some(from), Some(to)) = (slots.get(old), slots.get(new)) else {
+            return;
+        };
+        let mut place = &from.bucket;
+        while let Some(slot) = slots.get(place.get()) {
+            if self.bucket(slot.cookie.get()) == new {
+                place.set(slot.chain.get());
+                slot.chain.set(to.bucket.replace(slot.index.get()));
+            } else {
+                place = &slot.chain;
+            }
+        }
+    }
+}
