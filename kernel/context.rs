@@ -259,13 +259,28 @@ impl Context {
 
     // --- Invalidation ----------------------------------------------------------------------
 
+    /// A change begins: marks the regions that are there. See [`Context::mark`].
+    pub(crate) fn begin_change(&self, start: u64, last: u64, change: u32) {
+        let mut regions = self.regions.lock();
+        regions.begin_change();
+        self.mark(regions, start, last, change);
+    }
+
+    /// A change has been made: marks the regions that were added while it was, which may have been
+    /// registered with pages that are gone now. See [`Context::mark`].
+    pub(crate) fn end_change(&self, start: u64, last: u64, change: u32) {
+        let mut regions = self.regions.lock();
+        if regions.end_change() {
+            self.mark(regions, start, last, change);
+        }
+    }
+
     /// Marks every region that overlaps `start..=last` and cares for `change`. When this returns,
     /// their words have changed.
     ///
     /// Called by the notifier with memory-management locks held, possibly in reclaim and possibly
     /// where sleeping is not allowed. Does not sleep, and depends on nobody who might.
-    pub(crate) fn invalidate(&self, start: u64, last: u64, change: u32) {
-        let mut regions = self.regions.lock();
+    fn mark<'a>(&'a self, mut regions: Guard<'a>, start: u64, last: u64, change: u32) {
         let mut marked = regions.mark(start, last, change, STEP);
         if marked == 0 {
             return;

@@ -12,6 +12,7 @@ use kernel::{
     prelude::*,
     seq_file::{seq_print, SeqFile},
     sync::poll::PollTable,
+    transmute::{AsBytes, FromBytes},
     types::ForeignOwnable,
     uaccess::{UserPtr, UserSlice},
 };
@@ -87,12 +88,12 @@ unsafe extern "C" fn ioctl(file: *mut bindings::file, cmd: c_uint, arg: c_ulong)
 }
 
 /// Reads the argument of an ioctl from user space.
-fn fetch<T: kernel::transmute::FromBytes>(arg: usize) -> Result<T> {
+fn fetch<T: FromBytes>(arg: usize) -> Result<T> {
     UserSlice::new(UserPtr::from_addr(arg), size_of::<T>()).reader().read()
 }
 
 /// Writes the argument of an ioctl to user space.
-fn store<T: kernel::transmute::AsBytes>(arg: usize, value: &T) -> Result {
+fn store<T: AsBytes>(arg: usize, value: &T) -> Result {
     UserSlice::new(UserPtr::from_addr(arg), size_of::<T>()).writer().write(value)
 }
 
@@ -191,32 +192,43 @@ fn batch(arg: usize, mut step: impl FnMut(usize, usize) -> Result<usize>) -> Res
     store(arg, &data).and(result)
 }
 
-/// Reads `count` entries at `address` into `entries`.
-fn fetch_entries<T: kernel::transmute::FromBytes>(entries: &mut [T], address: usize) -> Result {
-    let size = core::mem::size_of_val(entries);
-    let mut reader = UserSlice::new(UserPtr::from_addr(address), size).reader();
-    for entry in entries {
-        *entry = reader.read()?;
+/// Reads the first `count` entries from `address`; all of them at once if that is what is asked.
+fn fetch_entries<T: FromBytes>(
+    entries: &mut [T; BATCH_STEP],
+    address: usize,
+    count: usize,
+) -> Result {
+    if count == BATCH_STEP {
+        *entries = fetch(address)?;
+    } else {
+        for (i, entry) in entries[..count].iter_mut().enumerate() {
+            *entry = fetch(address.wrapping_add(i * size_of::<T>()))?;
+        }
     }
     Ok(())
 }
 
-/// Writes `entries` to `address` and returns their size.
-fn store_entries<T: kernel::transmute::AsBytes>(entries: &[T], address: usize) -> Result<usize> {
-    let size = core::mem::size_of_val(entries);
-    let mut writer = UserSlice::new(UserPtr::from_addr(address), size).writer();
-    for entry in entries {
-        writer.write(entry)?;
+/// Writes the first `count` entries to `address` and returns their size.
+fn store_entries<T: AsBytes>(
+    entries: &[T; BATCH_STEP],
+    address: usize,
+    count: usize,
+) -> Result<usize> {
+    if count == BATCH_STEP {
+        store(address, entries)?;
+    } else {
+        for (i, entry) in entries[..count].iter().enumerate() {
+            store(address.wrapping_add(i * size_of::<T>()), entry)?;
+        }
     }
-    Ok(size)
+    Ok(count * size_of::<T>())
 }
 
 fn monitor_step(context: &Context, address: usize, count: usize) -> Result<usize> {
-    let mut buffer = [KdregMonitorEntry::default(); BATCH_STEP];
-    let entries = &mut buffer[..count];
-    fetch_entries(entries, address)?;
-    let new = context.monitor_entries(entries);
-    store_entries(entries, address).inspect_err(|_| {
+    let mut entries = [KdregMonitorEntry::default(); BATCH_STEP];
+    fetch_entries(&mut entries, address, count)?;
+    let new = context.monitor_entries(&mut entries[..count]);
+    store_entries(&entries, address, count).inspect_err(|_| {
         // The client does not learn of these regions, so they must not be.
         for (i, entry) in entries.iter().enumerate() {
             if new & (1 << i) != 0 {
@@ -227,11 +239,10 @@ fn monitor_step(context: &Context, address: usize, count: usize) -> Result<usize
 }
 
 fn unmonitor_step(context: &Context, address: usize, count: usize) -> Result<usize> {
-    let mut buffer = [KdregUnmonitorEntry::default(); BATCH_STEP];
-    let entries = &mut buffer[..count];
-    fetch_entries(entries, address)?;
-    context.unmonitor_entries(entries);
-    store_entries(entries, address)
+    let mut entries = [KdregUnmonitorEntry::default(); BATCH_STEP];
+    fetch_entries(&mut entries, address, count)?;
+    context.unmonitor_entries(&mut entries[..count]);
+    store_entries(&entries, address, count)
 }
 
 /// # Safety

@@ -5,7 +5,9 @@
 //! The kernel's word is taken as it comes. At times it names more than what changed: to split a
 //! mapping at an address that is not on a huge page boundary it announces that the huge page there
 //! is taken apart (CLEAR, all of it), whether there is one or not. From here that cannot be told
-//! from huge pages that really go, so regions around the split become invalid as well.
+//! from huge pages that really go, so regions around the split become invalid as well. Automatic
+//! NUMA balancing looks like mprotect: a process that would rather keep its registrations has a
+//! memory policy of its own (MPOL_LOCAL will do), or the machine has it turned off.
 
 use crate::{abi::*, context::Context};
 use kernel::{
@@ -107,22 +109,19 @@ fn change(event: bindings::mmu_notifier_event) -> u32 {
     }
 }
 
+/// First and last address of a change, and its `KDREG_CHANGE_` bit.
+///
 /// # Safety
 ///
-/// `subscription` and `range` are what the kernel hands to a callback.
-unsafe fn invalidate(
-    subscription: *mut bindings::mmu_notifier,
-    range: *const bindings::mmu_notifier_range,
-) {
+/// `range` is what the kernel hands to a callback.
+unsafe fn read_range(range: *const bindings::mmu_notifier_range) -> (u64, u64, u32) {
     // SAFETY: `range` is valid and not modified during the callback.
     let (start, end, event) = unsafe { ((*range).start, (*range).end, (*range).event) };
-    if start < end {
-        // SAFETY: This is the callback.
-        unsafe { context(subscription) }.invalidate(start as u64, end as u64 - 1, change(event));
-    }
+    // The kernel announces no empty range; should it, it is taken for one byte.
+    (start as u64, (end as u64).saturating_sub(1).max(start as u64), change(event))
 }
 
-/// Before the change: marks the regions that are there.
+/// Before the change.
 ///
 /// Never fails, also where it must not sleep: it does not sleep.
 ///
@@ -133,13 +132,14 @@ unsafe extern "C" fn range_start(
     subscription: *mut bindings::mmu_notifier,
     range: *const bindings::mmu_notifier_range,
 ) -> c_int {
-    // SAFETY: As promised by the caller.
-    unsafe { invalidate(subscription, range) };
+    // SAFETY: `range` comes from the kernel.
+    let (start, last, change) = unsafe { read_range(range) };
+    // SAFETY: This is the callback.
+    unsafe { context(subscription) }.begin_change(start, last, change);
     0
 }
 
-/// After the change: marks the regions that were added while it went on. They may have been
-/// registered with pages that are gone now.
+/// After the change. As no start fails on our account, each has its end.
 ///
 /// # Safety
 ///
@@ -148,8 +148,10 @@ unsafe extern "C" fn range_end(
     subscription: *mut bindings::mmu_notifier,
     range: *const bindings::mmu_notifier_range,
 ) {
-    // SAFETY: As promised by the caller.
-    unsafe { invalidate(subscription, range) };
+    // SAFETY: `range` comes from the kernel.
+    let (start, last, change) = unsafe { read_range(range) };
+    // SAFETY: This is the callback.
+    unsafe { context(subscription) }.end_change(start, last, change);
 }
 
 /// The process is gone (also called by `unregister`).

@@ -126,6 +126,10 @@ pub(crate) struct Regions {
     grown: u32,
     /// Events in [`Taken`]s.
     taken: u32,
+    /// Changes under way: begun, and not ended yet.
+    in_flight: u32,
+    /// Whether a region was added since all of those began.
+    added_in_flight: bool,
     /// Invalidations that let go of the lock half way. No region is added meanwhile, so that they
     /// come to an end whatever the client does.
     marking: u32,
@@ -144,6 +148,8 @@ impl Regions {
             free: NIL,
             grown: 0,
             taken: 0,
+            in_flight: 0,
+            added_in_flight: false,
             marking: 0,
             statistics: Statistics::default(),
             status,
@@ -320,6 +326,7 @@ impl Regions {
         self.occupied[mask / 64] |= 1 << (mask % 64);
         self.slots.set_word(index, slot.valid_word());
         let params = Self::params(slot);
+        self.added_in_flight |= self.in_flight > 0;
         self.statistics.monitored += 1;
         self.statistics.active += 1;
         self.status.set_active(self.statistics.active);
@@ -372,6 +379,28 @@ impl Regions {
     }
 
     // --- Invalidation ----------------------------------------------------------------------
+
+    /// A change begins.
+    pub(crate) fn begin_change(&mut self) {
+        self.in_flight += 1;
+    }
+
+    /// A change ends. Returns whether there may be regions that were added since it began; if not,
+    /// the marking that was done then was all there is to do.
+    ///
+    /// Does not depend on the kernel's pairing: an end more than there were beginnings leaves too
+    /// few in flight, and once there are none left every further end answers yes.
+    pub(crate) fn end_change(&mut self) -> bool {
+        if self.in_flight == 0 {
+            return true;
+        }
+        let added = self.added_in_flight;
+        self.in_flight -= 1;
+        if self.in_flight == 0 {
+            self.added_in_flight = false;
+        }
+        added
+    }
 
     /// The next mask from `from` on under which regions are monitored and which contains `change`.
     fn next_mask(&self, from: usize, change: u32) -> Option<usize> {

@@ -5,8 +5,8 @@
  * the test is skipped.
  *
  * Fails when a munmap of unmonitored memory costs 5 % more for 100,000
- * monitored regions, or a region monitored in a batch more than a quarter of
- * one monitored alone.
+ * monitored regions, or a region monitored in a batch more than 0.6 of one
+ * monitored alone.
  */
 #include "kt.h"
 
@@ -56,7 +56,8 @@ static bool counting(void)
             ;
         values[i] = now() - start;
     }
-    uint64_t first = median(values, 9), spread = values[8] - values[0];
+    /* An interrupt or two may come in between. */
+    uint64_t first = median(values, 9), spread = values[4] - values[0];
 
     for (unsigned i = 0; i < 9; i++) {
         uint64_t start = now();
@@ -64,20 +65,25 @@ static bool counting(void)
     }
     reading = median(values, 9);
     /* 1,000 rounds of 3 to 8 instructions, depending on the compiler. */
-    return first >= 3000 && first <= 8000 && spread < 100;
+    return first >= 3000 && first <= 8000 && spread < 20;
 }
 
+/* A page in the middle of the area in which regions are monitored. */
+static char *hole;
+
+/* Of that page, which is not monitored. */
 static uint64_t cost_munmap(void)
 {
     uint64_t values[REPEAT];
     size_t page = kt_page();
 
     for (unsigned i = 0; i < REPEAT; i++) {
-        char *p = mmap(NULL, page, PROT_READ | PROT_WRITE,
-                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
-        uint64_t start = now();
+        uint64_t start;
 
-        munmap(p, page);
+        CHECK(mmap(hole, page, PROT_READ | PROT_WRITE,
+                   MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE | MAP_FIXED, -1, 0) == hole, "%m");
+        start = now();
+        munmap(hole, page);
         values[i] = now() - start - reading;
     }
     return median(values, REPEAT);
@@ -92,9 +98,11 @@ static struct kdreg_monitor_entry entries[REGIONS];
 static struct kdreg_monitor_entry region(size_t i)
 {
     size_t place = i * 7919 % REGIONS;
+    /* The middle is left free, with a margin. */
+    size_t gap = place < REGIONS / 2 ? 0 : 3 * kt_page();
 
     return (struct kdreg_monitor_entry){
-        .addr = (uintptr_t)area + 64 * place, .length = 64, .cookie = i * 0x9e3779b97f4a7c15ULL >> 1};
+        .addr = (uintptr_t)area + 64 * place + gap, .length = 64, .cookie = i * 0x9e3779b97f4a7c15ULL >> 1};
 }
 
 static void fill(size_t from, size_t to)
@@ -198,7 +206,8 @@ int main(void)
 
     if (!counting())
         kt_skip("instructions cannot be counted here: ctest/vm/run --icount");
-    area = kt_map(64UL * REGIONS);
+    area = kt_map(64UL * REGIONS + 4 * kt_page());
+    hole = area + 64UL * REGIONS / 2 / kt_page() * kt_page() + 2 * kt_page();
     cost_munmap();
     without = cost_munmap();
     fd = kt_open();
@@ -226,6 +235,6 @@ int main(void)
     printf("batch / single MONITOR: %.3f, %.3f, %.3f\n", (double)mb[0] / (double)ms[0],
            (double)mb[1] / (double)ms[1], (double)mb[2] / (double)ms[2]);
     CHECK(munmaps[2] * 100 < munmaps[0] * 105);
-    CHECK(mb[0] * 4 < ms[0]);
+    CHECK(mb[0] * 10 < ms[0] * 6);
     return 0;
 }

@@ -150,7 +150,7 @@ static void forks(void)
 
 static int in_same_memory(void *unused)
 {
-    struct kdreg2_monitoring_params q;
+    struct kdreg2_monitoring_params q = {0};
 
     (void)unused;
     /* vfork() and CLONE_VM share the address space: they are the owner. */
