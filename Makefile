@@ -90,15 +90,11 @@ check-install: library cargo-c ## make install and cargo cinstall: same files; l
 test-c: prefix ## The C tests, by ctest, against the library in target/prefix
 	@sh scripts/test-c.sh
 
-test-valgrind: test-c-build ## Open, use, close under valgrind: no leak, no bad access
+test-valgrind: prefix ## Open, use, close under valgrind: no leak, no bad access
 	@sh scripts/test-valgrind.sh
 
 test-asan: ## The C tests under AddressSanitizer (needs a nightly toolchain)
 	@sh scripts/test-asan.sh
-
-.PHONY: test-c-build
-test-c-build: prefix
-	@sh scripts/test-c.sh build
 
 prefix: library ## Install into target/prefix
 	@PREFIX='$(CURDIR)/target/prefix' LIBDIR= INCLUDEDIR= BINDIR= DESTDIR= sh scripts/install.sh install
