@@ -29,6 +29,10 @@ rm "$prefix/lib/libkdreg.a"
 
 export PKG_CONFIG_PATH="$prefix/lib/pkgconfig" LD_LIBRARY_PATH="$prefix/lib"
 export ASAN_OPTIONS="detect_leaks=1:detect_stack_use_after_return=1:strict_string_checks=1:abort_on_error=0:exitcode=99${ASAN_OPTIONS:+:$ASAN_OPTIONS}"
+export LSAN_OPTIONS="suppressions=$fixtures/lsan.supp:print_suppressions=0${LSAN_OPTIONS:+:$LSAN_OPTIONS}"
+# shellcheck disable=SC2046 # one word per flag
+"$CC" -fsanitize=address -g -O1 -o "$work/cycles" "$fixtures/cycles.c" $(pkg-config --cflags --libs kdreg)
+timeout 120 "$work/cycles" 200
 cmake -S ctest -B "$work/ctest" -DCMAKE_BUILD_TYPE=RelWithDebInfo \
     -DCMAKE_C_FLAGS="-fsanitize=address -fno-omit-frame-pointer" \
     -DCMAKE_CXX_FLAGS="-fsanitize=address -fno-omit-frame-pointer" \
