@@ -5,6 +5,7 @@ use super::entries::List;
 use super::state::Cause;
 use super::{Handle, Inner};
 use crate::errno::Errno;
+use crate::log::{self, Level};
 use crate::monitor::Event;
 use crate::range::Range;
 use std::cell::Cell;
@@ -55,6 +56,10 @@ impl Inner {
     /// Has the caller's `register` register a range.
     pub(super) fn register(&self, range: Range, access: u32) -> Result<Handle, Errno> {
         let result = self.call(|| self.registrar.register(range, access));
+        log::say(
+            Level::Debug,
+            format_args!("register {range:?} access {access:#x}: {result:?}"),
+        );
         let mut state = self.state.lock();
         match result {
             Ok(_) => state.counts.registrations += 1,
@@ -65,6 +70,10 @@ impl Inner {
 
     /// Has the caller's `deregister` undo a registration.
     pub(super) fn deregister(&self, range: Range, handle: Handle) {
+        log::say(
+            Level::Debug,
+            format_args!("deregister {range:?} {handle:?}"),
+        );
         self.call(|| self.registrar.deregister(range, handle));
         self.state.lock().counts.deregistrations += 1;
     }

@@ -130,6 +130,11 @@ impl Userfaultfd {
         }))
     }
 
+    /// Whether the handler is gone, and the descriptor with it.
+    fn is_dead(&self) -> bool {
+        self.table.words().guard.standing() == Standing::Dead
+    }
+
     fn fd(&self) -> BorrowedFd<'_> {
         // SAFETY: the handler keeps the descriptor open until `drop` tells it
         // to stop. (Should the application close it behind our back, the
@@ -285,6 +290,9 @@ impl Userfaultfd {
     /// a mapping that was cut or joined since) costs an event that nobody
     /// needs when it is unmapped.
     fn unwatch(&self, range: Range, note: u8) {
+        if self.is_dead() {
+            return;
+        }
         let _subscription = self.subscription.lock();
         match note {
             LEAVE => {}
@@ -445,7 +453,9 @@ impl Drop for Userfaultfd {
             return;
         }
         self.table.invalidate_all(Reason::Release);
-        self.unregister_everything();
+        if !self.is_dead() {
+            self.unregister_everything();
+        }
         process::keep_in_child(self.fd);
         eventfd::signal(self.stop.as_raw_fd());
         // The handler cannot have panicked with anything left to do; either
