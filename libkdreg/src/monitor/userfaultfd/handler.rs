@@ -88,6 +88,13 @@ enum Ready {
     Stop,
 }
 
+/// How often, in milliseconds, an idle handler makes sure that its descriptor
+/// is still the userfaultfd. poll(2) looks the number up again when it is
+/// woken: if the application has closed the descriptor and the number is
+/// another file's by now, it goes back to sleep, holding on to the userfaultfd
+/// and with it to whoever waits for the event to be read.
+const LOOK_AROUND: libc::c_int = 1000;
+
 /// Sleeps until there is something to do; `None` when the userfaultfd is unwell.
 fn wait(fd: RawFd, stop: RawFd) -> Option<Ready> {
     let mut polled = [
@@ -104,11 +111,14 @@ fn wait(fd: RawFd, stop: RawFd) -> Option<Ready> {
     ];
     loop {
         // SAFETY: polls two descriptors described by a local array.
-        let ready = unsafe { libc::poll(polled.as_mut_ptr(), 2, -1) };
+        let ready = unsafe { libc::poll(polled.as_mut_ptr(), 2, LOOK_AROUND) };
         if ready < 0 && Errno::last().value() != libc::EINTR {
             return None;
         }
         if ready <= 0 {
+            if !is_userfaultfd(fd) {
+                return None;
+            }
             continue;
         }
         if polled[0].revents & !libc::POLLIN != 0 {
