@@ -2,33 +2,11 @@
 //! An application that closes descriptors it did not open: when the
 //! userfaultfd goes, nothing is valid any more, and nobody hangs.
 
+mod mapping;
+
 use kdreg::errno::Errno;
 use kdreg::monitor::{Event, Kind, Monitor, Options, Reason};
-use kdreg::range::Range;
-
-fn map(length: usize) -> Range {
-    // SAFETY: a new anonymous mapping affects no existing memory.
-    let address = unsafe {
-        libc::mmap(
-            std::ptr::null_mut(),
-            length,
-            libc::PROT_READ | libc::PROT_WRITE,
-            libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
-            -1,
-            0,
-        )
-    };
-    assert_ne!(address, libc::MAP_FAILED);
-    Range::new(address as usize, length).unwrap()
-}
-
-fn unmap(range: Range) {
-    // SAFETY: the test unmaps only what `map` returned.
-    assert_eq!(
-        unsafe { libc::munmap(range.start() as *mut libc::c_void, range.len()) },
-        0
-    );
-}
+use mapping::{map, unmap};
 
 /// Closes the process's userfaultfds and puts something else in their place.
 fn take_userfaultfds_away() {

@@ -1,36 +1,15 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The library on real memory, through the Rust API.
 
+mod mapping;
+
 use kdreg::cache::{Cache, Handle, Options, Registrar};
 use kdreg::errno::Errno;
 use kdreg::monitor::{self, Event, Kind, Monitor, Reason};
 use kdreg::range::Range;
+use mapping::{map, unmap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-
-fn map(length: usize) -> Range {
-    // SAFETY: a new anonymous mapping affects no existing memory.
-    let address = unsafe {
-        libc::mmap(
-            std::ptr::null_mut(),
-            length,
-            libc::PROT_READ | libc::PROT_WRITE,
-            libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
-            -1,
-            0,
-        )
-    };
-    assert_ne!(address, libc::MAP_FAILED);
-    Range::new(address as usize, length).unwrap()
-}
-
-fn unmap(range: Range) {
-    // SAFETY: the tests unmap only what `map` returned.
-    assert_eq!(
-        unsafe { libc::munmap(range.start() as *mut libc::c_void, range.len()) },
-        0
-    );
-}
 
 #[derive(Default)]
 struct Counting {

@@ -63,7 +63,7 @@ impl Inner {
         let mut state = self.state.lock();
         match result {
             Ok(_) => state.counts.registrations += 1,
-            Err(_) => state.counts.failures += 1,
+            Err(_) => state.counts.register_failures += 1,
         }
         result
     }

@@ -6,7 +6,7 @@ use super::entries::{Entries, Entry, EntryLinks, List};
 use super::limits::Options;
 use super::lru::Lru;
 use super::refs::Detach;
-use super::statistics::Counts;
+use super::statistics::Statistics;
 use crate::interval_tree::Tree;
 use crate::range::Range;
 use std::ops::ControlFlow;
@@ -42,7 +42,9 @@ pub(crate) struct State {
     pub cached_bytes: usize,
     pub promised: usize,
     pub promised_bytes: usize,
-    pub counts: Counts,
+    /// What was counted so far: all but the hits, which threads count for
+    /// themselves, and what is there now.
+    pub counts: Statistics,
 }
 
 impl State {
@@ -59,7 +61,7 @@ impl State {
             cached_bytes: 0,
             promised: 0,
             promised_bytes: 0,
-            counts: Counts::default(),
+            counts: Statistics::default(),
         }
     }
 

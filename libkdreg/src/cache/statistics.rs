@@ -20,20 +20,6 @@ impl Shard {
     }
 }
 
-/// Counts that the cache's lock protects.
-#[derive(Clone, Copy, Default)]
-pub(super) struct Counts {
-    pub misses: u64,
-    pub registrations: u64,
-    pub failures: u64,
-    pub deregistrations: u64,
-    pub merges: u64,
-    pub evictions: u64,
-    pub invalidations: u64,
-    pub uncached: u64,
-    pub duplicates: u64,
-}
-
 /// A cache's statistics. Counts start at 0 when the cache is made.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Statistics {
@@ -69,15 +55,15 @@ pub struct Statistics {
 
 impl Inner {
     pub(crate) fn statistics(&self) -> Statistics {
-        let (counts, used, mut statistics) = {
+        let (mut statistics, used) = {
             let state = self.state.lock();
-            let statistics = Statistics {
+            let now = Statistics {
                 entries: state.cached as u64,
                 bytes: state.cached_bytes as u64,
                 unreleased_bytes: state.backlog_bytes as u64,
-                ..Statistics::default()
+                ..state.counts
             };
-            (state.counts, state.used_slots(), statistics)
+            (now, state.used_slots())
         };
         // Relaxed: each count is exact once the threads that count are quiet.
         statistics.hits = self
@@ -88,15 +74,6 @@ impl Inner {
         statistics.in_use = (0..used)
             .filter(|&index| self.entries.at(index).refs.in_use())
             .count() as u64;
-        statistics.misses = counts.misses;
-        statistics.registrations = counts.registrations;
-        statistics.register_failures = counts.failures;
-        statistics.deregistrations = counts.deregistrations;
-        statistics.merges = counts.merges;
-        statistics.evictions = counts.evictions;
-        statistics.invalidations = counts.invalidations;
-        statistics.uncached = counts.uncached;
-        statistics.duplicates = counts.duplicates;
         statistics
     }
 }

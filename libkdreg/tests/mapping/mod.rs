@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Memory for tests to monitor.
+
+use kdreg::range::Range;
+
+/// Fresh anonymous memory.
+pub fn map(length: usize) -> Range {
+    // SAFETY: a new anonymous mapping affects no existing memory.
+    let address = unsafe {
+        libc::mmap(
+            std::ptr::null_mut(),
+            length,
+            libc::PROT_READ | libc::PROT_WRITE,
+            libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
+            -1,
+            0,
+        )
+    };
+    assert_ne!(address, libc::MAP_FAILED);
+    Range::new(address as usize, length).unwrap()
+}
+
+/// Gives it back.
+pub fn unmap(range: Range) {
+    // SAFETY: the test unmaps only what `map` returned.
+    assert_eq!(
+        unsafe { libc::munmap(range.start() as *mut libc::c_void, range.len()) },
+        0
+    );
+}
