@@ -5,6 +5,7 @@ use super::guard::{Guard, Standing};
 use super::userfaultfd::in_flight::{InFlight, changes_in_flight};
 use std::os::fd::RawFd;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 /// How a backend's state words are to be read.
 #[derive(Clone, Copy)]
@@ -15,9 +16,13 @@ pub(crate) struct Validity {
     userfaultfd: RawFd,
 }
 
-/// How often a check asks again before it gives up and says "not valid". Each
-/// time it lets other threads run, so that the handler can catch up.
-const PATIENCE: u32 = 256;
+/// How often a check asks again before it gives up and says "not valid". It
+/// lets other threads run meanwhile, so that the handler can catch up, and at
+/// last sleeps, five milliseconds in all: about as long as a registration that
+/// this saves can take.
+const PATIENCE: u32 = 128;
+const AWAKE: u32 = 78;
+const NAP: Duration = Duration::from_micros(100);
 
 impl Validity {
     /// For words that the kernel keeps current.
@@ -91,7 +96,7 @@ impl Validity {
     #[cold]
     fn check_patiently(&self, guard: &Guard, word: &AtomicU32, generation: u32) -> bool {
         let mut quiet = self.userfaultfd < 0;
-        for _ in 0..PATIENCE {
+        for round in 0..PATIENCE {
             if word.load(Ordering::Acquire) != generation {
                 return false;
             }
@@ -110,7 +115,11 @@ impl Validity {
                     Standing::Dead => return false,
                 }
             }
-            std::thread::yield_now();
+            if round < AWAKE {
+                std::thread::yield_now();
+            } else {
+                std::thread::sleep(NAP);
+            }
         }
         false
     }
