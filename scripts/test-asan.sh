@@ -41,4 +41,9 @@ cmake -S ctest -B "$work/ctest" -DCMAKE_BUILD_TYPE=RelWithDebInfo \
     exit 1
 }
 cmake --build "$work/ctest" --parallel 2 -- --no-print-directory
-exec ctest --test-dir "$work/ctest" -L library --output-on-failure --timeout 600 --no-tests=error
+# Left out: `matrix` tells what the system calls under malloc and free do, which
+# the sanitizer keeps back; `lifecycle` measures resident memory, which it keeps
+# too (`cycles` above stands in for it); `many` and `signals` expect that nothing
+# is ever found invalid without a reason, and an instrumented handler thread can
+# be too late for that. All four are part of test-c.
+exec ctest --test-dir "$work/ctest" -L library -E '^(matrix|lifecycle|many|signals)$' --output-on-failure --timeout 600 --no-tests=error
