@@ -15,8 +15,7 @@
 
 use crate::errno::Errno;
 use crate::range::page_size;
-use std::sync::Once;
-use std::sync::atomic::{AtomicI32, AtomicPtr, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU64, Ordering};
 
 /// A process-wide value, made on first use in each process and never freed.
 pub(crate) struct PerProcess<T> {
@@ -154,29 +153,52 @@ impl Home {
     }
 }
 
-/// Descriptors to be closed in a forked child, one per slot, -1 when free.
+/// A descriptor to be closed in a forked child.
+struct Inherited {
+    /// -1: free; -2: being filled.
+    fd: AtomicI32,
+    /// A [`StillOurs`].
+    check: AtomicPtr<()>,
+}
+
+/// Whether a descriptor is still what it was: the application may have closed
+/// it behind our back, and the number may be its own by now. Called in the
+/// child of a fork: async-signal-safe calls only.
+pub(crate) type StillOurs = fn(i32) -> bool;
+
+/// Descriptors to be closed in a forked child.
 ///
 /// A child that kept a userfaultfd open would keep its context alive after the
 /// parent closed it, and then a munmap in the parent could wait for a reader
 /// that no longer exists. The table is bounded because a fork handler must not
 /// allocate or lock; monitors beyond it fall back on the unregistration that
 /// closing a monitor does first.
-static CLOSED_IN_CHILD: [AtomicI32; 256] = [const { AtomicI32::new(-1) }; 256];
+static CLOSED_IN_CHILD: [Inherited; 256] = [const {
+    Inherited {
+        fd: AtomicI32::new(-1),
+        check: AtomicPtr::new(std::ptr::null_mut()),
+    }
+}; 256];
 
-/// Has `fd` closed in every child forked from now on.
-pub(crate) fn close_in_child(fd: i32) {
-    static HANDLER: Once = Once::new();
-    HANDLER.call_once(|| {
+/// Has `fd` closed in every child forked from now on, if it is still ours then.
+pub(crate) fn close_in_child(fd: i32, still_ours: StillOurs) {
+    // Not a Once: a child forked while it runs would wait for a thread it does
+    // not have. Relaxed: only one caller may see `false`.
+    static INSTALLED: AtomicBool = AtomicBool::new(false);
+    if !INSTALLED.swap(true, Ordering::Relaxed) {
         // SAFETY: registers a function without captured state. Failure (out of
         // memory) leaves only the raw-clone level of protection.
         unsafe { libc::pthread_atfork(None, None, Some(close_inherited)) };
-    });
-    for slot in &CLOSED_IN_CHILD {
-        // Relaxed throughout: the fork itself orders the table for the child.
-        if slot
-            .compare_exchange(-1, fd, Ordering::Relaxed, Ordering::Relaxed)
+    }
+    for place in &CLOSED_IN_CHILD {
+        if place
+            .fd
+            .compare_exchange(-1, -2, Ordering::Acquire, Ordering::Relaxed)
             .is_ok()
         {
+            place.check.store(still_ours as *mut (), Ordering::Relaxed);
+            // Release: a fork that copies the descriptor copies its check.
+            place.fd.store(fd, Ordering::Release);
             return;
         }
     }
@@ -184,9 +206,10 @@ pub(crate) fn close_in_child(fd: i32) {
 
 /// Takes `fd` off the list; to be called before it is closed.
 pub(crate) fn keep_in_child(fd: i32) {
-    for slot in &CLOSED_IN_CHILD {
-        if slot
-            .compare_exchange(fd, -1, Ordering::Relaxed, Ordering::Relaxed)
+    for place in &CLOSED_IN_CHILD {
+        if place
+            .fd
+            .compare_exchange(fd, -1, Ordering::Release, Ordering::Relaxed)
             .is_ok()
         {
             return;
@@ -196,9 +219,15 @@ pub(crate) fn keep_in_child(fd: i32) {
 
 /// Runs in the child of fork(): async-signal-safe calls only.
 extern "C" fn close_inherited() {
-    for slot in &CLOSED_IN_CHILD {
-        let fd = slot.swap(-1, Ordering::Relaxed);
-        if fd >= 0 {
+    for place in &CLOSED_IN_CHILD {
+        let fd = place.fd.swap(-1, Ordering::Acquire);
+        if fd < 0 {
+            continue;
+        }
+        let check = place.check.load(Ordering::Relaxed);
+        // SAFETY: only `close_in_child` stores checks, before the descriptor.
+        let still_ours: StillOurs = unsafe { std::mem::transmute(check) };
+        if still_ours(fd) {
             // SAFETY: the descriptor is this library's own, inherited from the
             // parent; the child's copy of its owner never uses or closes it
             // (`Home` says that it is not at home here).

@@ -22,13 +22,26 @@ pub(crate) fn spawn(
         libc::pthread_sigmask(libc::SIG_SETMASK, &raw const all, &raw mut previous);
         previous
     };
+    let (started, has_started) = std::sync::mpsc::sync_channel(1);
     let thread = std::thread::Builder::new()
         .name(name.to_owned())
         .stack_size(256 * 1024)
-        .spawn(body);
+        .spawn(move || {
+            // Starting a Rust thread runs code that takes the dynamic loader's
+            // lock and the allocator's. A thread of the application that
+            // holds one of them may soon wait for our handler; so all of that
+            // is over before the caller goes on.
+            let _ = std::thread::current();
+            started.send(()).ok();
+            drop(started);
+            body();
+        });
     // SAFETY: restores the mask read above.
     unsafe {
         libc::pthread_sigmask(libc::SIG_SETMASK, &raw const previous, std::ptr::null_mut());
+    }
+    if thread.is_ok() {
+        let _ = has_started.recv();
     }
     thread.map_err(|error| Errno::new(error.raw_os_error().unwrap_or(libc::EAGAIN)))
 }

@@ -129,12 +129,12 @@ impl Model {
     }
 
     /// Evicts the least recently used idle entry not inside `range`.
-    fn evict(&mut self, range: Range, now: bool) -> Option<usize> {
+    fn evict(&mut self, range: Option<Range>, now: bool) -> Option<usize> {
         let (place, _) = self
             .entries
             .iter()
             .enumerate()
-            .filter(|(_, e)| e.live && e.held == 0 && !range.contains(e.range))
+            .filter(|(_, e)| e.live && e.held == 0 && !range.is_some_and(|r| r.contains(e.range)))
             .min_by_key(|(_, e)| e.last_use)?;
         let victim = self.entries.remove(place);
         if now {
@@ -153,7 +153,10 @@ impl Model {
             }
             let mut freed = 0;
             while freed < range.len() {
-                match self.evict(range, true) {
+                match self
+                    .evict(Some(range), true)
+                    .or_else(|| self.evict(None, true))
+                {
                     Some(length) => freed += length,
                     None => break,
                 }
@@ -192,9 +195,19 @@ impl Model {
             live.len() - inside.len() < model.options.max_entries
                 && bytes - gone + range.len() <= model.options.max_bytes
         };
-        let mut kept = range.len() <= self.options.max_bytes;
+        // Nothing is evicted for what would not fit in the end.
+        let evictable = self
+            .entries
+            .iter()
+            .filter(|e| e.live && e.held == 0 && !range.contains(e.range));
+        let (count, bytes) = evictable.fold((0, 0), |(c, b), e| (c + 1, b + e.range.len()));
+        let live: Vec<&Entry> = self.entries.iter().filter(|e| e.live).collect();
+        let all: usize = live.iter().map(|e| e.range.len()).sum();
+        let gone: usize = inside.iter().map(|r| r.len()).sum();
+        let mut kept = live.len() - inside.len() - count < self.options.max_entries
+            && all - gone - bytes + range.len() <= self.options.max_bytes;
         while kept && !fits(self) {
-            kept = self.evict(range, false).is_some();
+            kept = self.evict(Some(range), false).is_some();
         }
         if !self.register(range) {
             return None;

@@ -9,7 +9,7 @@
 use super::refs::Refs;
 use crate::errno::Errno;
 use crate::interval_tree::{NIL, Node, Nodes};
-use crate::monitor::Region;
+use crate::monitor::{Region, RegionName};
 use crate::range::Range;
 use crate::reservation::{OnFork, Reservation, Zeroed};
 use std::cell::UnsafeCell;
@@ -110,10 +110,13 @@ impl Entry {
         Some((word, self.generation.load(Ordering::Relaxed)))
     }
 
-    /// The monitor's slot and generation.
-    pub fn watched(&self) -> Option<(u32, u32)> {
-        self.word()
-            .map(|(_, generation)| (self.slot.load(Ordering::Relaxed), generation))
+    /// What the monitor knows the region by.
+    pub fn watched(&self) -> Option<RegionName> {
+        self.word().map(|(word, generation)| RegionName {
+            slot: self.slot.load(Ordering::Relaxed),
+            generation,
+            word: word.as_ptr() as usize,
+        })
     }
 
     /// Whether the state word says that the mapping changed. `false` may be

@@ -6,6 +6,7 @@
 //! hint checks the entry itself. Any page can be a key, so an interior
 //! address is found as fast as a base address once it was looked up.
 
+use crate::errno::Errno;
 use parking_lot::Mutex;
 use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 
@@ -26,14 +27,16 @@ struct Table {
 }
 
 impl Table {
-    fn new(buckets: usize) -> Table {
+    /// `None` when there is no memory for it.
+    fn new(buckets: usize) -> Option<Table> {
         debug_assert!(buckets.is_power_of_two());
-        Table {
-            buckets: (0..buckets)
-                .map(|_| Bucket([const { AtomicU64::new(0) }; WAYS]))
-                .collect(),
+        let mut places = Vec::new();
+        places.try_reserve_exact(buckets).ok()?;
+        places.resize_with(buckets, || Bucket([const { AtomicU64::new(0) }; WAYS]));
+        Some(Table {
+            buckets: places.into_boxed_slice(),
             shift: 64 - buckets.trailing_zeros(),
-        }
+        })
     }
 
     #[inline]
@@ -50,12 +53,22 @@ pub(crate) struct Front {
     /// Every table there ever was, the current one last: readers may still be
     /// in an old one, so they go with the cache. They add up to one more of
     /// the current size. Protects the growing, nothing else.
-    #[expect(
-        clippy::vec_box,
-        reason = "`current` points at a table: it may not move"
-    )]
-    tables: Mutex<Vec<Box<Table>>>,
+    tables: Mutex<Vec<Owned>>,
     page_shift: u32,
+}
+
+/// A table from `Box::into_raw`, freed with its owner.
+struct Owned(*mut Table);
+
+// SAFETY: tables are atomics and plain data, not tied to a thread.
+unsafe impl Send for Owned {}
+
+impl Drop for Owned {
+    fn drop(&mut self) {
+        // SAFETY: from `Box::into_raw`, freed once; with the front index, its
+        // readers are gone.
+        drop(unsafe { Box::from_raw(self.0) });
+    }
 }
 
 /// A page's hash and where it leads.
@@ -66,14 +79,13 @@ fn tag(hash: u64) -> u64 {
 }
 
 impl Front {
-    pub fn new(page_shift: u32) -> Front {
-        let table = Box::new(Table::new(8));
-        let current = AtomicPtr::new(std::ptr::from_ref(&*table).cast_mut());
-        Front {
-            current,
-            tables: Mutex::new(vec![table]),
+    pub fn new(page_shift: u32) -> Result<Front, Errno> {
+        let table = Box::into_raw(Box::new(Table::new(8).ok_or(Errno::ENOMEM)?));
+        Ok(Front {
+            current: AtomicPtr::new(table),
+            tables: Mutex::new(vec![Owned(table)]),
             page_shift,
-        }
+        })
     }
 
     #[inline]
@@ -131,24 +143,26 @@ impl Front {
         bucket.0[chosen].store(value, Ordering::Release);
     }
 
-    /// Makes the index large enough for `entries`; allocates, so not to be
-    /// called under a lock. Notes made so far are forgotten.
+    /// Makes the index large enough for `entries`, if there is memory for it;
+    /// allocates, so not to be called under a lock. Notes made so far are
+    /// forgotten: a place holds its page's tag only, which does not tell where
+    /// it belongs in another table.
     pub fn reserve(&self, entries: usize) {
         if entries * 2 <= self.table().buckets.len() * WAYS {
             return;
         }
         let mut tables = self.tables.lock();
-        let old = self.table();
         let buckets = (entries * 4).div_ceil(WAYS).next_power_of_two();
-        if buckets <= old.buckets.len() {
-            return; // somebody else grew it
+        if buckets <= self.table().buckets.len() || tables.try_reserve(1).is_err() {
+            return;
         }
-        // The old places do not hold their page any more, only its tag: they
-        // cannot be carried over, and lookups fill the new table again.
-        let table = Box::new(Table::new(buckets));
-        self.current
-            .store(std::ptr::from_ref(&*table).cast_mut(), Ordering::Release);
-        tables.push(table);
+        let Some(table) = Table::new(buckets) else {
+            return;
+        };
+        let table = Box::into_raw(Box::new(table));
+        tables.push(Owned(table));
+        // Release: pairs with the Acquire in `table`.
+        self.current.store(table, Ordering::Release);
     }
 }
 
@@ -158,7 +172,7 @@ mod tests {
 
     #[test]
     fn finds_what_was_noted() {
-        let front = Front::new(12);
+        let front = Front::new(12).unwrap();
         front.reserve(10_000);
         for entry in 0..10_000u32 {
             front.note(entry as usize * 4096 + 17, entry, |_| true);
@@ -178,7 +192,7 @@ mod tests {
 
     #[test]
     fn replaces_dead_notes_first() {
-        let front = Front::new(12);
+        let front = Front::new(12).unwrap();
         for entry in 0..1000u32 {
             front.note(0x5000, entry, |other| other == 0);
         }

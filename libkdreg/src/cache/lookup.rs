@@ -10,6 +10,17 @@ use crate::range::Range;
 use crate::threads;
 use std::sync::atomic::Ordering;
 
+/// What the tree holds for a request.
+pub(super) enum Found {
+    /// An entry, in use by the caller.
+    Entry(u32),
+    /// None that is still valid.
+    Nothing,
+    /// One that could not be proven unchanged in time: changes are in flight,
+    /// perhaps elsewhere. It stays; this request is better served without it.
+    Unproven,
+}
+
 impl Inner {
     /// A reference on an entry that serves the request, by way of the front
     /// index. `None` says nothing about what the cache holds.
@@ -37,25 +48,36 @@ impl Inner {
     }
 
     /// As `find_fast`, by way of the tree: finds whatever the cache holds.
-    pub(super) fn find_slow(&self, range: Range, access: u32) -> Result<u32, Errno> {
+    pub(super) fn find_slow(&self, range: Range, access: u32) -> Result<Found, Errno> {
         self.home.check()?;
         loop {
             let request = Request { range, access };
             let found = self.state.lock().take_serving(&self.entries, request);
-            let index = found.ok_or(Errno::ENOENT)?;
+            let Some(index) = found else {
+                return Ok(Found::Nothing);
+            };
             let entry = self.entries.at(index);
             if self.is_current(entry) {
                 self.touch(entry);
-                self.front.note(range.start(), index, |other| {
-                    self.entries.at(other).refs.is_live()
-                });
-                return Ok(index);
+                self.note(range, index);
+                return Ok(Found::Entry(index));
             }
-            // Changed, or not to be proven unchanged in time: either way it
-            // serves nobody any more.
-            self.drop_entry(index, Cause::Invalidated);
+            let changed = entry.has_changed();
+            if changed {
+                self.drop_entry(index, Cause::Invalidated);
+            }
             self.put(index);
+            if !changed {
+                return Ok(Found::Unproven);
+            }
         }
+    }
+
+    /// Has the front index lead from an address to the entry that serves it.
+    pub(super) fn note(&self, range: Range, index: u32) {
+        self.front.note(range.start(), index, |other| {
+            self.entries.at(other).refs.is_live()
+        });
     }
 
     /// Whether what the entry maps is still what was registered.

@@ -83,6 +83,11 @@ impl Lru {
         })
     }
 
+    /// Every entry in the heap, roughly the least recently used first.
+    pub fn entries(&self) -> impl Iterator<Item = u32> {
+        (0..self.count).map(|place| self.at(place).entry)
+    }
+
     /// Files an entry that is not in the heap.
     pub fn file(&mut self, links: &mut EntryLinks, entry: u32, stamp: u64) {
         debug_assert_eq!(links.at(entry).heap, 0);

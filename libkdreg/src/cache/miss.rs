@@ -7,6 +7,7 @@
 //! miss depends on another's callback.
 
 use super::entries::List;
+use super::lookup::Found;
 use super::state::Request;
 use super::{Handle, Inner};
 use crate::errno::Errno;
@@ -44,36 +45,38 @@ impl Inner {
     /// `get`, when the front index knew nothing.
     #[cold]
     pub(super) fn get_slow(&self, range: Range, access: u32) -> Result<u32, Errno> {
-        match self.find_slow(range, access) {
-            Err(error) if error == Errno::ENOENT => {}
-            other => return other,
-        }
+        let proven = match self.find_slow(range, access)? {
+            Found::Entry(index) => return Ok(index),
+            Found::Nothing => true,
+            Found::Unproven => false,
+        };
         self.state.lock().counts.misses += 1;
         self.reap();
+        // A wide alignment may reach beyond what is mapped: `narrow` does not.
+        let narrow = Request {
+            range: range.widened(page_size()),
+            access,
+        };
         let bare = Request {
             range: range.widened(self.alignment),
             access,
         };
-        for _ in 0..ATTEMPTS {
+        let attempts = if proven { ATTEMPTS } else { 0 };
+        for _ in 0..attempts {
             let merged = self.merged(bare);
             let mut attempt = self.attempt(merged);
             if merged != bare && matches!(attempt, Attempt::Failed(_) | Attempt::NotKept) {
                 attempt = self.attempt(bare);
             }
-            // A wide alignment may reach beyond what is mapped.
-            let narrow = Request {
-                range: range.widened(page_size()),
-                access,
-            };
             if narrow != bare && matches!(attempt, Attempt::Failed(_)) {
                 attempt = self.attempt(narrow);
             }
             match attempt {
                 Attempt::Done(index) => {
-                    self.front.reserve(self.state.lock().used_slots() as usize);
-                    self.front.note(range.start(), index, |other| {
-                        self.entries.at(other).refs.is_live()
-                    });
+                    let used = self.state.lock().used_slots();
+                    // Allocates, so not under the lock.
+                    self.front.reserve(used as usize);
+                    self.note(range, index);
                     return Ok(index);
                 }
                 Attempt::Changed => {}
@@ -81,7 +84,7 @@ impl Inner {
                 Attempt::NotKept => break,
             }
         }
-        self.register_uncached(bare)
+        self.register_uncached(narrow)
     }
 
     /// What to register for `bare`: together with what it overlaps, and with
@@ -175,8 +178,7 @@ impl Inner {
         };
         let attempt = self.attempt_watched(index, request, region);
         if !matches!(attempt, Attempt::Done(done) if done == index) {
-            self.monitor
-                .unmonitor_slot(region.slot(), region.generation());
+            self.monitor.unmonitor_name(region.name());
         }
         attempt
     }
@@ -224,10 +226,12 @@ impl Inner {
             // Something was waiting: try again before evicting.
             while waiting == 0 && freed < request.range.len() {
                 let mut retired = List::EMPTY;
-                let evicted =
-                    self.state
-                        .lock()
-                        .evict_one(&self.entries, Some(request), &mut retired);
+                let evicted = {
+                    let mut state = self.state.lock();
+                    // What the request supersedes goes last, but it goes.
+                    state.evict_one(&self.entries, Some(request), &mut retired)
+                        || state.evict_one(&self.entries, None, &mut retired)
+                };
                 if !evicted {
                     break;
                 }

@@ -45,6 +45,7 @@ use crate::threads::OWN_NUMBERS;
 use entries::Entries;
 pub(crate) use entries::Entry;
 use front::Front;
+use lookup::Found;
 use lru::LruMemory;
 use parking_lot::Mutex;
 use state::State;
@@ -133,7 +134,7 @@ impl Cache {
         let (lru_memory, lru) = LruMemory::new(entries.capacity() as usize)?;
         let monitor = monitor.sibling()?;
         let inner = Arc::new(Inner {
-            front: Front::new(page_size().trailing_zeros()),
+            front: Front::new(page_size().trailing_zeros())?,
             entries,
             validity: monitor.validity(),
             epoch: AtomicU64::new(0),
@@ -175,7 +176,10 @@ impl Cache {
     pub fn find(&self, range: Range, access: u32) -> Result<Held<'_>, Errno> {
         let index = match self.inner.find_fast(range, access) {
             Some(index) => index,
-            None => self.inner.find_slow(range, access)?,
+            None => match self.inner.find_slow(range, access)? {
+                Found::Entry(index) => index,
+                Found::Nothing | Found::Unproven => return Err(Errno::ENOENT),
+            },
         };
         Ok(Held {
             inner: &self.inner,

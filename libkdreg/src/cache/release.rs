@@ -123,8 +123,8 @@ impl Inner {
                 break;
             };
             let entry = self.entries.at(index);
-            if let Some((slot, generation)) = entry.watched() {
-                self.monitor.unmonitor_slot(slot, generation);
+            if let Some(name) = entry.watched() {
+                self.monitor.unmonitor_name(name);
             }
             self.deregister(entry.range(), Handle(entry.handle()));
             self.give_back(index);

@@ -218,8 +218,17 @@ impl State {
             bytes += entries.at(index).range().len();
             ControlFlow::Continue(())
         });
-        // What is too large on its own is not worth emptying the cache for.
-        let mut possible = length <= options.max_bytes;
+        let over = Room {
+            entries: (self.cached + self.promised + 1)
+                .saturating_sub(count)
+                .saturating_sub(options.max_entries),
+            bytes: (self.cached_bytes + self.promised_bytes)
+                .saturating_sub(bytes)
+                .saturating_add(length)
+                .saturating_sub(options.max_bytes),
+        };
+        // What cannot fit is not worth emptying the cache for.
+        let mut possible = length <= options.max_bytes && self.can_free(entries, request, over);
         while possible
             && (self.cached + self.promised - count >= options.max_entries
                 || self.cached_bytes + self.promised_bytes - bytes > options.max_bytes - length)
@@ -231,6 +240,21 @@ impl State {
             self.promised_bytes += length;
         }
         possible
+    }
+
+    /// Whether evicting could free so much. Looks no further than it must.
+    fn can_free(&self, entries: &Entries, request: Request, over: Room) -> bool {
+        let (mut count, mut bytes) = (0, 0);
+        let enough = |count, bytes| count >= over.entries && bytes >= over.bytes;
+        enough(0, 0)
+            || self.lru.entries().any(|index| {
+                let entry = entries.at(index);
+                if !entry.refs.in_use() && !request.supersedes(entry) {
+                    count += 1;
+                    bytes += entry.length();
+                }
+                enough(count, bytes)
+            })
     }
 
     /// Takes a promise back: kept, or not needed.
@@ -265,6 +289,13 @@ impl State {
                 }
             })
     }
+}
+
+/// By how much the limits would be exceeded.
+#[derive(Clone, Copy)]
+struct Room {
+    entries: usize,
+    bytes: usize,
 }
 
 /// What is to be registered: a range, widened and perhaps merged, and rights.

@@ -5,7 +5,7 @@ use super::boundary::{count, readable, shielded, status, writable};
 use super::sized::{self, Sized_};
 use super::{handle, kdreg_t};
 use crate::errno::Errno;
-use crate::monitor::{self, Capabilities, Event, Kind, Monitor, Options};
+use crate::monitor::{self, Capabilities, Event, Kind, Monitor, Options, RegionName};
 use crate::range::Range;
 use std::ffi::{c_char, c_int, c_void};
 use std::os::fd::AsRawFd;
@@ -179,6 +179,15 @@ unsafe impl Sized_ for kdreg_backend_info {
 /// equals a generation, so that the slow path is asked.
 static NEVER: AtomicU32 = AtomicU32::new(0);
 
+/// What the backend knows a C region by.
+fn name_of(region: &kdreg_region) -> RegionName {
+    RegionName {
+        slot: region.slot,
+        generation: region.generation,
+        word: region.word as usize,
+    }
+}
+
 fn kind(backend: u32) -> Result<Kind, Errno> {
     Kind::ALL
         .into_iter()
@@ -288,7 +297,7 @@ pub extern "C" fn kdreg_unmonitor(monitor: *mut kdreg_t, region: *mut kdreg_regi
         if given.generation == 0 || given.owner != handle::identity::<Monitor>(monitor)? {
             return Err(Errno::EINVAL);
         }
-        object.unmonitor_slot(given.slot, given.generation);
+        object.unmonitor_name(name_of(&given));
         let cleared = kdreg_region {
             word: NEVER.as_ptr(),
             generation: u32::MAX,
@@ -313,7 +322,7 @@ pub extern "C" fn kdreg_valid_slow(region: *const kdreg_region) -> bool {
         // SAFETY: checked above; the caller's region is initialised.
         let region: kdreg_region = unsafe { region.read() };
         handle::by_identity::<Monitor>(region.owner)
-            .is_some_and(|monitor| monitor.is_valid_slot(region.slot, region.generation))
+            .is_some_and(|monitor| monitor.is_valid_name(name_of(&region)))
     })
 }
 

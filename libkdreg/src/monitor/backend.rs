@@ -18,11 +18,27 @@ pub(crate) struct Subscriber {
     pub poll_fd: Option<OwnedFd>,
 }
 
+/// What tells a region from every other there was or will be: the slot in its
+/// backend's table, and a generation of its state word.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct RegionName {
+    pub slot: u32,
+    pub generation: u32,
+    /// Address of the state word.
+    pub word: usize,
+}
+
 /// A source of mapping changes, shared by its subscribers. Thread-safe; no
 /// method is called in a process other than the one that made it.
 pub(crate) trait Backend: Send + Sync {
     /// Which it is.
     fn kind(&self) -> Kind;
+
+    /// Whether it still works. One that does not is replaced for those who
+    /// open a monitor later.
+    fn is_alive(&self) -> bool {
+        true
+    }
 
     /// What it sees.
     fn capabilities(&self) -> Capabilities;
@@ -42,11 +58,11 @@ pub(crate) trait Backend: Send + Sync {
     /// watched, or the region has changed already.
     fn monitor(&self, subscriber: &Subscriber, range: Range, cookie: u64) -> Result<Region, Errno>;
 
-    /// The state word of a slot, if there has been such a slot.
-    fn word(&self, slot: u32) -> Option<&'static AtomicU32>;
+    /// The state word of a region, if there has been such a region.
+    fn word(&self, name: RegionName) -> Option<&'static AtomicU32>;
 
     /// Ends a watch. A region that has changed already is fine.
-    fn unmonitor(&self, slot: u32, generation: u32);
+    fn unmonitor(&self, name: RegionName);
 
     /// Takes events off a subscriber's queue. Its descriptor stays readable
     /// while there are more.

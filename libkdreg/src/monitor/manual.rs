@@ -2,7 +2,7 @@
 //! A backend whose changes are announced by a call: for tests of what stands
 //! on a monitor, and for measuring it without one. Not part of the API.
 
-use super::backend::{Backend, Capabilities, Kind, Subscriber};
+use super::backend::{Backend, Capabilities, Kind, RegionName, Subscriber};
 use super::shared::Lease;
 use super::subscription;
 use super::table::{Matching, Table};
@@ -62,11 +62,11 @@ impl Backend for Manual {
             slot,
         })
     }
-    fn word(&self, slot: u32) -> Option<&'static AtomicU32> {
-        self.table.words().find(slot)
+    fn word(&self, name: RegionName) -> Option<&'static AtomicU32> {
+        self.table.words().find(name.slot)
     }
-    fn unmonitor(&self, slot: u32, generation: u32) {
-        self.table.remove(slot, generation);
+    fn unmonitor(&self, name: RegionName) {
+        self.table.remove(name.slot, name.generation);
     }
     fn drain(&self, subscriber: &Subscriber, events: &mut [Event]) -> usize {
         subscription::drain(&self.table, subscriber, events)

@@ -27,6 +27,7 @@ mod words;
 use crate::errno::Errno;
 use crate::process::Home;
 use crate::range::Range;
+pub(crate) use backend::RegionName;
 use backend::Subscriber;
 use shared::Lease;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
@@ -109,6 +110,16 @@ impl Region {
         self.generation
     }
 
+    /// What the backend knows it by.
+    pub(crate) fn name(&self) -> RegionName {
+        let word = self.word.as_ptr() as usize;
+        RegionName {
+            slot: self.slot,
+            generation: self.generation,
+            word,
+        }
+    }
+
     /// The number of the region's slot in its monitor.
     pub fn slot(&self) -> u32 {
         self.slot
@@ -176,14 +187,14 @@ impl Monitor {
     /// A region that had changed already is fine, too.
     pub fn unmonitor(&self, region: Region) -> Result<(), Errno> {
         self.home.check()?;
-        self.backend.unmonitor(region.slot, region.generation);
+        self.backend.unmonitor(region.name());
         Ok(())
     }
 
     /// As [`Monitor::unmonitor`], for a caller that kept the numbers only.
-    pub(crate) fn unmonitor_slot(&self, slot: u32, generation: u32) {
+    pub(crate) fn unmonitor_name(&self, name: RegionName) {
         if self.home.is_here() {
-            self.backend.unmonitor(slot, generation);
+            self.backend.unmonitor(name);
         }
     }
 
@@ -203,12 +214,12 @@ impl Monitor {
     }
 
     /// As [`Monitor::is_valid`], for a caller that kept the numbers only.
-    pub(crate) fn is_valid_slot(&self, slot: u32, generation: u32) -> bool {
+    pub(crate) fn is_valid_name(&self, name: RegionName) -> bool {
         self.home.is_here()
             && self
                 .backend
-                .word(slot)
-                .is_some_and(|word| self.validity.check(word, generation))
+                .word(name)
+                .is_some_and(|word| self.validity.check(word, name.generation))
     }
 
     /// Whether [`Monitor::is_valid`] is more than a load and a compare.

@@ -2,7 +2,7 @@
 //! The backend that watches nothing, so that nothing is ever cached: what is
 //! left where neither the module nor userfaultfd can be had.
 
-use super::backend::{Backend, Capabilities, Kind, Subscriber};
+use super::backend::{Backend, Capabilities, Kind, RegionName, Subscriber};
 use super::{Event, Region, Validity, eventfd};
 use crate::errno::Errno;
 use crate::range::Range;
@@ -31,10 +31,10 @@ impl Backend for Nothing {
     fn monitor(&self, _: &Subscriber, _: Range, _: u64) -> Result<Region, Errno> {
         Err(Errno::EOPNOTSUPP)
     }
-    fn word(&self, _: u32) -> Option<&'static AtomicU32> {
+    fn word(&self, _: RegionName) -> Option<&'static AtomicU32> {
         None
     }
-    fn unmonitor(&self, _slot: u32, _generation: u32) {}
+    fn unmonitor(&self, _: RegionName) {}
     fn drain(&self, _: &Subscriber, _: &mut [Event]) -> usize {
         0
     }

@@ -45,8 +45,10 @@ pub struct Options {
 /// The shared backends, by kind.
 #[derive(Default)]
 struct Shared {
-    backends: Mutex<[Option<Leased>; Kind::ALL.len()]>,
+    backends: Mutex<Backends>,
 }
+
+type Backends = [Option<Leased>; Kind::ALL.len()];
 
 /// A shared backend and how many leases there are.
 type Leased = (Arc<dyn Backend>, usize);
@@ -93,7 +95,7 @@ impl Lease {
     pub fn share(&self) -> Lease {
         if self.shared
             && let Ok(shared) = SHARED.get()
-            && let Some((_, leases)) = &mut shared.backends.lock()[place(self.kind())]
+            && let Some((_, leases)) = self.entry(&mut shared.backends.lock())
         {
             *leases += 1;
         }
@@ -101,6 +103,16 @@ impl Lease {
             backend: self.backend.clone(),
             ..*self
         }
+    }
+
+    /// The entry of this backend, unless another one has replaced it.
+    fn entry<'a>(&self, backends: &'a mut Backends) -> Option<&'a mut Leased> {
+        let entry = backends[place(self.kind())].as_mut()?;
+        let same = self
+            .backend
+            .as_ref()
+            .is_some_and(|own| Arc::ptr_eq(own, &entry.0));
+        same.then_some(entry)
     }
 }
 
@@ -118,14 +130,14 @@ impl Drop for Lease {
         let Ok(shared) = SHARED.get() else { return };
         let kind = self.kind();
         let mut backends = shared.backends.lock();
-        drop(self.backend.take());
-        let entry = &mut backends[place(kind)];
-        if let Some((_, leases)) = entry {
+        if let Some((_, leases)) = self.entry(&mut backends) {
             *leases -= 1;
             if *leases == 0 {
-                *entry = None;
+                backends[place(kind)] = None;
             }
         }
+        // The last one ends the backend here, under the lock.
+        drop(self.backend.take());
     }
 }
 
@@ -203,6 +215,13 @@ fn lease(kind: Kind, options: &Options) -> Result<Lease, Refusal> {
     let home = Home::here()?;
     let mut backends = shared.backends.lock();
     let entry = &mut backends[place(kind)];
+    // One that died is left to those who have it.
+    if entry
+        .as_ref()
+        .is_some_and(|(backend, _)| !backend.is_alive())
+    {
+        *entry = None;
+    }
     let backend = match entry {
         Some((backend, leases)) => {
             *leases += 1;

@@ -59,6 +59,10 @@ struct Record {
     height: u8,
     /// What the backend noted when it began to watch the range.
     note: u8,
+    /// Matching::BySlot: generation and state word of the region in whatever
+    /// does the matching. Generation 0: not known yet.
+    outer_generation: u32,
+    outer_word: usize,
 }
 
 /// A record, reached through the table's lock only.
@@ -118,6 +122,14 @@ pub(crate) struct Table {
     matching: Matching,
     home: Home,
     shape: Mutex<Shape>,
+}
+
+/// What a region is called by whatever matches changes with it, where that is
+/// not this table: generation and address of its state word there.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Outer {
+    pub generation: u32,
+    pub word: usize,
 }
 
 /// What `remove` found.
@@ -242,6 +254,7 @@ impl Table {
             record.subscriber = subscriber;
             record.state = State::Armed;
             record.note = note;
+            record.outer_generation = 0;
             locked.link(slot);
             return Ok((slot, generation));
         }
@@ -273,6 +286,60 @@ impl Table {
             }
             _ => Removed::Changed,
         }
+    }
+
+    /// Remembers what an armed region is called by whatever matches it. A
+    /// region that changed and whose event was taken meanwhile is gone.
+    pub fn set_outer(&self, slot: u32, armed: u32, name: Outer) {
+        let mut locked = self.lock();
+        if locked.holds(slot, armed) {
+            let record = locked.record(slot);
+            (record.outer_generation, record.outer_word) = (name.generation, name.word);
+        }
+    }
+
+    /// As `remove`, by the other name; if the region was armed, its generation
+    /// here. Found and removed under one hold of the lock: the name may be
+    /// given to another region as soon as this one's event is taken.
+    pub fn remove_outer(&self, slot: u32, name: Outer) -> Option<u32> {
+        let mut locked = self.lock();
+        if slot >= locked.shape.fresh || name.generation == 0 {
+            return None;
+        }
+        let record = locked.record(slot);
+        if (record.outer_generation, record.outer_word) != (name.generation, name.word) {
+            return None;
+        }
+        let state = record.state;
+        let word = self.words.at(slot);
+        let count = word.load(Ordering::Relaxed);
+        match state {
+            State::Free => None,
+            State::Armed => {
+                locked.unlink(slot);
+                words::bump(word);
+                locked.release(slot);
+                Some(count)
+            }
+            State::Pending => {
+                locked.dequeue(slot);
+                locked.release(slot);
+                None
+            }
+        }
+    }
+
+    /// What an armed region is called by whatever matches it, as it was set.
+    pub fn outer(&self, slot: u32, armed: u32) -> Option<Outer> {
+        let mut locked = self.lock();
+        if !locked.holds(slot, armed) {
+            return None;
+        }
+        let record = locked.record(slot);
+        Some(Outer {
+            generation: record.outer_generation,
+            word: record.outer_word,
+        })
     }
 
     /// Marks every region that overlaps `range` as changed, and queues the
@@ -530,6 +597,16 @@ impl Locked<'_> {
     fn range(&mut self, slot: u32) -> Range {
         let node = self.record(slot).node;
         Range::between(node.start, node.end)
+    }
+
+    /// Whether a slot holds the region of this generation, changed or not.
+    fn holds(&mut self, slot: u32, armed: u32) -> bool {
+        let count = self.table.words.at(slot).load(Ordering::Relaxed);
+        match self.record(slot).state {
+            State::Free => false,
+            State::Armed => count == armed,
+            State::Pending => count == armed.wrapping_add(1),
+        }
     }
 
     /// Puts an armed region into the tree.

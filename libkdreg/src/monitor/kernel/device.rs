@@ -10,7 +10,7 @@ use crate::uapi::{self, Kdreg2Event, KdregBatch, KdregFeatures, KdregMonitorEntr
 use std::fs::OpenOptions;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::OpenOptionsExt;
-use std::sync::atomic::AtomicU32;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 /// An open and configured device.
 pub(super) struct Device {
@@ -41,7 +41,10 @@ impl Device {
     /// as near to it as the device grants.
     pub fn open(slots: u32) -> Result<Device, Refusal> {
         let mut device = None;
-        for path in [uapi::KDREG_DEVICE_NAME, uapi::KDREG2_DEVICE_NAME] {
+        for (path, seen) in [uapi::KDREG_DEVICE_NAME, uapi::KDREG2_DEVICE_NAME]
+            .into_iter()
+            .zip(&DEVICES)
+        {
             let opened = OpenOptions::new()
                 .read(true)
                 .write(true)
@@ -49,6 +52,8 @@ impl Device {
                 .open(path);
             match opened {
                 Ok(file) => {
+                    let number = device_number(file.as_raw_fd()).unwrap_or(0);
+                    seen.store(number, Ordering::Relaxed);
                     device = Some((path, OwnedFd::from(file)));
                     break;
                 }
@@ -99,6 +104,13 @@ impl Device {
         // SAFETY: one of `slots` words that stay mapped for the life of the
         // process (devices are kept when they are not used, see `idle`).
         (location < self.slots).then(|| unsafe { &*self.words.add(location as usize) })
+    }
+
+    /// The location whose state word is at an address.
+    pub fn location(&self, word: usize) -> Option<u64> {
+        let offset = word.checked_sub(self.words as usize)?;
+        let location = (offset / size_of::<u32>()) as u64;
+        (offset.is_multiple_of(size_of::<u32>()) && location < self.slots).then_some(location)
     }
 
     /// Begins to monitor.
@@ -165,10 +177,34 @@ impl Device {
 
     /// Reads events, without waiting; returns how many.
     pub fn read(&self, events: &mut [Kdreg2Event]) -> usize {
+        // An application that closes descriptors it did not open may have
+        // closed ours: do not take data from what has its number now.
+        if !is_device(self.fd()) {
+            return 0;
+        }
         // SAFETY: reads into a slice of plain data, no more than it holds.
         let bytes =
             unsafe { libc::read(self.fd(), events.as_mut_ptr().cast(), size_of_val(events)) };
         usize::try_from(bytes).unwrap_or(0) / size_of::<Kdreg2Event>()
+    }
+}
+
+/// Whether a descriptor is one of the devices that this process opened.
+/// Async-signal-safe.
+pub(super) fn is_device(fd: RawFd) -> bool {
+    device_number(fd)
+        .is_some_and(|number| DEVICES.iter().any(|d| d.load(Ordering::Relaxed) == number))
+}
+
+/// The device numbers seen, by place in the list of paths; 0: not yet.
+static DEVICES: [AtomicU64; 2] = [const { AtomicU64::new(0) }; 2];
+
+/// The device number behind a descriptor. Async-signal-safe.
+fn device_number(fd: RawFd) -> Option<u64> {
+    // SAFETY: fstat fills a local structure of plain data.
+    unsafe {
+        let mut status: libc::stat = std::mem::zeroed();
+        (libc::fstat(fd, &raw mut status) == 0).then_some(status.st_rdev)
     }
 }
 

@@ -17,35 +17,20 @@
 
 mod device;
 
-use super::backend::{Backend, Capabilities, Kind, Subscriber};
+use super::backend::{Backend, Capabilities, Kind, RegionName, Subscriber};
 use super::shared::Refusal;
-use super::table::{Matching, Removed, Table};
+use super::table::{Matching, Outer, Removed, Table};
 use super::words::MAX_REGIONS;
 use super::{Event, Region, Validity, eventfd, subscription};
 use crate::errno::Errno;
 use crate::process::{self, Home, PerProcess};
 use crate::range::Range;
-use crate::reservation::{OnFork, Reservation, Zeroed};
 use crate::uapi::{KDREG_FEATURE_SYNCHRONOUS, Kdreg2Event};
 use device::{Device, Name};
 use parking_lot::Mutex;
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
-
-/// Which table slot the kernel's location stands for. Written by the thread
-/// that monitored there, before anybody else knows of the region.
-struct Place {
-    slot: AtomicU32,
-    /// The table's generation of that slot.
-    armed: AtomicU32,
-    /// The kernel's generation of the location. Written last, with Release,
-    /// read first, with Acquire: it vouches for the other two.
-    generation: AtomicU32,
-}
-
-// SAFETY: atomic integers; zero is one of their values.
-unsafe impl Zeroed for Place {}
+use std::sync::atomic::AtomicU32;
 
 /// Devices that no monitor uses.
 #[derive(Default)]
@@ -58,10 +43,6 @@ pub(crate) struct Kernel {
     /// `None` only while being dropped.
     device: Option<Device>,
     table: Table,
-    /// By the kernel's location.
-    places: Reservation<Place>,
-    /// The kernel's location, by table slot.
-    locations: Reservation<AtomicU32>,
     pump: Mutex<()>,
     home: Home,
 }
@@ -75,23 +56,19 @@ impl Kernel {
     /// Opens a device, or takes one that is idle.
     pub fn start(max_regions: u32) -> Result<Arc<Kernel>, Refusal> {
         let table = Table::new(max_regions, Matching::BySlot)?;
-        let places = Reservation::new(MAX_REGIONS as usize, OnFork::Copy)?;
-        let locations = Reservation::new(MAX_REGIONS as usize, OnFork::Copy)?;
         let home = Home::here()?;
         let idle = IDLE.get()?.0.lock().pop();
         let device = match idle {
             Some(device) => device,
             None => {
                 let device = Device::open(MAX_REGIONS)?;
-                process::close_in_child(device.fd());
+                process::close_in_child(device.fd(), device::is_device);
                 device
             }
         };
         Ok(Arc::new(Kernel {
             device: Some(device),
             table,
-            places,
-            locations,
             pump: Mutex::new(()),
             home,
         }))
@@ -134,26 +111,38 @@ impl Kernel {
 
     /// Monitors for a table slot.
     fn arm_slot(&self, range: Range, slot: u32, armed: u32) -> Result<Region, Errno> {
-        self.locations.commit(slot as usize + 1)?;
         let name = self.arm(range, cookie(slot, armed))?;
-        // From here on a failure would leave the kernel monitoring: there is
-        // none but a device that breaks its word.
-        let location = u32::try_from(name.location).map_err(|_| Errno::EIO)?;
-        let word = self.device().word(name.location).ok_or(Errno::EIO)?;
-        if let Err(error) = self.places.commit(location as usize + 1) {
+        let Some(word) = self.device().word(name.location) else {
             self.device().unmonitor(name);
-            return Err(error);
-        }
-        self.locations.at(slot).store(location, Ordering::Release);
-        let place = self.places.at(location);
-        place.slot.store(slot, Ordering::Relaxed);
-        place.armed.store(armed, Ordering::Relaxed);
-        place.generation.store(name.generation, Ordering::Release);
-        Ok(Region {
+            return Err(Errno::EIO);
+        };
+        let region = Region {
             word,
             generation: name.generation,
-            slot: location,
-        })
+            slot,
+        };
+        self.table.set_outer(slot, armed, outer(region.name()));
+        Ok(region)
+    }
+
+    /// Ends the kernel's part of a region that was armed in the table.
+    fn disarm(&self, slot: u32, armed: u32, outer: Outer) {
+        if let Some(location) = self.device().location(outer.word) {
+            let generation = outer.generation;
+            self.device().unmonitor(Name {
+                cookie: cookie(slot, armed),
+                location,
+                generation,
+            });
+        }
+    }
+}
+
+/// What the table remembers of a region's name.
+fn outer(name: RegionName) -> Outer {
+    Outer {
+        generation: name.generation,
+        word: name.word,
     }
 }
 
@@ -205,14 +194,11 @@ impl Backend for Kernel {
     fn unsubscribe(&self, subscriber: &Subscriber) {
         let mut from = 0;
         while let Some((slot, armed)) = self.table.next_of(subscriber.id, from) {
-            if matches!(self.table.remove(slot, armed), Removed::Armed { .. }) {
-                let location = self.locations.at(slot).load(Ordering::Acquire);
-                let generation = self.places.at(location).generation.load(Ordering::Relaxed);
-                self.device().unmonitor(Name {
-                    cookie: cookie(slot, armed),
-                    location: u64::from(location),
-                    generation,
-                });
+            let outer = self.table.outer(slot, armed);
+            if matches!(self.table.remove(slot, armed), Removed::Armed { .. })
+                && let Some(outer) = outer
+            {
+                self.disarm(slot, armed, outer);
             }
             from = slot;
         }
@@ -231,31 +217,13 @@ impl Backend for Kernel {
         })
     }
 
-    fn word(&self, location: u32) -> Option<&'static AtomicU32> {
-        self.device().word(u64::from(location))
+    fn word(&self, name: RegionName) -> Option<&'static AtomicU32> {
+        self.device().word(self.device().location(name.word)?)
     }
 
-    fn unmonitor(&self, location: u32, generation: u32) {
-        if location as usize >= self.places.committed() {
-            return;
-        }
-        let place = self.places.at(location);
-        // Another generation: the region changed, and the location is another
-        // one's by now.
-        if place.generation.load(Ordering::Acquire) != generation {
-            return;
-        }
-        let (slot, armed) = (
-            place.slot.load(Ordering::Relaxed),
-            place.armed.load(Ordering::Relaxed),
-        );
-        if matches!(self.table.remove(slot, armed), Removed::Armed { .. }) {
-            let location = u64::from(location);
-            self.device().unmonitor(Name {
-                cookie: cookie(slot, armed),
-                location,
-                generation,
-            });
+    fn unmonitor(&self, name: RegionName) {
+        if let Some(armed) = self.table.remove_outer(name.slot, outer(name)) {
+            self.disarm(name.slot, armed, outer(name));
         }
     }
 

@@ -13,6 +13,7 @@ use super::in_flight::is_userfaultfd;
 use crate::errno::Errno;
 use crate::monitor::Reason;
 use crate::monitor::table::Table;
+use crate::process;
 use crate::range::Range;
 use crate::threads;
 use std::os::fd::{IntoRawFd, OwnedFd, RawFd};
@@ -35,6 +36,7 @@ pub(super) fn start(
             // a mapping still waits for us.
             table.invalidate_all(Reason::Lost);
         }
+        process::keep_in_child(fd);
         // A descriptor that is not a userfaultfd any more was closed by
         // somebody else, and its number is theirs now.
         if is_userfaultfd(fd) {

@@ -29,7 +29,7 @@ mod handler;
 pub(in crate::monitor) mod in_flight;
 mod mappings;
 
-use super::backend::{Backend, Capabilities, Kind, Subscriber};
+use super::backend::{Backend, Capabilities, Kind, RegionName, Subscriber};
 use super::guard::Standing;
 use super::shared::Refusal;
 use super::table::{Matching, Removed, Table};
@@ -41,7 +41,7 @@ use mappings::Mappings;
 use parking_lot::Mutex;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::Arc;
-use std::sync::atomic::AtomicU32;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread::JoinHandle;
 
 /// See the module's documentation.
@@ -56,6 +56,11 @@ pub(crate) struct Userfaultfd {
     /// page: each may split its mapping, and mappings are limited.
     exact_limit: usize,
     subscription: Mutex<()>,
+    /// Whether anything was ever registered.
+    registered: AtomicBool,
+    /// Whether the kernel counts changes in flight one by one (Linux 5.16; told
+    /// by a feature of 5.19). Before, the first change that ends hides others.
+    counts_changes: bool,
     stop: OwnedFd,
     handler: Option<JoinHandle<()>>,
     home: Home,
@@ -78,15 +83,13 @@ impl Userfaultfd {
             | abi::FEATURE_EVENT_UNMAP
             | abi::FEATURE_EVENT_REMOVE
             | abi::FEATURE_EVENT_REMAP;
-        let (fd, every_memory) = match abi::open(events | abi::FEATURE_WP_ASYNC) {
-            Ok(fd) => (fd, true),
+        let (fd, every_memory, counts_changes) = match abi::open(events | abi::FEATURE_WP_ASYNC) {
+            Ok(fd) => (fd, true, true),
             // Unknown features are refused with EINVAL; ask for less.
             Err(error) if error == Errno::EINVAL => {
-                match abi::open(events | abi::FEATURE_WP_HUGETLBFS_SHMEM)
-                    .or_else(|_| abi::open(events))
-                {
-                    Ok(fd) => (fd, false),
-                    Err(error) => return Err(explain(error)),
+                match abi::open(events | abi::FEATURE_WP_HUGETLBFS_SHMEM) {
+                    Ok(fd) => (fd, false, true),
+                    Err(_) => (abi::open(events).map_err(explain)?, false, false),
                 }
             }
             Err(error) => return Err(explain(error)),
@@ -109,7 +112,7 @@ impl Userfaultfd {
         let stop = eventfd::new()?;
         let home = Home::here()?;
         let raw = fd.as_raw_fd();
-        process::close_in_child(raw);
+        process::close_in_child(raw, in_flight::is_userfaultfd);
         let handler = match handler::start(fd, stop.as_raw_fd(), table.clone()) {
             Ok(handler) => handler,
             Err(error) => {
@@ -124,6 +127,8 @@ impl Userfaultfd {
             mappings,
             exact_limit: mappings::max_map_count() / 8,
             subscription: Mutex::new(()),
+            registered: AtomicBool::new(false),
+            counts_changes,
             stop,
             handler: Some(handler),
             home,
@@ -162,8 +167,9 @@ impl Userfaultfd {
         let surroundings = self.look_at(range)?;
         let pages = range.widened(surroundings.page.unwrap_or_else(page_size));
         let _subscription = self.subscription.lock();
+        self.registered.store(true, Ordering::Relaxed);
         let note = self.register(pages, &surroundings)?;
-        self.confirm(pages)?;
+        self.confirm(pages, note)?;
         Ok(note)
     }
 
@@ -252,9 +258,11 @@ impl Userfaultfd {
     }
 
     /// Confirms that every page is mapped and watched, in one look.
-    fn confirm(&self, pages: Range) -> Result<(), Errno> {
-        if pages.len() == page_size() {
-            return Ok(()); // registered or not mapped at all: nothing between
+    fn confirm(&self, pages: Range, note: u8) -> Result<(), Errno> {
+        // One page registered by itself is there or the registration failed.
+        // Registered with others, it may have been a hole among them.
+        if pages.len() == page_size() && note != LEAVE && note != WHOLE {
+            return Ok(());
         }
         match &self.pagemap {
             Some(pagemap) => match abi::fully_watched(pagemap, pages) {
@@ -320,19 +328,33 @@ impl Userfaultfd {
 
     /// Unregisters everything, wherever mremap may have carried it.
     fn unregister_everything(&self) {
+        if !self.registered.load(Ordering::Relaxed) {
+            return;
+        }
         // Twice: a mapping may move behind the first pass.
         for _ in 0..2 {
             let Ok(mappings) = self.mappings.all() else {
                 return;
             };
             for mapping in mappings {
-                // Only what is ours may be unregistered, and older kernels do
-                // not check. Registering tells: it is EBUSY for memory of
-                // another userfaultfd.
-                if abi::register(&self.fd(), mapping.range).is_ok() {
+                if self.may_be_ours(mapping.range) {
                     abi::unregister(&self.fd(), mapping.range);
                 }
             }
+        }
+    }
+
+    /// Whether a mapping is registered here, as far as can be told: another
+    /// userfaultfd's must be left alone, and older kernels do not see to that.
+    fn may_be_ours(&self, mapping: Range) -> bool {
+        match &self.pagemap {
+            // Registrations end where mappings end: the first page tells.
+            Some(pagemap) => {
+                let first = Range::between(mapping.start(), mapping.start() + page_size());
+                abi::fully_watched(pagemap, first).unwrap_or(false)
+            }
+            // Registering tells: it is EBUSY for memory of another one.
+            None => abi::register(&self.fd(), mapping).is_ok(),
         }
     }
 }
@@ -377,22 +399,24 @@ impl Backend for Userfaultfd {
         Kind::Userfaultfd
     }
 
+    fn is_alive(&self) -> bool {
+        !self.is_dead()
+    }
+
     fn capabilities(&self) -> Capabilities {
         let always = Capabilities::UNMAP
             .with(Capabilities::REMAP)
             .with(Capabilities::DISCARD)
-            .with(Capabilities::STRICT)
             .with(Capabilities::FORK_WARM);
-        if self.pagemap.is_some() {
-            always.with(Capabilities::ALL_MEMORY)
-        } else {
-            always
-        }
+        let if_so = |so, capability| if so { capability } else { Capabilities::NONE };
+        always
+            .with(if_so(self.counts_changes, Capabilities::STRICT))
+            .with(if_so(self.pagemap.is_some(), Capabilities::ALL_MEMORY))
     }
 
     fn validity(&self, relaxed: bool) -> Validity {
         let guard = &self.table.words().guard;
-        if relaxed {
+        if relaxed || !self.counts_changes {
             Validity::guarded(guard)
         } else {
             Validity::strict(guard, self.fd)
@@ -428,12 +452,12 @@ impl Backend for Userfaultfd {
         }
     }
 
-    fn word(&self, slot: u32) -> Option<&'static AtomicU32> {
-        self.table.words().find(slot)
+    fn word(&self, name: RegionName) -> Option<&'static AtomicU32> {
+        self.table.words().find(name.slot)
     }
 
-    fn unmonitor(&self, slot: u32, generation: u32) {
-        if let Removed::Armed { range, note } = self.table.remove(slot, generation) {
+    fn unmonitor(&self, name: RegionName) {
+        if let Removed::Armed { range, note } = self.table.remove(name.slot, name.generation) {
             self.unwatch(range, note);
         }
     }
@@ -456,7 +480,6 @@ impl Drop for Userfaultfd {
         if !self.is_dead() {
             self.unregister_everything();
         }
-        process::keep_in_child(self.fd);
         eventfd::signal(self.stop.as_raw_fd());
         // The handler cannot have panicked with anything left to do; either
         // way it is gone.
