@@ -70,6 +70,13 @@ pub(crate) struct Context {
     pub(crate) notifier: Notifier,
 }
 
+// The notifier's callbacks and system calls use a context from any thread at the same time.
+const _: () = {
+    const fn shared<T: Send + Sync>() {}
+    shared::<Context>();
+    shared::<Status>();
+};
+
 type Guard<'a> = SpinLockGuard<'a, Regions>;
 
 impl Context {

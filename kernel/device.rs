@@ -11,7 +11,10 @@ use kernel::{
     fs::{file::flags::O_NONBLOCK, File},
     prelude::*,
     seq_file::{seq_print, SeqFile},
-    sync::poll::PollTable,
+    sync::{
+        atomic::{Atomic, Relaxed},
+        poll::PollTable,
+    },
     transmute::{AsBytes, FromBytes},
     types::ForeignOwnable,
     uaccess::{UserPtr, UserSlice},
@@ -329,8 +332,20 @@ unsafe extern "C" fn show_fdinfo(seq: *mut bindings::seq_file, file: *mut bindin
     seq_print!(seq, "kdreg-total-events:\t{}\n", s.total);
 }
 
-/// DUMP_STATS.
+/// When statistics were last dumped, in nanoseconds.
+static LAST_DUMP: Atomic<u64> = Atomic::new(0);
+/// Anybody may ask, but nobody shall fill the log.
+const DUMP_INTERVAL: u64 = 100_000_000;
+
+/// DUMP_STATS. Soon after another one, it says nothing.
 fn dump_statistics(context: &Context) {
+    // SAFETY: This can be called at any time.
+    let now = unsafe { bindings::ktime_get_mono_fast_ns() };
+    // Relaxed: should two come at the same moment, both are dumped.
+    if now.wrapping_sub(LAST_DUMP.load(Relaxed)) < DUMP_INTERVAL {
+        return;
+    }
+    LAST_DUMP.store(now, Relaxed);
     let s = context.statistics();
     pr_info!(
         "max_regions {} active {} monitored {} unmonitored {} retired {}\n",

@@ -223,9 +223,24 @@ static void fdinfo(void)
     close(fd);
 }
 
+/* The module cannot be removed under an open descriptor, nor under a status
+ * mapping that outlives its descriptor. */
+static void removal(void)
+{
+    int fd = kt_open();
+    const struct kdreg2_status_data *status = kt_config(fd, 10);
+
+    CHECK_ERRNO(syscall(SYS_delete_module, "kdreg", O_NONBLOCK), EAGAIN);
+    close(fd);
+    CHECK_ERRNO(syscall(SYS_delete_module, "kdreg", O_NONBLOCK), EAGAIN);
+    CHECK(status->version == 1 && kt_active(status) == 0);
+    munmap((void *)status, 2 * page);
+}
+
 int main(void)
 {
     page = kt_page();
+    removal();
     many();
     fdinfo();
     threads();
