@@ -101,7 +101,9 @@ impl Context {
 
     /// Whether the current process is the one that opened the descriptor.
     pub(crate) fn is_owner(&self) -> bool {
-        current!().mm().is_some_and(|mm| core::ptr::eq(mm.as_raw(), self.owner.as_raw()))
+        current!()
+            .mm()
+            .is_some_and(|mm| core::ptr::eq(mm.as_raw(), self.owner.as_raw()))
     }
 
     /// EIO for anybody but the owner.
@@ -166,7 +168,11 @@ impl Context {
     // --- Monitoring ------------------------------------------------------------------------
 
     /// Starts to monitor a region, with the lock held; lets go of it to allocate.
-    fn monitor_locked<'a>(&'a self, guard: &mut Option<Guard<'a>>, request: &Request) -> Result<Added> {
+    fn monitor_locked<'a>(
+        &'a self,
+        guard: &mut Option<Guard<'a>>,
+        request: &Request,
+    ) -> Result<Added> {
         loop {
             let regions = guard.get_or_insert_with(|| self.regions.lock());
             // An invalidation that does not hold the lock is on its way through many regions. It
@@ -221,8 +227,14 @@ impl Context {
         let mut new = 0;
         let mut guard = None;
         for (i, entry) in entries.iter_mut().enumerate() {
-            let added = Request::new(entry.addr, entry.length, entry.cookie, entry.changes, entry.flags)
-                .and_then(|request| self.monitor_locked(&mut guard, &request));
+            let added = Request::new(
+                entry.addr,
+                entry.length,
+                entry.cookie,
+                entry.changes,
+                entry.flags,
+            )
+            .and_then(|request| self.monitor_locked(&mut guard, &request));
             let result = match added {
                 Ok(Added::New(params)) => {
                     new |= 1 << i;

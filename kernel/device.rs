@@ -92,12 +92,16 @@ unsafe extern "C" fn ioctl(file: *mut bindings::file, cmd: c_uint, arg: c_ulong)
 
 /// Reads the argument of an ioctl from user space.
 fn fetch<T: FromBytes>(arg: usize) -> Result<T> {
-    UserSlice::new(UserPtr::from_addr(arg), size_of::<T>()).reader().read()
+    UserSlice::new(UserPtr::from_addr(arg), size_of::<T>())
+        .reader()
+        .read()
 }
 
 /// Writes the argument of an ioctl to user space.
 fn store<T: AsBytes>(arg: usize, value: &T) -> Result {
-    UserSlice::new(UserPtr::from_addr(arg), size_of::<T>()).writer().write(value)
+    UserSlice::new(UserPtr::from_addr(arg), size_of::<T>())
+        .writer()
+        .write(value)
 }
 
 fn do_ioctl(context: &Context, cmd: u32, arg: usize) -> Result {
@@ -106,7 +110,13 @@ fn do_ioctl(context: &Context, cmd: u32, arg: usize) -> Result {
         KDREG2_IOCTL_CONFIG_DATA => {
             let data: Kdreg2ConfigData = fetch(arg)?;
             context.configure(data.max_regions, |status_data| {
-                store(arg, &Kdreg2ConfigData { status_data, ..data })
+                store(
+                    arg,
+                    &Kdreg2ConfigData {
+                        status_data,
+                        ..data
+                    },
+                )
             })
         }
         KDREG2_IOCTL_MONITOR => monitor(context, arg),
@@ -157,7 +167,13 @@ fn monitor(context: &Context, arg: usize) -> Result {
     let mut data: Kdreg2IoctlMonitor = fetch(arg)?;
     let result = Request::new(data.addr, data.length, data.cookie, 0, 0).and_then(|request| {
         context.monitor(&request, |params| {
-            store(arg, &Kdreg2IoctlMonitor { monitoring_params: *params, ..data })
+            store(
+                arg,
+                &Kdreg2IoctlMonitor {
+                    monitoring_params: *params,
+                    ..data
+                },
+            )
         })
     });
     if result.is_err() {
@@ -307,8 +323,13 @@ unsafe extern "C" fn poll(
     const IN: u32 = bindings::POLLIN | bindings::POLLRDNORM;
     const OUT: u32 = bindings::POLLOUT | bindings::POLLWRNORM;
     // SAFETY: The file stays open during the call, and `table` is null or valid.
-    let (context, file, table) =
-        unsafe { (context(file), File::from_raw_file(file), PollTable::from_raw(table)) };
+    let (context, file, table) = unsafe {
+        (
+            context(file),
+            File::from_raw_file(file),
+            PollTable::from_raw(table),
+        )
+    };
     if !context.is_owner() {
         return bindings::POLLERR | IN | OUT;
     }
@@ -370,4 +391,3 @@ fn dump_statistics(context: &Context) {
         exclusive
     );
 }
-

@@ -93,7 +93,10 @@ impl kernel::Module for Kdreg {
             None
         };
         if compat.is_some() {
-            pr_info!("/dev/kdreg and /dev/kdreg2, up to {} regions each\n", region_cap());
+            pr_info!(
+                "/dev/kdreg and /dev/kdreg2, up to {} regions each\n",
+                region_cap()
+            );
         } else {
             pr_info!("/dev/kdreg, up to {} regions each\n", region_cap());
         }

@@ -118,7 +118,11 @@ unsafe fn read_range(range: *const bindings::mmu_notifier_range) -> (u64, u64, u
     // SAFETY: `range` is valid and not modified during the callback.
     let (start, end, event) = unsafe { ((*range).start, (*range).end, (*range).event) };
     // The kernel announces no empty range; should it, it is taken for one byte.
-    (start as u64, (end as u64).saturating_sub(1).max(start as u64), change(event))
+    (
+        start as u64,
+        (end as u64).saturating_sub(1).max(start as u64),
+        change(event),
+    )
 }
 
 /// Before the change.

@@ -31,8 +31,18 @@ pub(crate) struct Request {
 
 impl Request {
     /// Checks what the client asks for.
-    pub(crate) fn new(addr: u64, length: u64, cookie: u64, changes: u32, flags: u32) -> Result<Self> {
-        let changes = if changes == 0 { KDREG_CHANGE_DEFAULT } else { changes };
+    pub(crate) fn new(
+        addr: u64,
+        length: u64,
+        cookie: u64,
+        changes: u32,
+        flags: u32,
+    ) -> Result<Self> {
+        let changes = if changes == 0 {
+            KDREG_CHANGE_DEFAULT
+        } else {
+            changes
+        };
         if length == 0
             || cookie == KDREG2_BAD_COOKIE_VALUE
             || changes & !KDREG_CHANGE_ALL != 0
@@ -71,7 +81,10 @@ struct List {
 }
 
 impl List {
-    const EMPTY: Self = Self { head: NIL, tail: NIL };
+    const EMPTY: Self = Self {
+        head: NIL,
+        tail: NIL,
+    };
 }
 
 /// Events that have been taken off the list: see [`Regions::take_events`].
@@ -217,7 +230,8 @@ impl Regions {
     pub(crate) fn install(&mut self, number: usize, chunk: Chunk) -> Option<Chunk> {
         let unused = self.slots.install(number, chunk);
         if unused.is_none() {
-            self.cookies.grow(&self.slots, ((number + 1) * CHUNK_SLOTS) as u32);
+            self.cookies
+                .grow(&self.slots, ((number + 1) * CHUNK_SLOTS) as u32);
         }
         unused
     }
@@ -272,7 +286,11 @@ impl Regions {
     /// Takes an active slot out of its tree and the table of cookies. The caller gives it another
     /// use.
     fn unlink(&mut self, index: u32) {
-        let Some(slot) = self.slots.get(index).filter(|slot| slot.usage() == Use::Active) else {
+        let Some(slot) = self
+            .slots
+            .get(index)
+            .filter(|slot| slot.usage() == Use::Active)
+        else {
             return;
         };
         let mask = slot.changes.get() as usize % MASKS;
@@ -368,7 +386,11 @@ impl Regions {
     pub(crate) fn unmonitor_some(&mut self, cursor: &mut u32, limit: u32) -> bool {
         let end = self.grown.min(cursor.saturating_add(limit));
         while *cursor < end && self.statistics.active > 0 {
-            if self.slots.get(*cursor).is_some_and(|slot| slot.usage() == Use::Active) {
+            if self
+                .slots
+                .get(*cursor)
+                .is_some_and(|slot| slot.usage() == Use::Active)
+            {
                 self.unlink(*cursor);
                 self.release(*cursor);
                 self.statistics.unmonitored += 1;
@@ -490,7 +512,11 @@ impl Regions {
     /// Takes the first events off the list, and says in `out` what they are. Each slot stays in
     /// use until [`Regions::finish_events`] is told what became of its event.
     pub(crate) fn take_events(&mut self, out: &mut [Kdreg2Event]) -> Taken {
-        let mut taken = Taken { head: self.events.head, tail: NIL, count: 0 };
+        let mut taken = Taken {
+            head: self.events.head,
+            tail: NIL,
+            count: 0,
+        };
         for event in out {
             let Some(slot) = self.slots.get(self.events.head) else {
                 break;

@@ -115,8 +115,7 @@ unsafe impl Send for Chunk {}
 impl Chunk {
     /// Allocates chunk number `number`, whose state words are in `page`. May sleep.
     pub(crate) fn new(number: usize, page: Arc<StatePage>, generation: u32) -> Result<Self> {
-        let slots =
-            KVBox::<[Slot; CHUNK_SLOTS]>::new_uninit(GFP_KERNEL_ACCOUNT | __GFP_ZERO)?;
+        let slots = KVBox::<[Slot; CHUNK_SLOTS]>::new_uninit(GFP_KERNEL_ACCOUNT | __GFP_ZERO)?;
         // SAFETY: All zeroes is a valid `Slot`: the node is a C structure of pointers and
         // integers, everything else is an integer in a `Cell`, or `false`.
         let slots = unsafe { slots.assume_init() };
@@ -220,7 +219,10 @@ impl Slots {
     /// saw the call return, sees the new word.
     pub(crate) fn set_word(&self, index: u32, value: u32) {
         if let Some(chunk) = self.chunk(index) {
-            chunk.words.word(chunk.first_word + index as usize % CHUNK_SLOTS).store(value, Release);
+            chunk
+                .words
+                .word(chunk.first_word + index as usize % CHUNK_SLOTS)
+                .store(value, Release);
         }
     }
 }

@@ -125,7 +125,9 @@ impl Status {
         let header = HeaderPage::new()?;
         let foreign_header = HeaderPage::new()?;
         header.word(VERSION).store(KDREG2_STATUS_VERSION, Relaxed);
-        foreign_header.word(VERSION).store(KDREG2_STATUS_VERSION, Relaxed);
+        foreign_header
+            .word(VERSION)
+            .store(KDREG2_STATUS_VERSION, Relaxed);
         Arc::pin_init(
             try_pin_init!(Self {
                 mm,
@@ -192,7 +194,9 @@ impl Status {
     /// Publishes the number of monitored regions.
     pub(crate) fn set_active(&self, regions: u32) {
         // Relaxed: a statistic.
-        self.header.word(ACTIVE_REGIONS).store(regions.into(), Relaxed);
+        self.header
+            .word(ACTIVE_REGIONS)
+            .store(regions.into(), Relaxed);
     }
 
     /// Publishes the number of waiting events, and of those ever queued.
@@ -201,7 +205,9 @@ impl Status {
         self.header.word(TOTAL_EVENTS).store(total, Relaxed);
         // Release: pairs with a client's acquire load. Who sees an event counted sees the state
         // word that was changed before it.
-        self.header.word(PENDING_EVENTS).store(pending.into(), Release);
+        self.header
+            .word(PENDING_EVENTS)
+            .store(pending.into(), Release);
     }
 
     fn mapping_size(max: u32) -> usize {
@@ -232,7 +238,14 @@ impl Status {
         // SAFETY: `file` is a valid file; the caller is a system call, so there is a current mm
         // and none of its locks are held.
         let address = unsafe {
-            bindings::vm_mmap(file, 0, Self::mapping_size(max) as c_ulong, PROT_READ, MAP_SHARED, 0)
+            bindings::vm_mmap(
+                file,
+                0,
+                Self::mapping_size(max) as c_ulong,
+                PROT_READ,
+                MAP_SHARED,
+                0,
+            )
         };
         // SAFETY: This is the reference that `anon_inode_getfile` gave us; the mapping has its own.
         unsafe { bindings::fput(file) };
@@ -308,15 +321,15 @@ static VM_OPS: Table<bindings::vm_operations_struct> = Table(bindings::vm_operat
 /// # Safety
 ///
 /// Called by the kernel, for a file made in [`Status::map`], with a vma that is being set up.
-unsafe extern "C" fn mmap(
-    _file: *mut bindings::file,
-    vma: *mut bindings::vm_area_struct,
-) -> c_int {
+unsafe extern "C" fn mmap(_file: *mut bindings::file, vma: *mut bindings::vm_area_struct) -> c_int {
     // SAFETY: The vma is undergoing initial setup.
     let new = unsafe { VmaNew::from_raw(vma) };
     // Read-only for ever: mprotect() cannot bring back what is cleared here. DONTEXPAND also keeps
     // userfaultfd and guard pages off, with either of which fork() would copy the page tables.
-    if let Err(err) = new.try_clear_maywrite().and_then(|()| new.try_clear_mayexec()) {
+    if let Err(err) = new
+        .try_clear_maywrite()
+        .and_then(|()| new.try_clear_mayexec())
+    {
         return err.to_errno();
     }
     new.set_dontexpand();
@@ -368,4 +381,3 @@ unsafe extern "C" fn fault(vmf: *mut bindings::vm_fault) -> bindings::vm_fault_t
             }
         })
 }
-
