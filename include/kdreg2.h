@@ -91,8 +91,9 @@ struct kdreg2_ioctl_unmonitor {
     struct kdreg2_monitoring_params monitoring_params;
 };
 
-/* Say how many regions to hold, and map the status page. Again with another
- * number while no region is active and no event pending, else EBUSY. */
+/* Say how many regions to hold, and map the status page. May be repeated while
+ * no region is monitored and no event waits (else EBUSY); that makes another
+ * mapping, and the previous one stays: it shows the same words. */
 #define KDREG2_IOCTL_CONFIG_DATA _IOWR(KDREG2_IOC_MAGIC, 1, struct kdreg2_config_data)
 /* Monitor a region. EBUSY: the cookie is in use for another one. ENOSPC: no
  * slot is free; read or flush events, unmonitor regions, or configure more. */

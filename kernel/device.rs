@@ -87,7 +87,7 @@ unsafe extern "C" fn release(_inode: *mut bindings::inode, file: *mut bindings::
 unsafe extern "C" fn ioctl(file: *mut bindings::file, cmd: c_uint, arg: c_ulong) -> c_long {
     // SAFETY: The file stays open during the call.
     let context = unsafe { context(file) };
-    from_result(|| do_ioctl(&context, cmd, arg as usize).map(|()| 0))
+    from_result(|| do_ioctl(&context, cmd, arg).map(|()| 0))
 }
 
 /// Reads the argument of an ioctl from user space.

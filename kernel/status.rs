@@ -361,7 +361,7 @@ unsafe extern "C" fn fault(vmf: *mut bindings::vm_fault) -> bindings::vm_fault_t
         (
             (*vma).vm_mm,
             &*(*file).private_data.cast::<Status>(),
-            (*vmf).__bindgen_anon_1.pgoff as usize,
+            (*vmf).__bindgen_anon_1.pgoff,
         )
     };
     let owner = mm == status.mm.as_raw();

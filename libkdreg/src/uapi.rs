@@ -145,7 +145,9 @@ const fn ioc(direction: u32, number: u32, size: usize) -> u32 {
     direction << 30 | (size as u32) << 16 | (KDREG2_IOC_MAGIC as u32) << 8 | number
 }
 
-/// Say how many regions to hold, and map the status page.
+/// Say how many regions to hold, and map the status page. May be repeated while
+/// no region is monitored and no event waits (else EBUSY); that makes another
+/// mapping, and the previous one stays: it shows the same words.
 pub const KDREG2_IOCTL_CONFIG_DATA: u32 =
     ioc(IOC_READ | IOC_WRITE, 1, size_of::<Kdreg2ConfigData>());
 /// Monitor a region.
