@@ -368,6 +368,97 @@ static void program_break(void)
     CHECK(ioctl(fd, KDREG2_IOCTL_FLUSH) == 0, "%m");
 }
 
+static long number_in(const char *name)
+{
+    FILE *file = fopen(name, "r");
+    long value = -1;
+
+    if (file) {
+        if (fscanf(file, "%ld", &value) != 1)
+            value = -1;
+        fclose(file);
+    }
+    return value;
+}
+
+static bool write_to(const char *name, const char *text)
+{
+    int file = open(name, O_WRONLY);
+    bool written = file >= 0 && write(file, text, strlen(text)) == (ssize_t)strlen(text);
+
+    if (file >= 0)
+        close(file);
+    return written;
+}
+
+static uint64_t page_entry(const void *address)
+{
+    int file = open("/proc/self/pagemap", O_RDONLY);
+    uint64_t entry = 0;
+
+    CHECK(file >= 0, "%m");
+    CHECK(pread(file, &entry, sizeof entry, (off_t)((uintptr_t)address / page * sizeof entry)) ==
+              sizeof entry, "%m");
+    close(file);
+    return entry;
+}
+
+/* The kernel's own doing: when a page has gone where it was sent, the region
+ * is invalid. */
+static void background(void)
+{
+    size_t huge = 2UL << 20;
+
+    /* Swapped out. */
+    struct area a = anonymous();
+    struct kdreg2_monitoring_params p = kt_monitor(fd, a.base, a.length, 1);
+    bool gone = false;
+    for (int i = 0; i < 100 && !gone; i++) {
+        /* Every processor hands in its list of new pages. */
+        (void)write_to("/proc/sys/vm/compact_memory", "1");
+        (void)madvise(a.base, a.length, MADV_PAGEOUT);
+        for (int n = 0; n < PAGES; n++)
+            gone |= page_entry(a.base + (size_t)n * page) >> 62 & 1;
+    }
+    CHECK(!gone || kt_changed(status, p), "swapped out: still valid");
+    printf("  swap: %s\n", gone ? "seen" : "nothing was swapped out");
+    release(&a);
+
+    /* Small pages made into a huge one. */
+    char *space = mmap(NULL, 2 * huge, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    CHECK(space != MAP_FAILED, "%m");
+    char *block = (char *)(((uintptr_t)space + huge - 1) & ~(huge - 1));
+    CHECK(madvise(space, 2 * huge, MADV_NOHUGEPAGE) == 0, "%m");
+    memset(block, 1, huge);
+    CHECK(madvise(space, 2 * huge, MADV_HUGEPAGE) == 0, "%m");
+    p = kt_monitor(fd, block + 5 * page, 1, 2);
+    int r = madvise(block, huge, MADV_COLLAPSE);
+    CHECK(r != 0 || kt_changed(status, p), "collapsed: still valid");
+    printf("  MADV_COLLAPSE: %s\n", r == 0 ? "seen" : strerrorname_np(errno));
+    munmap(space, 2 * huge);
+
+    /* Merged with a page of the same contents. */
+    a = anonymous();
+    for (int n = 0; n < PAGES; n++)
+        memset(a.base + (size_t)n * page, 0x77, page);
+    p = kt_monitor(fd, a.base, a.length, 3);
+    bool merged = false;
+    if (madvise(a.base, a.length, MADV_MERGEABLE) == 0 && write_to("/sys/kernel/mm/ksm/run", "1")) {
+        (void)write_to("/sys/kernel/mm/ksm/sleep_millisecs", "1");
+        for (int i = 0; i < 3000 && !merged; i++) {
+            merged = number_in("/proc/self/ksm_merging_pages") > 0;
+            usleep(1000);
+        }
+        (void)write_to("/sys/kernel/mm/ksm/run", "0");
+    }
+    CHECK(!merged || kt_changed(status, p), "merged: still valid");
+    printf("  KSM: %s\n", merged ? "seen" : "nothing was merged");
+    release(&a);
+
+    CHECK(ioctl(fd, KDREG2_IOCTL_FLUSH) == 0, "%m");
+    CHECK(ioctl(fd, KDREG2_IOCTL_UNMONITOR_ALL) == 0, "%m");
+}
+
 /* What does not change the pages does not invalidate. */
 static void harmless(void)
 {
@@ -402,8 +493,9 @@ int main(void)
     for (unsigned i = 0; i < sizeof cases / sizeof *cases; i++)
         run(i);
     program_break();
+    background();
     harmless();
-    printf("%zu changes, %u of them not to be had here\n", sizeof cases / sizeof *cases + 1,
+    printf("%zu changes, %u of them not to be had here\n", sizeof cases / sizeof *cases + 4,
            skipped);
     return 0;
 }
