@@ -2,7 +2,7 @@
 
 //! The device file: system calls in, results and error numbers out.
 
-use crate::{abi::*, context::Context, regions::Request};
+use crate::{abi::*, context::Context, regions::Request, table::Table};
 use core::{mem::size_of, pin::Pin};
 use kernel::{
     bindings,
@@ -26,14 +26,8 @@ type Private = Pin<KBox<Context>>;
 /// Entries of a batch that are copied at a time.
 const BATCH_STEP: usize = 16;
 
-/// The file operations, in a static.
-pub(crate) struct Fops(pub(crate) bindings::file_operations);
-
-// SAFETY: Never written.
-unsafe impl Sync for Fops {}
-
 /// No `compat_ioctl`: the interface has no 32-bit form, and without one it fails with ENOTTY.
-pub(crate) static FOPS: Fops = Fops(bindings::file_operations {
+pub(crate) static FOPS: Table<bindings::file_operations> = Table::new(bindings::file_operations {
     owner: crate::THIS_MODULE.as_ptr(),
     open: Some(open),
     release: Some(release),

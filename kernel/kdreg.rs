@@ -31,6 +31,7 @@ mod notifier;
 mod regions;
 mod slots;
 mod status;
+mod table;
 mod tree;
 
 use kernel::prelude::*;

@@ -36,7 +36,7 @@ impl Name {
                 let device = bindings::miscdevice {
                     minor: bindings::MISC_DYNAMIC_MINOR as c_int,
                     name: name.as_char_ptr(),
-                    fops: &FOPS.0,
+                    fops: FOPS.as_ptr(),
                     mode: 0o666,
                     ..pin_init::zeroed()
                 };

@@ -9,7 +9,7 @@
 //! NUMA balancing looks like mprotect: a process that would rather keep its registrations has a
 //! memory policy of its own (MPOL_LOCAL will do), or the machine has it turned off.
 
-use crate::{abi::*, context::Context};
+use crate::{abi::*, context::Context, table::Table};
 use kernel::{
     bindings, container_of,
     error::to_result,
@@ -44,7 +44,7 @@ impl Notifier {
     pub(crate) unsafe fn register(&self, mm: &MmWithUser) -> Result {
         let raw = self.0.get();
         // SAFETY: `raw` is not registered, so nobody else looks at it.
-        unsafe { (*raw).ops = &OPS.0 };
+        unsafe { (*raw).ops = OPS.as_ptr() };
         // SAFETY: `raw` is zeroed but for `ops`, pinned, and unregistered before it is freed; the
         // users of `mm` cannot go away during the call; none of its locks are held.
         to_result(unsafe { bindings::mmu_notifier_register(raw, mm.as_raw()) }).map_err(|err| {
@@ -70,13 +70,7 @@ impl Notifier {
     }
 }
 
-/// The table of callbacks, in a static.
-struct Ops(bindings::mmu_notifier_ops);
-
-// SAFETY: Never written.
-unsafe impl Sync for Ops {}
-
-static OPS: Ops = Ops(bindings::mmu_notifier_ops {
+static OPS: Table<bindings::mmu_notifier_ops> = Table::new(bindings::mmu_notifier_ops {
     release: Some(release),
     invalidate_range_start: Some(range_start),
     invalidate_range_end: Some(range_end),
@@ -95,8 +89,8 @@ unsafe fn context<'a>(subscription: *mut bindings::mmu_notifier) -> &'a Context 
     unsafe { &*container_of!(notifier, Context, notifier) }
 }
 
-/// The `KDREG_CHANGE_` bit of the kernel's reason. A reason that is new to us counts as the
-/// strongest one: better a registration lost than data.
+/// The `KDREG_CHANGE_` bit of the kernel's reason. A reason that is new to us counts as all of
+/// them: better a registration lost than data.
 fn change(event: bindings::mmu_notifier_event) -> u32 {
     match event {
         bindings::mmu_notifier_event_MMU_NOTIFY_CLEAR => KDREG_CHANGE_CLEAR,
@@ -105,11 +99,12 @@ fn change(event: bindings::mmu_notifier_event) -> u32 {
         bindings::mmu_notifier_event_MMU_NOTIFY_SOFT_DIRTY => KDREG_CHANGE_SOFT_DIRTY,
         bindings::mmu_notifier_event_MMU_NOTIFY_MIGRATE => KDREG_CHANGE_MIGRATE,
         bindings::mmu_notifier_event_MMU_NOTIFY_EXCLUSIVE => KDREG_CHANGE_EXCLUSIVE,
-        _ => KDREG_CHANGE_UNMAP,
+        bindings::mmu_notifier_event_MMU_NOTIFY_UNMAP => KDREG_CHANGE_UNMAP,
+        _ => KDREG_CHANGE_ALL,
     }
 }
 
-/// First and last address of a change, and its `KDREG_CHANGE_` bit.
+/// First and last address of a change, and what `change` makes of it.
 ///
 /// # Safety
 ///

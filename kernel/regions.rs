@@ -472,8 +472,10 @@ impl Regions {
         slot.set_usage(Use::Event);
         // The word loses its lowest bit, so it matches no parameters.
         self.slots.set_word(index, slot.generation.get() << 1);
+        // One bit, also for a change that counts as several.
+        let bit = change.trailing_zeros();
         if slot.wants_reason.get() {
-            slot.reason.set(change as u8);
+            slot.reason.set(1 << bit);
         }
         // INVARIANT: The slot goes to the end of the list of events.
         slot.link.set(NIL);
@@ -485,7 +487,7 @@ impl Regions {
         let s = &mut self.statistics;
         s.pending += 1;
         s.total += 1;
-        if let Some(count) = s.by_change.get_mut(change.trailing_zeros() as usize) {
+        if let Some(count) = s.by_change.get_mut(bit as usize) {
             *count += 1;
         }
         self.status.set_events(s.pending, s.total);

@@ -6,7 +6,7 @@
 use crate::{status::StatePage, tree::Node};
 use core::{cell::Cell, ptr::NonNull};
 use kernel::{
-    alloc::{flags::*, KVBox, KVVec},
+    alloc::{flags::*, KVVec, VBox},
     error::Result,
     sync::{atomic::Release, Arc},
 };
@@ -100,7 +100,7 @@ impl Slot {
 /// # Invariants
 ///
 /// `slots` points to an array of `CHUNK_SLOTS` initialised slots which this chunk owns and which
-/// was allocated as a `KVBox<[Slot; CHUNK_SLOTS]>`. It is kept as a raw pointer because the trees
+/// was allocated as a `VBox<[Slot; CHUNK_SLOTS]>`. It is kept as a raw pointer because the trees
 /// hold pointers into it while the chunk itself is moved about.
 pub(crate) struct Chunk {
     slots: NonNull<[Slot; CHUNK_SLOTS]>,
@@ -114,8 +114,10 @@ unsafe impl Send for Chunk {}
 
 impl Chunk {
     /// Allocates chunk number `number`, whose state words are in `page`. May sleep.
+    ///
+    /// From the vmalloc area, where it takes the five pages that it needs, and not eight.
     pub(crate) fn new(number: usize, page: Arc<StatePage>, generation: u32) -> Result<Self> {
-        let slots = KVBox::<[Slot; CHUNK_SLOTS]>::new_uninit(GFP_KERNEL_ACCOUNT | __GFP_ZERO)?;
+        let slots = VBox::<[Slot; CHUNK_SLOTS]>::new_uninit(GFP_KERNEL_ACCOUNT | __GFP_ZERO)?;
         // SAFETY: All zeroes is a valid `Slot`: the node is a C structure of pointers and
         // integers, everything else is an integer in a `Cell`, or `false`.
         let slots = unsafe { slots.assume_init() };
@@ -129,7 +131,7 @@ impl Chunk {
         // INVARIANT: The array was just allocated and initialised; we take over its ownership.
         Ok(Self {
             // SAFETY: `into_raw` never returns a null pointer.
-            slots: unsafe { NonNull::new_unchecked(KVBox::into_raw(slots)) },
+            slots: unsafe { NonNull::new_unchecked(VBox::into_raw(slots)) },
             words: page,
             first_word: (number * CHUNK_SLOTS) % StatePage::WORDS,
         })
@@ -138,9 +140,9 @@ impl Chunk {
 
 impl Drop for Chunk {
     fn drop(&mut self) {
-        // SAFETY: By the type invariants the pointer came from a `KVBox` of this type and is ours.
+        // SAFETY: By the type invariants the pointer came from a `VBox` of this type and is ours.
         // No tree is used any more when a chunk goes: see `Regions::take_chunks`.
-        drop(unsafe { KVBox::from_raw(self.slots.as_ptr()) });
+        drop(unsafe { VBox::from_raw(self.slots.as_ptr()) });
     }
 }
 

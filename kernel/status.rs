@@ -14,7 +14,7 @@
 //! there (a shared file mapping is not copied at fork), and the fault handler gives any process
 //! but the owner pages on which no state word is ever valid.
 
-use crate::abi::KDREG2_STATUS_VERSION;
+use crate::{abi::KDREG2_STATUS_VERSION, table::Table};
 use kernel::{
     alloc::{flags::*, KVVec, VBox},
     bindings,
@@ -96,8 +96,8 @@ impl Pages {
     fn reset(&self, number: usize, page: &StatePage) {
         for i in 0..StatePage::WORDS {
             let word = Self::free_word(number * StatePage::WORDS + i, self.max);
-            // Relaxed: orders nothing. The word was invalid before and still is.
-            page.word(i).store(word, Relaxed);
+            // Release: as in `Slots::set_word`, for words that were valid up to now.
+            page.word(i).store(word, Release);
         }
     }
 }
@@ -225,7 +225,7 @@ impl Status {
         let file = unsafe {
             anon_inode_getfile(
                 c"[kdreg]".as_char_ptr(),
-                &FOPS.0,
+                FOPS.as_ptr(),
                 private.cast_mut().cast::<c_void>(),
                 O_RDONLY as c_int,
             )
@@ -300,20 +300,14 @@ extern "C" {
     ) -> *mut bindings::file;
 }
 
-/// A table of C function pointers in a static.
-struct Table<T>(T);
-
-// SAFETY: The tables are never written.
-unsafe impl<T> Sync for Table<T> {}
-
-static FOPS: Table<bindings::file_operations> = Table(bindings::file_operations {
+static FOPS: Table<bindings::file_operations> = Table::new(bindings::file_operations {
     owner: crate::THIS_MODULE.as_ptr(),
     mmap: Some(mmap),
     release: Some(release),
     ..pin_init::zeroed()
 });
 
-static VM_OPS: Table<bindings::vm_operations_struct> = Table(bindings::vm_operations_struct {
+static VM_OPS: Table<bindings::vm_operations_struct> = Table::new(bindings::vm_operations_struct {
     fault: Some(fault),
     ..pin_init::zeroed()
 });
@@ -335,7 +329,7 @@ unsafe extern "C" fn mmap(_file: *mut bindings::file, vma: *mut bindings::vm_are
     new.set_dontexpand();
     new.set_dontdump();
     // SAFETY: The vma is being set up and not yet shared.
-    unsafe { (*vma).vm_ops = &VM_OPS.0 };
+    unsafe { (*vma).vm_ops = VM_OPS.as_ptr() };
     0
 }
 
