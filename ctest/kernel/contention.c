@@ -64,7 +64,10 @@ static void *changer(void *argument)
         CHECK(change(memory, n) == 0, "%m");
         if (!kt_changed(status, p))
             atomic_fetch_add(&late, 1);
-        if (atomic_fetch_add(&changes, 1) + 1 >= wanted)
+        unsigned long made = atomic_fetch_add(&changes, 1) + 1;
+        if (made % (wanted / 10 + 1) == 0)
+            fprintf(stderr, "%lu of %lu changes, %lu late\n", made, wanted, late);
+        if (made >= wanted)
             atomic_store(&done, true);
     }
     return NULL;
