@@ -2,6 +2,9 @@
 /* The kdreg2 interface: open, CONFIG_DATA, the status data, unknown ioctls. */
 #include "kt.h"
 
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 
@@ -125,6 +128,55 @@ static void reconfigure(int fd)
     CHECK(ioctl(fd, KDREG2_IOCTL_UNMONITOR_ALL) == 0, "%m");
 }
 
+static atomic_int attempt;
+static volatile sig_atomic_t signals;
+
+static void count_signal(int signal)
+{
+    (void)signal;
+    signals++;
+}
+
+static void *interrupter(void *thread)
+{
+    int before = 0;
+
+    for (unsigned spin = 0;; spin++) {
+        int now = atomic_load(&attempt);
+
+        if (now < 0)
+            return NULL;
+        if (now == before)
+            continue;
+        before = now;
+        /* One signal for each attempt, a little later each time. */
+        for (volatile unsigned i = 0; i < spin % 3000; i++)
+            ;
+        pthread_kill(*(pthread_t *)thread, SIGUSR1);
+    }
+}
+
+/* To register with the kernel is given up when a signal is pending. The caller
+ * does not see that. */
+static void signals_come_in(void)
+{
+    struct sigaction action = {.sa_handler = count_signal};
+    pthread_t self = pthread_self(), thread;
+
+    CHECK(sigaction(SIGUSR1, &action, NULL) == 0, "%m");
+    CHECK(pthread_create(&thread, NULL, interrupter, &self) == 0);
+    for (int i = 1; i <= 100; i++) {
+        int fd = kt_open();
+
+        atomic_store(&attempt, i);
+        kt_config(fd, 10);
+        close(fd);
+    }
+    atomic_store(&attempt, -1);
+    CHECK(pthread_join(thread, NULL) == 0);
+    CHECK(signals > 0);
+}
+
 int main(void)
 {
     int fd = kt_open();
@@ -138,6 +190,7 @@ int main(void)
     errors(fd);
     undeliverable(fd, status, 2500);
     reconfigure(other);
+    signals_come_in();
     /* A descriptor does not notice what happens on another one. */
     initial_status(kt_config(kt_open(), 1), 1);
     CHECK(close(fd) == 0, "%m");
