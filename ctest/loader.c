@@ -42,6 +42,7 @@ static void free_right_after_open(int rounds)
     check_says("brk heap given back by free() right after kdreg_open, %d times", rounds);
     mallopt(M_MMAP_THRESHOLD, 64 << 20);
     mallopt(M_TRIM_THRESHOLD, 128 << 10);
+    int given_back = 0;
     for (int round = 0; round < rounds; round++) {
         char *block = malloc(4 << 20);
         REQUIRE(block, "malloc");
@@ -52,9 +53,14 @@ static void free_right_after_open(int rounds)
         REQUIRE(error == 0, "kdreg_monitor: %s", kdreg_strerror(error));
         free(block);
         malloc_trim(0);
-        CHECK(!kdreg_valid(&region), "the trimmed heap counts as valid");
+        /* Not every allocator gives it back. */
+        char *inside = (char *)(((uintptr_t)block + (2 << 20)) & ~(page - 1));
+        bool gone = msync(inside, page, MS_ASYNC) == -1 && errno == ENOMEM;
+        given_back += gone;
+        CHECK(!gone || !kdreg_valid(&region), "the heap that was given back counts as valid");
         CHECK_IS(kdreg_close(monitor), 0);
     }
+    printf("    %d times given back\n", given_back);
 }
 
 static atomic_bool stop;
