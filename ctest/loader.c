@@ -51,10 +51,10 @@ static void free_right_after_open(int rounds)
         kdreg_t *monitor = open_fresh();
         int error = kdreg_monitor(monitor, block + (1 << 20), 2 << 20, 1, &region);
         REQUIRE(error == 0, "kdreg_monitor: %s", kdreg_strerror(error));
+        char *inside = (char *)(((uintptr_t)block + (2 << 20)) & ~(page - 1));
         free(block);
         malloc_trim(0);
         /* Not every allocator gives it back. */
-        char *inside = (char *)(((uintptr_t)block + (2 << 20)) & ~(page - 1));
         bool gone = msync(inside, page, MS_ASYNC) == -1 && errno == ENOMEM;
         given_back += gone;
         CHECK(!gone || !kdreg_valid(&region), "the heap that was given back counts as valid");
