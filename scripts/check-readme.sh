@@ -49,6 +49,9 @@ export PKG_CONFIG_PATH="$prefix/lib/pkgconfig" LD_LIBRARY_PATH="$prefix/lib" PAT
 cd "$clone"
 
 warnings="-std=gnu11 -Wall -Wextra -Werror"
+selected() {
+    kdreg_info --selected | sed -n 's/.*: //p'
+}
 first_column() {
     awk 'NF { print $1 }' "$1"
 }
@@ -81,7 +84,7 @@ for rule_file; do
         fi
         ;;
     output:*)
-        if [ "$(KDREG_BACKEND=auto kdreg_info --selected)" = userfaultfd ]; then
+        if [ "$(selected)" = userfaultfd ]; then
             sh -c "$argument" >"$base.is" 2>&1 || true
             same "$what" "$text" "$base.is"
         else
@@ -103,7 +106,7 @@ done
 
 # The matrix is the C tests' program; its changes are the same on any machine.
 matrix=$target/ctest/matrix/matrix
-if [ -x "$matrix" ] && [ "$(kdreg_info --selected)" = userfaultfd ]; then
+if [ -x "$matrix" ] && [ "$(selected)" = userfaultfd ]; then
     rows() {
         awk -F'|' '/^\| / { gsub(/^ +| +$/, "", $2); print $2 }' "$1"
     }
