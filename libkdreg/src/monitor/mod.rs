@@ -15,6 +15,7 @@ mod guard;
 mod kernel;
 #[doc(hidden)]
 pub mod manual;
+mod mapped;
 mod none;
 mod probe;
 mod shared;

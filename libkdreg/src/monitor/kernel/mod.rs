@@ -21,7 +21,7 @@ use super::backend::{Backend, Capabilities, Kind, RegionName, Subscriber};
 use super::shared::Refusal;
 use super::table::{Matching, Outer, Removed, Table};
 use super::words::MAX_REGIONS;
-use super::{Event, Region, Validity, eventfd, subscription};
+use super::{Event, Region, Validity, eventfd, mapped, subscription};
 use crate::errno::Errno;
 use crate::process::{self, Home, PerProcess};
 use crate::range::Range;
@@ -211,6 +211,9 @@ impl Backend for Kernel {
         range: Range,
         user_cookie: u64,
     ) -> Result<Region, Errno> {
+        // The kernel would watch what is not there as well; a caller that asks
+        // for it has made a mistake.
+        mapped::check(range)?;
         let (slot, armed) = self.table.insert(subscriber.id, range, user_cookie, 0)?;
         self.arm_slot(range, slot, armed).inspect_err(|_| {
             self.table.remove(slot, armed);

@@ -33,7 +33,7 @@ use super::backend::{Backend, Capabilities, Kind, RegionName, Subscriber};
 use super::guard::Standing;
 use super::shared::Refusal;
 use super::table::{Matching, Removed, Table};
-use super::{Event, Reason, Region, Validity, eventfd, subscription};
+use super::{Event, Reason, Region, Validity, eventfd, mapped, subscription};
 use crate::errno::Errno;
 use crate::process::{self, Home};
 use crate::range::{Range, page_size};
@@ -270,25 +270,11 @@ impl Userfaultfd {
                 Ok(false) => Err(Errno::EFAULT),
                 Err(error) => Err(error),
             },
-            // Before 6.7 there is no such look. msync finds holes, and a hole
+            // Before 6.7 there is no such look. What goes unnoticed is a hole
             // that was there while registering and was filled before this is
             // what goes unnoticed: a buffer that another thread maps while it
             // is being registered.
-            None => {
-                // SAFETY: MS_ASYNC writes nothing and only walks the mappings.
-                let holes = unsafe {
-                    libc::msync(
-                        pages.start() as *mut libc::c_void,
-                        pages.len(),
-                        libc::MS_ASYNC,
-                    )
-                };
-                if holes == 0 {
-                    Ok(())
-                } else {
-                    Err(Errno::EFAULT)
-                }
-            }
+            None => mapped::check(pages),
         }
     }
 
