@@ -15,7 +15,7 @@ export CARGO_C_VERSION
 # What `make test` runs, in this order. mk/*.mk may add to it.
 STAGES := prerequisites fmt clippy doc test-rust check-header library \
           check-compiles check-symbols check-elf check-archive check-neutral \
-          check-install test-c test-valgrind test-asan
+          check-install test-c check-readme test-valgrind test-asan
 # The tests in a guest, where mk/vm.mk brings them.
 STAGES += $(if $(wildcard mk/vm.mk),test-kernel)
 
@@ -26,7 +26,7 @@ export PKG_CONFIG_PATH := $(CURDIR)/target/prefix/lib/pkgconfig$(if $(PKG_CONFIG
         prerequisites prerequisites-run cargo-c prefix fmt clippy doc \
         test-rust test-c test-valgrind test-asan check-header \
         check-compiles check-symbols check-elf check-archive check-neutral \
-        check-install
+        check-install check-readme
 
 all: library ## Build the library and kdreg_info (release)
 
@@ -83,6 +83,9 @@ check-archive: library ## libkdreg.a clashes with no other library, Rust ones in
 
 check-neutral: ## No file names a path or a host of the machine it was written on
 	@sh scripts/check-neutral.sh
+
+check-readme: ## What README.md says, done in a clean clone
+	@sh scripts/check-readme.sh
 
 check-install: library cargo-c ## make install and cargo cinstall: same files; link and run from both
 	@sh scripts/check-install.sh

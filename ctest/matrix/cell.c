@@ -210,8 +210,11 @@ static void judge_events(const struct change *change, uint64_t caps)
             continue;
         if (!watched->touched && !((caps & KDREG_CAP_MIGRATE) && watched->reason == KDREG_REASON_MIGRATE))
             failed("region %d shares no page with the change and was invalidated (reason %u)", i, watched->reason);
-        if (watched->touched && change->needs && !(change->reasons >> watched->reason & 1) &&
-            !((caps & KDREG_CAP_MIGRATE) && watched->reason == KDREG_REASON_MIGRATE))
+        /* A backend that sees what the kernel does to pages may hear first that they are given up, or moved, as part of something larger. */
+        unsigned fitting = change->reasons;
+        if (caps & KDREG_CAP_MIGRATE)
+            fitting |= 1u << KDREG_REASON_MIGRATE | 1u << KDREG_REASON_DISCARD;
+        if (watched->touched && change->needs && !(fitting >> watched->reason & 1))
             failed("region %d: reason %u does not fit this change", i, watched->reason);
     }
 }

@@ -211,13 +211,17 @@ impl Backend for Kernel {
         range: Range,
         user_cookie: u64,
     ) -> Result<Region, Errno> {
-        // The kernel would watch what is not there as well; a caller that asks
-        // for it has made a mistake.
-        mapped::check(range)?;
         let (slot, armed) = self.table.insert(subscriber.id, range, user_cookie, 0)?;
-        self.arm_slot(range, slot, armed).inspect_err(|_| {
+        let region = self.arm_slot(range, slot, armed).inspect_err(|_| {
             self.table.remove(slot, armed);
-        })
+        })?;
+        // The kernel watches what is not mapped as well. Asked once the watch
+        // has begun: what is there now cannot go unnoticed any more.
+        if let Err(error) = mapped::check(range) {
+            self.unmonitor(region.name());
+            return Err(error);
+        }
+        Ok(region)
     }
 
     fn word(&self, name: RegionName) -> Option<&'static AtomicU32> {
