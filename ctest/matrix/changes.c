@@ -432,7 +432,7 @@ const struct change changes[] = {
 #ifndef MATRIX_STATIC
     {"dlclose", KDREG_CAP_UNMAP, REASON(UNMAP), suits_object, NULL, plan_dlclose, WHOLE_ONLY | LIBC_ONLY},
 #endif
-    {"fork, then munmap", KDREG_CAP_UNMAP, REASON(UNMAP), NULL, NULL, plan_fork_munmap, LIBC_ONLY},
+    {"fork, then munmap", KDREG_CAP_UNMAP, REASON(UNMAP), NULL, NULL, plan_fork_munmap, LIBC_ONLY | FORKS},
     {"MADV_DONTNEED", KDREG_CAP_DISCARD, REASON(DISCARD), NULL, NULL, plan_DONTNEED, 0},
     {"MADV_DONTNEED_LOCKED of locked pages", KDREG_CAP_DISCARD, REASON(DISCARD), NULL, prepare_locked, plan_DONTNEED_LOCKED, 0},
     {"MADV_FREE", KDREG_CAP_DISCARD, REASON(DISCARD), NULL, NULL, plan_FREE, 0},

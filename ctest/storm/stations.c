@@ -12,12 +12,13 @@
 #endif
 
 enum { STATIONS = 4, PAGES = 4, SPACING = 2 * PAGES };
-enum { FREE, BUSY, RELEASING };
+enum { FREE, BUSY, RELEASING, STATES };
 
 static struct station {
     atomic_int state;          /* BUSY: the thread that set it owns everything below. RELEASING: whoever takes it to BUSY may have the address */
     atomic_int in_flight;      /* releasing calls that have not returned */
     char *addr;
+    unsigned releases;         /* tells one RELEASING from the next */
     bool mapped;
     uint64_t stamps[PAGES];
     struct kdreg_region region;   /* the releasing thread's, for the taker to look at */
@@ -106,7 +107,9 @@ static void release(struct worker *worker, struct station *station)
     history_add(&station->history, worker, by_mremap ? "released by mremap" : "released by munmap", before[0]);
 
     atomic_fetch_add(&station->in_flight, 1);
-    atomic_store(&station->state, RELEASING);
+    /* This release and no other: while its call returns, the address may be taken over and released again. */
+    int releasing = RELEASING + (int)((station->releases++ & 0xffffff) * STATES);
+    atomic_store(&station->state, releasing);
     for (uint64_t spin = worker_random(worker, 400); spin; spin--)
         atomic_load(&station->state);   /* lets a taker get ready */
     if (by_mremap)
@@ -126,8 +129,7 @@ static void release(struct worker *worker, struct station *station)
     if (by_mremap)
         mmap(aside, length, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
     file_drop(before, PAGES);
-    int expected = RELEASING;
-    if (!atomic_compare_exchange_strong(&station->state, &expected, BUSY))
+    if (!atomic_compare_exchange_strong(&station->state, &releasing, BUSY))
         return;   /* taken over */
     must_miss(worker, addr, PAGES, in_window(station), &station->history);
     atomic_store(&station->state, FREE);
@@ -138,7 +140,7 @@ void stations_step(struct worker *worker)
     struct station *station = &stations[worker_random(worker, STATIONS)];
     for (int patience = 0; patience < 300; patience++) {
         int state = atomic_load(&station->state);
-        if (state == RELEASING && atomic_compare_exchange_strong(&station->state, &state, BUSY)) {
+        if (state % STATES == RELEASING && atomic_compare_exchange_strong(&station->state, &state, BUSY)) {
             take_over(worker, station);
             return;
         }
