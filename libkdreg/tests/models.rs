@@ -47,6 +47,8 @@ impl Entry {
     fn use_it(&self) -> Option<u32> {
         match self.refs.take() {
             Ok(()) => {
+                // SAFETY: a reference was granted; loom checks that this keeps
+                // writers away.
                 let seen = self.payload.with(|payload| unsafe { *payload });
                 let put = self.refs.put();
                 self.after_put(put);
@@ -68,6 +70,7 @@ impl Entry {
 
     /// The owner of a retired entry takes the payload away.
     fn release(&self) {
+        // SAFETY: retired entries have one owner; loom checks it.
         self.payload.with_mut(|payload| unsafe { *payload = 0 });
         self.released.fetch_add(1, Ordering::Relaxed);
     }
@@ -154,6 +157,7 @@ fn a_late_lookup_does_not_disturb_the_next_life() {
             entry.release();
             entry.refs.free();
             // The next life, in use by its maker.
+            // SAFETY: free, and not yet published; loom checks it.
             entry.payload.with_mut(|payload| unsafe { *payload = 8 });
             entry.refs.publish();
             assert!(!entry.refs.claim_idle(), "its maker still uses it");
