@@ -14,6 +14,8 @@
 # Between "matrix: begin" and "matrix: end" stands what the matrix prints: its rows must be the same.
 . "$(dirname "$0")/env.sh"
 set -eu
+# A reader has none of the variables that make exports here.
+unset PREFIX BINDIR LIBDIR INCLUDEDIR DESTDIR MAKEFLAGS MFLAGS MAKEOVERRIDES MAKELEVEL
 
 git rev-parse --git-dir >/dev/null 2>&1 || skip "this is no git checkout"
 work=$target/readme

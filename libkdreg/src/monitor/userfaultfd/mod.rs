@@ -37,6 +37,7 @@ use super::{Event, Reason, Region, Validity, eventfd, mapped, subscription};
 use crate::errno::Errno;
 use crate::process::{self, Home};
 use crate::range::{Range, page_size};
+use in_flight::{InFlight, changes_in_flight};
 use mappings::Mappings;
 use parking_lot::Mutex;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
@@ -147,15 +148,17 @@ impl Userfaultfd {
         unsafe { BorrowedFd::borrow_raw(self.fd) }
     }
 
-    /// Waits, for a while, until the handler has taken in what it has read, so
-    /// that the event of an earlier mapping at the same address does not mark
-    /// the region about to be armed. (It may, at the cost of one registration.)
+    /// Waits, for a while, until the handler has taken in every change there
+    /// was, so that the event of an earlier mapping at the same address does
+    /// not mark the region about to be armed. (It may, at the cost of one
+    /// registration.)
     fn settle(&self) -> Result<(), Errno> {
         let guard = &self.table.words().guard;
         for _ in 0..64 {
+            let in_flight = self.counts_changes && changes_in_flight(self.fd) == InFlight::Some;
             match guard.standing() {
-                Standing::Settled => break,
-                Standing::Busy => std::thread::yield_now(),
+                Standing::Settled if !in_flight => break,
+                Standing::Settled | Standing::Busy => std::thread::yield_now(),
                 Standing::Dead => return Err(Errno::ENXIO),
             }
         }
