@@ -8,8 +8,8 @@ use kdreg::errno::Errno;
 use kdreg::monitor::{self, Event, Kind, Monitor, Reason};
 use kdreg::range::Range;
 use mapping::{map, unmap};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 #[derive(Default)]
 struct Counting {
@@ -30,6 +30,13 @@ impl Registrar for Device {
     }
 }
 
+/// One test at a time: they share the process's addresses, and the event of
+/// one test's munmap may mark what another has mapped there since.
+fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 fn userfaultfd() -> Monitor {
     let options = monitor::Options {
         backend: Some(Kind::Userfaultfd),
@@ -40,13 +47,14 @@ fn userfaultfd() -> Monitor {
 
 #[test]
 fn munmap_is_seen_before_it_returns() {
+    let _alone = alone();
     let monitor = userfaultfd();
     let mut proven = 0;
     for _ in 0..1000 {
         let range = map(64 * 1024);
         let region = monitor.monitor(range, 42).unwrap();
-        // It may have been marked already: by the event of another test's
-        // munmap, still on its way, if this is the same address.
+        // It may have been marked already, by the event of the last round's
+        // munmap of the same address.
         proven += usize::from((0..100).any(|_| monitor.is_valid(region)));
         unmap(range);
         assert!(!monitor.is_valid(region));
@@ -69,6 +77,7 @@ fn munmap_is_seen_before_it_returns() {
 
 #[test]
 fn a_cached_registration_is_found_until_its_memory_goes() {
+    let _alone = alone();
     let counting = Arc::new(Counting::default());
     let monitor = userfaultfd();
     let cache = Cache::new(
@@ -94,6 +103,7 @@ fn a_cached_registration_is_found_until_its_memory_goes() {
 
 #[test]
 fn unmapped_memory_does_not_stay_registered() {
+    let _alone = alone();
     let counting = Arc::new(Counting::default());
     let monitor = userfaultfd();
     let cache = Cache::new(
