@@ -451,7 +451,7 @@ const struct change changes[] = {
     {"UFFDIO_MOVE away", KDREG_CAP_PAGES, REASON(UNMAP) | REASON(REMAP) | REASON(DISCARD), NULL, NULL, plan_move_pages, 0},
     {"MADV_PAGEOUT", KDREG_CAP_MIGRATE, REASON(MIGRATE) | REASON(DISCARD) | REASON(UNMAP), NULL, prepare_clean, plan_PAGEOUT, IF_PAGES_MOVED},
     {"MADV_COLLAPSE", KDREG_CAP_MIGRATE, REASON(MIGRATE) | REASON(DISCARD) | REASON(UNMAP), suits_thp, prepare_small_pages, plan_COLLAPSE, IF_PAGES_MOVED},
-    {"harmless: fork", 0, 0, NULL, NULL, plan_fork, WHOLE_ONLY | LIBC_ONLY},
+    {"harmless: fork", 0, 0, NULL, NULL, plan_fork, WHOLE_ONLY | LIBC_ONLY | FORKS},
     {"harmless: mprotect to what it was", 0, 0, NULL, NULL, plan_protect_same, 0},
     {"harmless: MADV_WILLNEED", 0, 0, NULL, NULL, plan_WILLNEED, 0},
     {"harmless: MADV_COLD", 0, 0, NULL, NULL, plan_COLD, 0},
