@@ -5,6 +5,7 @@
 #include <sys/mman.h>
 
 #include "check.h"
+#include "plain.h"
 
 extern char **environ;
 
@@ -14,24 +15,6 @@ static kdreg_t *monitor;
 static kdreg_cache_t *cache;
 static char *memory;
 static struct kdreg_region regions[REGIONS];
-
-static int plain_register(void *context, void *addr, size_t length, uint32_t access, void **handle)
-{
-    (void)context;
-    (void)length;
-    (void)access;
-    *handle = addr;
-    return 0;
-}
-
-static int plain_deregister(void *context, void *addr, size_t length, void *handle)
-{
-    (void)context;
-    (void)addr;
-    (void)length;
-    (void)handle;
-    return 0;
-}
 
 static const struct kdreg_cache_attr cache_attr = {.size = sizeof cache_attr, .reg = plain_register, .dereg = plain_deregister};
 

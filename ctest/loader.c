@@ -8,6 +8,7 @@
 #include <sys/mman.h>
 
 #include "check.h"
+#include "plain.h"
 
 static size_t page;
 
@@ -79,24 +80,6 @@ static void *load_and_unload(void *argument)
         kdreg_unmonitor(monitor, &region);
     }
     return NULL;
-}
-
-static int plain_register(void *context, void *addr, size_t length, uint32_t access, void **handle)
-{
-    (void)context;
-    (void)length;
-    (void)access;
-    *handle = addr;
-    return 0;
-}
-
-static int plain_deregister(void *context, void *addr, size_t length, void *handle)
-{
-    (void)context;
-    (void)addr;
-    (void)length;
-    (void)handle;
-    return 0;
 }
 
 static void caches_come_and_go(int rounds)

@@ -6,6 +6,7 @@
 #include <sys/time.h>
 
 #include "check.h"
+#include "plain.h"
 
 static size_t page;
 static pid_t own_threads[16];
@@ -26,24 +27,6 @@ static void join_own(void)
 {
     own_threads[atomic_load(&own_count)] = (pid_t)syscall(SYS_gettid);
     atomic_fetch_add(&own_count, 1);
-}
-
-static int plain_register(void *context, void *addr, size_t length, uint32_t access, void **handle)
-{
-    (void)context;
-    (void)length;
-    (void)access;
-    *handle = addr;
-    return 0;
-}
-
-static int plain_deregister(void *context, void *addr, size_t length, void *handle)
-{
-    (void)context;
-    (void)addr;
-    (void)length;
-    (void)handle;
-    return 0;
 }
 
 static unsigned long long blocked_by(const char *task)

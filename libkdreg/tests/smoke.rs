@@ -45,6 +45,19 @@ fn userfaultfd() -> Monitor {
     Monitor::open(&options).unwrap()
 }
 
+/// A cache with the default options, and what it had its device do.
+fn counted_cache() -> (Cache, Arc<Counting>) {
+    let counting = Arc::new(Counting::default());
+    let monitor = userfaultfd();
+    let cache = Cache::new(
+        &monitor,
+        Options::default(),
+        Box::new(Device(counting.clone())),
+    )
+    .unwrap();
+    (cache, counting)
+}
+
 #[test]
 fn munmap_is_seen_before_it_returns() {
     let _alone = alone();
@@ -78,14 +91,7 @@ fn munmap_is_seen_before_it_returns() {
 #[test]
 fn a_cached_registration_is_found_until_its_memory_goes() {
     let _alone = alone();
-    let counting = Arc::new(Counting::default());
-    let monitor = userfaultfd();
-    let cache = Cache::new(
-        &monitor,
-        Options::default(),
-        Box::new(Device(counting.clone())),
-    )
-    .unwrap();
+    let (cache, counting) = counted_cache();
     let range = map(1 << 20);
     for _ in 0..10 {
         let held = cache.get(range, 1).unwrap();
@@ -104,14 +110,7 @@ fn a_cached_registration_is_found_until_its_memory_goes() {
 #[test]
 fn unmapped_memory_does_not_stay_registered() {
     let _alone = alone();
-    let counting = Arc::new(Counting::default());
-    let monitor = userfaultfd();
-    let cache = Cache::new(
-        &monitor,
-        Options::default(),
-        Box::new(Device(counting.clone())),
-    )
-    .unwrap();
+    let (cache, counting) = counted_cache();
     let range = map(1 << 20);
     drop(cache.get(range, 1).unwrap());
     unmap(range);

@@ -215,10 +215,9 @@ impl Inner {
     /// Registers; when there is no memory, releases and evicts until there is
     /// or nothing is left to evict.
     fn register_with_room(&self, request: Request) -> Result<Handle, Errno> {
-        let mut emptied = false;
         loop {
             match self.register(request.range, request.access) {
-                Err(error) if error == Errno::ENOMEM && !emptied => {}
+                Err(error) if error == Errno::ENOMEM => {}
                 other => return other,
             }
             let mut freed = 0;
@@ -238,8 +237,7 @@ impl Inner {
                 freed += self.length_of(retired);
                 self.release_now(retired);
             }
-            emptied = waiting == 0 && freed == 0;
-            if emptied {
+            if waiting == 0 && freed == 0 {
                 return Err(Errno::ENOMEM);
             }
         }
