@@ -18,6 +18,9 @@
 #define THREADS 3
 #define FDS 6
 #define AREA_PAGES 64
+/* Reads and batches may run past the scratch memory, but not past this: what
+ * lies behind it is the program's own. */
+#define FENCE_PAGES 4096
 
 static unsigned long steps = 40000;
 static uint64_t seed = 1;
@@ -25,7 +28,14 @@ static size_t page;
 static char *area;              /* memory that is being monitored and changed */
 static char *scratch;           /* arguments; parts of it come and go */
 static atomic_int fds[FDS];
-static _Atomic(char *) mapping[FDS]; /* a status mapping */
+/* Status mappings. The lock protects the record only, and keeps one thread at a
+ * time on one mapping: whoever changes what is no longer there changes a
+ * stack or a library instead. */
+static struct mapping {
+    pthread_mutex_t lock;
+    char *base;
+    size_t pages;
+} mappings[FDS];
 static pthread_mutex_t children = PTHREAD_MUTEX_INITIALIZER;
 
 static _Thread_local uint64_t state;
@@ -94,10 +104,14 @@ static void configure(unsigned i)
     if (data.max_regions > 1 << 16 && below(16))
         data.max_regions = 100;
     if (ioctl(some_fd(i), KDREG2_IOCTL_CONFIG_DATA, &data) == 0) {
-        char *old = atomic_exchange(&mapping[i], (char *)data.status_data);
+        struct mapping *m = &mappings[i];
 
-        if (old && below(8))
-            munmap(old, (1 + below(4)) * page);
+        pthread_mutex_lock(&m->lock);
+        if (m->base && below(8))
+            munmap(m->base, (1 + below(m->pages)) * page);
+        m->base = (char *)data.status_data;
+        m->pages = (data.max_regions * sizeof(uint32_t) + page - 1) / page;
+        pthread_mutex_unlock(&m->lock);
     }
 }
 
@@ -193,21 +207,34 @@ static void change(void)
 
 static void status_page(unsigned i)
 {
-    char *p = atomic_load(&mapping[i]);
-    size_t n = (1 + below(3)) * page;
+    struct mapping *m = &mappings[i];
     char buffer[64];
 
-    if (!p)
-        return;
-    p += below(3) * page;
-    switch (below(6)) {
-    case 0: mprotect(p, n, (int)below(8)); break;
-    case 1: madvise(p, n, (int)below(30)); break;
-    case 2: mremap(p, n, below(4) * page, MREMAP_MAYMOVE); break;
-    case 3: process_vm_readv(getpid(), &(struct iovec){buffer, 64}, 1, &(struct iovec){p, 64}, 1, 0); break;
-    case 4: mlock(p, n); munlock(p, n); break;
-    default: msync(p, n, (int)below(8)); break;
+    pthread_mutex_lock(&m->lock);
+    if (m->base && m->pages) {
+        size_t first = below(m->pages), count = 1 + below(m->pages - first);
+        char *p = m->base + first * page;
+        size_t n = (count < 4 ? count : 1 + below(4)) * page;
+
+        switch (below(6)) {
+        case 0: mprotect(p, n, (int)below(8)); break;
+        case 1: madvise(p, n, (int)below(30)); break;
+        case 2: {
+            size_t wanted = below(4) * page;
+            char *moved = mremap(m->base, m->pages * page, wanted, MREMAP_MAYMOVE);
+
+            if (moved != MAP_FAILED) {
+                m->base = moved;
+                m->pages = wanted / page;
+            }
+            break;
+        }
+        case 3: process_vm_readv(getpid(), &(struct iovec){buffer, 64}, 1, &(struct iovec){p, 64}, 1, 0); break;
+        case 4: mlock(p, n); munlock(p, n); break;
+        default: msync(p, n, (int)below(8)); break;
+        }
     }
+    pthread_mutex_unlock(&m->lock);
 }
 
 static void read_events(unsigned i)
@@ -297,10 +324,13 @@ int main(int argc, char **argv)
     page = kt_page();
     setrlimit(RLIMIT_MEMLOCK, &locked);
     area = kt_map(AREA_PAGES * page);
-    scratch = kt_map(4 * page);
+    scratch = mmap(NULL, (4 + FENCE_PAGES) * page, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    CHECK(scratch != MAP_FAILED, "%m");
+    CHECK(mprotect(scratch, 4 * page, PROT_READ | PROT_WRITE) == 0, "%m");
     fprintf(stderr, "%lu steps, seed %llu\n", steps, (unsigned long long)seed);
     for (unsigned i = 0; i < FDS; i++) {
         atomic_store(&fds[i], kt_open());
+        pthread_mutex_init(&mappings[i].lock, NULL);
         state = i;
         configure(i);
     }
