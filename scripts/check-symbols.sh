@@ -20,10 +20,12 @@ same "it exports those functions in those versions, and nothing else" "$work/map
 
 # A function of the header must be in the library: what is declared and cannot
 # be linked is worse than what is missing in both.
-sed -n 's/^[a-z].*[ *]\(kdreg_[a-z_0-9]*\)(.*/\1/p' include/kdreg.h | grep -v '_fn$' |
+# shellcheck disable=SC2046 # one word per header
+sed -n 's/^[a-z].*[ *]\(kdreg_[a-z_0-9]*\)(.*/\1/p' \
+    include/kdreg.h $(find include/kdreg -name '*.h' 2>/dev/null) | grep -v '_fn$' |
     grep -vx kdreg_valid | sort -u >"$work/header"
 sed 's/@@.*//' "$work/map" >"$work/names"
-same "the header declares the same functions" "$work/names" "$work/header"
+same "the headers declare the same functions" "$work/names" "$work/header"
 
 # Weak symbols may stay unresolved; all others come with the version of a
 # library that is there on every Linux.

@@ -86,6 +86,10 @@ link "$LIBDIR" libkdreg.so "libkdreg.so.$version"
 file 644 "$dist/libkdreg.a" "$LIBDIR" libkdreg.a
 file 644 "$dist/kdreg.pc" "$LIBDIR/pkgconfig" kdreg.pc
 file 644 include/kdreg.h "$INCLUDEDIR" kdreg.h
+# The adaptors, as <kdreg/NAME.h>.
+for header in include/kdreg/*.h; do
+    [ ! -f "$header" ] || file 644 "$header" "$INCLUDEDIR/kdreg" "${header##*/}"
+done
 file 755 "$dist/kdreg_info" "$BINDIR" kdreg_info
 
 # A library in a directory of the dynamic loader is found once its cache is new.

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! include/kdreg.h: generated, current, documented, and in step with kdreg.map.
+//! The headers in include/: generated, current, documented, and in step with
+//! kdreg.map.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -9,53 +10,85 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-fn header_path() -> PathBuf {
-    root().join("../include/kdreg.h")
+/// A generated header, what it is made from, and how; paths are relative to
+/// the crate.
+struct Header {
+    path: &'static str,
+    source: &'static str,
+    config: &'static str,
 }
 
-fn committed() -> String {
-    fs::read_to_string(header_path()).expect("include/kdreg.h is missing: run `make header`")
-}
+const HEADERS: &[Header] = &[Header {
+    path: "../include/kdreg.h",
+    source: "src/ffi/mod.rs",
+    config: "cbindgen.toml",
+}];
 
-fn generated() -> String {
-    let config = cbindgen::Config::from_file(root().join("cbindgen.toml")).expect("cbindgen.toml");
-    // The C face alone: constants elsewhere in the crate are not for C.
-    let bindings = cbindgen::Builder::new()
-        .with_config(config)
-        .with_src(root().join("src/ffi/mod.rs"))
-        .generate()
-        .expect("cbindgen reads src/ffi");
-    let mut text = Vec::new();
-    bindings.write(&mut text);
-    String::from_utf8(text)
-        .expect("the header is text")
-        .trim_start()
-        .to_owned()
-}
-
-/// With KDREG_WRITE_HEADER set this writes the header instead of comparing it.
-#[test]
-fn is_current() {
-    let new = generated();
-    if std::env::var_os("KDREG_WRITE_HEADER").is_some() {
-        fs::create_dir_all(header_path().parent().unwrap()).unwrap();
-        fs::write(header_path(), new).unwrap();
-        return;
+impl Header {
+    fn path(&self) -> PathBuf {
+        root().join(self.path)
     }
-    let old = committed();
-    if let Some((number, (old, new))) = (1..)
-        .zip(old.lines().zip(new.lines()))
-        .find(|(_, (old, new))| old != new)
-    {
-        panic!(
-            "include/kdreg.h is not what the source generates; run `make header`.\n\
-             line {number} is:  {old}\n     should be:  {new}"
+
+    fn committed(&self) -> String {
+        fs::read_to_string(self.path())
+            .unwrap_or_else(|_| panic!("{} is missing: run `make header`", self.path))
+    }
+
+    fn generated(&self) -> String {
+        let config = cbindgen::Config::from_file(root().join(self.config)).expect(self.config);
+        // This C face alone: constants elsewhere in the crate are not for C.
+        let bindings = cbindgen::Builder::new()
+            .with_config(config)
+            .with_src(root().join(self.source))
+            .generate()
+            .expect(self.source);
+        let mut text = Vec::new();
+        bindings.write(&mut text);
+        String::from_utf8(text)
+            .expect("the header is text")
+            .trim_start()
+            .to_owned()
+    }
+
+    fn compare(&self) {
+        let (old, new) = (self.committed(), self.generated());
+        if let Some((number, (old, new))) = (1..)
+            .zip(old.lines().zip(new.lines()))
+            .find(|(_, (old, new))| old != new)
+        {
+            panic!(
+                "{} is not what {} generates; run `make header`.\n\
+                 line {number} is:  {old}\n     should be:  {new}",
+                self.path, self.source
+            );
+        }
+        assert!(
+            old == new,
+            "{} ends too early or too late; run `make header`",
+            self.path
         );
     }
-    assert!(
-        old == new,
-        "include/kdreg.h ends too early or too late; run `make header`"
-    );
+}
+
+/// With KDREG_WRITE_HEADER set this writes the headers instead of comparing them.
+#[test]
+fn is_current() {
+    for header in HEADERS {
+        if std::env::var_os("KDREG_WRITE_HEADER").is_some() {
+            fs::create_dir_all(header.path().parent().unwrap()).unwrap();
+            fs::write(header.path(), header.generated()).unwrap();
+        } else {
+            header.compare();
+        }
+    }
+}
+
+/// The functions that all headers declare.
+fn all_functions() -> Vec<(String, bool)> {
+    HEADERS
+        .iter()
+        .flat_map(|header| functions(&header.committed()))
+        .collect()
 }
 
 /// A declaration of a function, and whether a doc comment stands right before.
@@ -82,7 +115,7 @@ fn functions(header: &str) -> Vec<(String, bool)> {
 
 #[test]
 fn documents_every_function() {
-    let functions = functions(&committed());
+    let functions = all_functions();
     assert!(
         functions.len() > 20,
         "only {} functions found",
@@ -98,7 +131,7 @@ fn documents_every_function() {
 /// kdreg_valid is inline, so it is no symbol; all others must be linkable.
 #[test]
 fn declares_what_the_version_script_exports() {
-    let declared: BTreeSet<_> = functions(&committed())
+    let declared: BTreeSet<_> = all_functions()
         .into_iter()
         .map(|(name, _)| name)
         .filter(|name| name != "kdreg_valid")
@@ -112,6 +145,6 @@ fn declares_what_the_version_script_exports() {
         .collect();
     assert_eq!(
         declared, exported,
-        "left: include/kdreg.h, right: kdreg.map"
+        "left: the headers in include/, right: kdreg.map"
     );
 }
