@@ -52,6 +52,8 @@ pub mod monitor;
 mod process;
 pub mod range;
 mod reservation;
+#[doc(hidden)]
+pub mod status_page;
 mod sync;
 mod threads;
 mod uapi;

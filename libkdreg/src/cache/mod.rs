@@ -36,6 +36,7 @@ mod refs;
 mod release;
 mod state;
 mod statistics;
+mod status;
 
 use crate::errno::Errno;
 use crate::monitor::{Monitor, Validity};

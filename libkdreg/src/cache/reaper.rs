@@ -4,6 +4,7 @@
 //!
 //! One thread per process, there while there are caches that want it. It
 //! waits on the caches' event descriptors and reaps the one that has something.
+//! It also answers whoever asks, by the status page, what the caches hold.
 //!
 //! # Locks
 //! `REAPER`'s lock covers starting and ending the thread. `Shared::caches`
@@ -12,8 +13,10 @@
 
 use super::Inner;
 use crate::errno::Errno;
+use crate::log::{self, Level};
 use crate::monitor::eventfd;
 use crate::process::PerProcess;
+use crate::status_page::StatusPage;
 use crate::threads;
 use parking_lot::{Condvar, Mutex};
 use std::collections::HashMap;
@@ -53,6 +56,9 @@ fn name(cache: &Arc<Inner>) -> u64 {
 
 /// The name of the stop descriptor in epoll: no address is 0.
 const STOP: u64 = 0;
+
+/// The name of the status page's requests: no cache begins at an odd address.
+const STATUS: u64 = 1;
 
 /// Has `cache` reaped from now on.
 pub(super) fn add(cache: &Arc<Inner>) -> Result<(), Errno> {
@@ -128,9 +134,20 @@ fn start() -> Result<Running, Errno> {
         over: Condvar::new(),
     });
     watch(&shared, shared.stop.as_fd().as_raw_fd(), STOP)?;
+    // Caches work without it: they are only not to be seen from outside.
+    let page = StatusPage::new().and_then(|page| {
+        watch(&shared, page.requests(), STATUS)?;
+        Ok(page)
+    });
+    if let Err(error) = &page {
+        log::say(
+            Level::Info,
+            format_args!("kdreg_info --pid will not see this process: {error}"),
+        );
+    }
     let thread = threads::spawn("kdreg-reaper", {
         let shared = shared.clone();
-        move || run(&shared)
+        move || run(&shared, page.ok())
     })?;
     Ok(Running { shared, thread })
 }
@@ -152,7 +169,7 @@ fn watch(shared: &Shared, fd: RawFd, name: u64) -> Result<(), Errno> {
     if failed { Err(Errno::last()) } else { Ok(()) }
 }
 
-fn run(shared: &Shared) {
+fn run(shared: &Shared, mut page: Option<StatusPage>) {
     let mut events = [libc::epoll_event { events: 0, u64: 0 }; 16];
     loop {
         // SAFETY: writes at most 16 events into a local array.
@@ -175,17 +192,43 @@ fn run(shared: &Shared) {
             if name == STOP {
                 return;
             }
-            let mut caches = shared.caches.lock();
-            let Some(cache) = caches.all.get(&name).cloned() else {
-                continue;
-            };
-            caches.busy = Some(name);
-            drop(caches);
-            cache.reap();
-            // Our share goes first: whoever waits for us must be the last.
-            drop(cache);
-            shared.caches.lock().busy = None;
-            shared.over.notify_all();
+            match &mut page {
+                Some(page) if name == STATUS => show(shared, page),
+                _ => shared.with(name, |cache| {
+                    cache.reap();
+                }),
+            }
         }
+    }
+}
+
+/// Answers who asked on the status page.
+fn show(shared: &Shared, page: &mut StatusPage) {
+    page.take_requests();
+    let mut names: Vec<u64> = shared.caches.lock().all.keys().copied().collect();
+    names.sort_unstable();
+    let mut text = String::new();
+    super::status::describe_process(&mut text);
+    for (id, name) in names.into_iter().enumerate() {
+        shared.with(name, |cache| cache.describe(id, &mut text));
+    }
+    page.publish(&text);
+}
+
+impl Shared {
+    /// Does something with a cache, if it is still there; it is not destroyed
+    /// meanwhile.
+    fn with(&self, name: u64, work: impl FnOnce(&Inner)) {
+        let mut caches = self.caches.lock();
+        let Some(cache) = caches.all.get(&name).cloned() else {
+            return;
+        };
+        caches.busy = Some(name);
+        drop(caches);
+        work(&cache);
+        // Our share goes first: whoever waits for us must be the last.
+        drop(cache);
+        self.caches.lock().busy = None;
+        self.over.notify_all();
     }
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What every backend offers.
 
-use super::{Event, Region, Validity};
+use super::{Event, Reason, Region, Validity};
 use crate::errno::Errno;
 use crate::range::Range;
 use std::fmt;
@@ -28,6 +28,15 @@ pub(crate) struct RegionName {
     pub word: usize,
 }
 
+/// What a backend watches and has seen.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Activity {
+    /// Regions being watched.
+    pub regions: u32,
+    /// Regions that changed so far, by [`Reason`].
+    pub changes: [u64; Reason::ALL.len()],
+}
+
 /// A source of mapping changes, shared by its subscribers. Thread-safe; no
 /// method is called in a process other than the one that made it.
 pub(crate) trait Backend: Send + Sync {
@@ -38,6 +47,11 @@ pub(crate) trait Backend: Send + Sync {
     /// open a monitor later.
     fn is_alive(&self) -> bool {
         true
+    }
+
+    /// What it watches and has seen, for people.
+    fn activity(&self) -> Activity {
+        Activity::default()
     }
 
     /// What it sees.

@@ -2,7 +2,7 @@
 //! A backend whose changes are announced by a call: for tests of what stands
 //! on a monitor, and for measuring it without one. Not part of the API.
 
-use super::backend::{Backend, Capabilities, Kind, RegionName, Subscriber};
+use super::backend::{Activity, Backend, Capabilities, Kind, RegionName, Subscriber};
 use super::shared::Lease;
 use super::subscription;
 use super::table::{Matching, Table};
@@ -41,6 +41,10 @@ impl Manual {
 impl Backend for Manual {
     fn kind(&self) -> Kind {
         Kind::Kernel
+    }
+
+    fn activity(&self) -> Activity {
+        self.table.activity()
     }
     fn capabilities(&self) -> Capabilities {
         Capabilities::UNMAP

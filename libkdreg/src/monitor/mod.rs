@@ -28,6 +28,7 @@ mod words;
 use crate::errno::Errno;
 use crate::process::Home;
 use crate::range::Range;
+pub(crate) use backend::Activity;
 pub(crate) use backend::RegionName;
 use backend::Subscriber;
 use shared::Lease;
@@ -63,6 +64,18 @@ pub enum Reason {
 }
 
 impl Reason {
+    /// All of them, in the order of their numbers.
+    pub const ALL: [Reason; 8] = [
+        Reason::Unknown,
+        Reason::Unmap,
+        Reason::Discard,
+        Reason::Remap,
+        Reason::Protect,
+        Reason::Migrate,
+        Reason::Release,
+        Reason::Lost,
+    ];
+
     /// A word for tables and logs.
     pub fn name(self) -> &'static str {
         match self {
@@ -249,6 +262,13 @@ impl Monitor {
             .as_ref()
             .unwrap_or(&self.subscriber.event_fd)
             .as_fd()
+    }
+
+    /// What the backend watches and has seen, for all its subscribers, and a
+    /// number that tells it from others.
+    pub(crate) fn activity(&self) -> (usize, Activity) {
+        let backend: &dyn backend::Backend = &*self.backend;
+        (std::ptr::from_ref(backend).addr(), self.backend.activity())
     }
 
     /// Which backend this is.

@@ -17,6 +17,7 @@
 //! lives in the region's own record, so a change needs no memory and no queue
 //! can overflow; each region yields at most one event.
 
+use super::backend::Activity;
 use super::words::{self, MAX_REGIONS, Words};
 use super::{Event, Reason};
 use crate::errno::Errno;
@@ -102,6 +103,8 @@ struct Shape {
     /// Slots never used so far begin here.
     fresh: u32,
     armed: u32,
+    /// Changes so far, by reason.
+    changes: [u64; Reason::ALL.len()],
 }
 
 /// How changes are matched with regions.
@@ -160,6 +163,7 @@ impl Table {
                 free: NIL,
                 fresh: 0,
                 armed: 0,
+                changes: [0; Reason::ALL.len()],
             }),
         })
     }
@@ -180,6 +184,15 @@ impl Table {
     /// How many regions are armed.
     pub fn armed(&self) -> u32 {
         self.lock().shape.armed
+    }
+
+    /// What it watches and has seen.
+    pub fn activity(&self) -> Activity {
+        let shape = &self.lock().shape;
+        Activity {
+            regions: shape.armed,
+            changes: shape.changes,
+        }
     }
 
     /// Adds a subscriber whose queue announces itself on `eventfd`.
@@ -632,6 +645,7 @@ impl Locked<'_> {
     /// Appends a region that is in no structure to its subscriber's queue,
     /// and announces the queue if it was empty.
     fn enqueue(&mut self, slot: u32, reason: Reason) {
+        self.shape.changes[reason as usize] += 1;
         let record = self.record(slot);
         (record.state, record.reason) = (State::Pending, reason);
         let subscriber = record.subscriber;

@@ -17,7 +17,7 @@
 
 mod device;
 
-use super::backend::{Backend, Capabilities, Kind, RegionName, Subscriber};
+use super::backend::{Activity, Backend, Capabilities, Kind, RegionName, Subscriber};
 use super::shared::Refusal;
 use super::table::{Matching, Outer, Removed, Table};
 use super::words::MAX_REGIONS;
@@ -149,6 +149,10 @@ fn outer(name: RegionName) -> Outer {
 impl Backend for Kernel {
     fn kind(&self) -> Kind {
         Kind::Kernel
+    }
+
+    fn activity(&self) -> Activity {
+        self.table.activity()
     }
 
     fn capabilities(&self) -> Capabilities {

@@ -29,7 +29,7 @@ mod handler;
 pub(in crate::monitor) mod in_flight;
 mod mappings;
 
-use super::backend::{Backend, Capabilities, Kind, RegionName, Subscriber};
+use super::backend::{Activity, Backend, Capabilities, Kind, RegionName, Subscriber};
 use super::guard::Standing;
 use super::shared::Refusal;
 use super::table::{Matching, Removed, Table};
@@ -386,6 +386,10 @@ fn explain(error: Errno) -> Refusal {
 impl Backend for Userfaultfd {
     fn kind(&self) -> Kind {
         Kind::Userfaultfd
+    }
+
+    fn activity(&self) -> Activity {
+        self.table.activity()
     }
 
     fn is_alive(&self) -> bool {

@@ -1,28 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! kdreg_info: what libkdreg can do on this machine, in the manner of fi_info,
-//! ucx_info and ompi_info.
+//! What libkdreg can do on this machine.
 
+use crate::json::quoted;
+use crate::line;
 use kdreg::log;
 use kdreg::monitor::{self, BACKEND_VARIABLE, Capabilities, Kind, Monitor, Options, Probe};
 use std::fmt::Write as _;
-use std::io::{self, Write as _};
-use std::process::ExitCode;
-
-const USAGE: &str = "\
-Usage: kdreg_info [OPTION]
-Shows what libkdreg can do on this machine.
-
-  -b, --backends      which backends work, and why the others do not
-  -c, --capabilities  what each backend sees, as a table
-  -e, --environment   the environment variables and their current values
-  -s, --selected      the backend a program would get now
-  -j, --json          everything, as JSON
-  -v, --version       the version
-  -h, --help          this text
-
-Without an option, everything but JSON. Exit status: 0; 1 if the backend that
-the environment asks for does not work here; 2 for a bad option.
-";
 
 /// An environment variable the library reads.
 struct Variable {
@@ -45,81 +28,7 @@ const VARIABLES: &[Variable] = &[
     },
 ];
 
-fn main() -> ExitCode {
-    let arguments: Vec<_> = std::env::args_os().skip(1).collect();
-    let option = match arguments.as_slice() {
-        [] => String::new(),
-        [one] => one.to_string_lossy().into_owned(),
-        _ => return usage_error("more than one option"),
-    };
-    let mut text = String::new();
-    let good = match option.as_str() {
-        "" => {
-            version(&mut text);
-            text.push('\n');
-            let good = selected(&mut text);
-            text.push('\n');
-            backends(&mut text);
-            text.push('\n');
-            capabilities(&mut text);
-            text.push('\n');
-            environment(&mut text);
-            good
-        }
-        "-b" | "--backends" => {
-            backends(&mut text);
-            true
-        }
-        "-c" | "--capabilities" => {
-            capabilities(&mut text);
-            true
-        }
-        "-e" | "--environment" => {
-            environment(&mut text);
-            true
-        }
-        "-s" | "--selected" => selected(&mut text),
-        "-j" | "--json" => {
-            json(&mut text);
-            true
-        }
-        "-v" | "--version" => {
-            version(&mut text);
-            true
-        }
-        "-h" | "--help" => {
-            text.push_str(USAGE);
-            true
-        }
-        other => return usage_error(&format!("unknown option '{other}'")),
-    };
-    // A reader that went away, as `| head` does, is no error.
-    if let Err(error) = io::stdout().write_all(text.as_bytes())
-        && error.kind() != io::ErrorKind::BrokenPipe
-    {
-        eprintln!("kdreg_info: cannot write: {error}");
-        return ExitCode::FAILURE;
-    }
-    if good {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    }
-}
-
-fn usage_error(what: &str) -> ExitCode {
-    eprintln!("kdreg_info: {what}; see kdreg_info --help");
-    ExitCode::from(2)
-}
-
-/// Writing to a String cannot fail.
-macro_rules! line {
-    ($text:expr, $($format:tt)*) => {{
-        let _ = writeln!($text, $($format)*);
-    }};
-}
-
-fn version(text: &mut String) {
+pub fn version(text: &mut String) {
     line!(text, "libkdreg {}", kdreg::VERSION);
 }
 
@@ -129,7 +38,7 @@ fn probes() -> [Probe; 3] {
 
 /// The backend that `kdreg_open` with the defaults would give; whether there
 /// is one.
-fn selected(text: &mut String) -> bool {
+pub fn selected(text: &mut String) -> bool {
     match Monitor::open(&Options::default()) {
         Ok(monitor) => {
             line!(text, "Backend in use by default: {}", monitor.kind());
@@ -142,7 +51,7 @@ fn selected(text: &mut String) -> bool {
     }
 }
 
-fn backends(text: &mut String) {
+pub fn backends(text: &mut String) {
     line!(text, "{:<12} {:<6} ", "Backend", "Works");
     for probe in probes() {
         let works = if probe.error.is_none() { "yes" } else { "no" };
@@ -176,7 +85,7 @@ fn meaning(name: &str) -> &'static str {
     }
 }
 
-fn capabilities(text: &mut String) {
+pub fn capabilities(text: &mut String) {
     let probes = probes();
     let _ = write!(text, "{:<12}", "Sees");
     for probe in &probes {
@@ -201,7 +110,7 @@ fn capabilities(text: &mut String) {
     );
 }
 
-fn environment(text: &mut String) {
+pub fn environment(text: &mut String) {
     line!(text, "Environment");
     for variable in VARIABLES {
         let value = match std::env::var_os(variable.name) {
@@ -214,26 +123,7 @@ fn environment(text: &mut String) {
     }
 }
 
-/// A JSON string.
-fn quoted(value: &str) -> String {
-    let mut text = String::from("\"");
-    for character in value.chars() {
-        match character {
-            '"' | '\\' => {
-                text.push('\\');
-                text.push(character);
-            }
-            control if (control as u32) < 0x20 => {
-                let _ = write!(text, "\\u{:04x}", control as u32);
-            }
-            other => text.push(other),
-        }
-    }
-    text.push('"');
-    text
-}
-
-fn json(text: &mut String) {
+pub fn json(text: &mut String) {
     let default = Monitor::open(&Options::default());
     let default = default.map_or("null".to_owned(), |m| quoted(m.kind().name()));
     let backends: Vec<String> = probes()

@@ -1,0 +1,239 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * kdreg_info --pid: this process, seen by another.
+ *
+ *   inspect KDREG_INFO       the path of the command
+ */
+#include <pthread.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+
+#include "check.h"
+
+static const char *kdreg_info;
+static size_t page;
+
+static int pin(void *context, void *addr, size_t length, uint32_t access, void **handle)
+{
+    (void)context, (void)length, (void)access;
+    *handle = addr;
+    return 0;
+}
+
+static int unpin(void *context, void *addr, size_t length, void *handle)
+{
+    (void)context, (void)addr, (void)length, (void)handle;
+    return 0;
+}
+
+static kdreg_cache_t *create(kdreg_t *monitor)
+{
+    struct kdreg_cache_attr attr = {.size = sizeof attr, .reg = pin, .dereg = unpin, .flags = KDREG_CACHE_NO_MERGE, .max_entries = 1000};
+    kdreg_cache_t *cache = NULL;
+    int error = kdreg_cache_create(monitor, &attr, &cache);
+    REQUIRE(error == 0, "kdreg_cache_create: %s", kdreg_strerror(error));
+    return cache;
+}
+
+static char *buffer(size_t pages)
+{
+    char *memory = mmap(NULL, pages * page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+    REQUIRE(memory != MAP_FAILED, "mmap: %s", strerror(errno));
+    return memory;
+}
+
+static void use(kdreg_cache_t *cache, const char *memory, size_t pages, int times)
+{
+    while (times--) {
+        kdreg_entry_t *entry;
+        int error = kdreg_cache_get(cache, memory, pages * page, 0, &entry);
+        REQUIRE(error == 0, "kdreg_cache_get: %s", kdreg_strerror(error));
+        CHECK_IS(kdreg_cache_put(cache, entry), 0);
+    }
+}
+
+static char said[128 * 1024];
+
+/* Runs the command on a process, as a user, and keeps what it says; its exit status. */
+static int look(pid_t pid, const char *options, uid_t user)
+{
+    int out[2];
+    REQUIRE(pipe(out) == 0, "pipe: %s", strerror(errno));
+    pid_t child = fork();
+    if (child == 0) {
+        char number[24];
+        snprintf(number, sizeof number, "%d", (int)pid);
+        dup2(out[1], 1);
+        dup2(out[1], 2);
+        close(out[0]);
+        if (user && setuid(user))
+            _exit(126);
+        /* In a build directory that others may not enter the command is not to be found. */
+        execl(kdreg_info, "kdreg_info", "--pid", number, options, (char *)NULL);
+        _exit(126);
+    }
+    close(out[1]);
+    size_t length = 0;
+    ssize_t got;
+    while ((got = read(out[0], said + length, sizeof said - 1 - length)) > 0)
+        length += (size_t)got;
+    said[length] = 0;
+    close(out[0]);
+    int status;
+    waitpid(child, &status, 0);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+static bool says(const char *text)
+{
+    return strstr(said, text) != NULL;
+}
+
+#define CHECK_SAYS(text) CHECK(says(text), "\"%s\" is not in:\n%.400s", text, said)
+
+static void nothing_to_see(void)
+{
+    check_says("a process without a cache, and one that is not there");
+    CHECK_IS(look(getpid(), NULL, 0), 1);
+    CHECK_SAYS("no cache");
+    CHECK_IS(look(0x3fffffff, NULL, 0), 1);
+    CHECK_SAYS("there is no process");
+}
+
+static void counts(kdreg_t *monitor)
+{
+    check_says("the counts, the lists, the reasons; as a table and as JSON");
+    kdreg_cache_t *one = create(monitor), *two = create(monitor);
+    char *small = buffer(1), *large = buffer(8);
+    char text[256];
+    use(one, small, 1, 5);
+    use(one, large, 8, 3);
+    use(two, small, 1, 2);
+    CHECK_IS(look(getpid(), "--json", 0), 0);
+    CHECK_SAYS("\"hits\": 6, \"misses\": 2");
+    CHECK_SAYS("\"hits\": 1, \"misses\": 1");
+    snprintf(text, sizeof text, "\"backend\": \"%s\", \"regions\": 3", kdreg_backend_name(monitor));
+    CHECK_SAYS(text);
+    snprintf(text, sizeof text, "\"largest\": [{\"base\": \"%p\", \"bytes\": %zu", (void *)large, 8 * page);
+    CHECK_SAYS(text);
+    snprintf(text, sizeof text, "\"hottest\": [{\"base\": \"%p\", \"bytes\": %zu", (void *)large, 8 * page);
+    CHECK_SAYS(text);
+    use(one, small, 1, 100);
+    CHECK_IS(look(getpid(), "--json", 0), 0);
+    snprintf(text, sizeof text, "\"hottest\": [{\"base\": \"%p\", \"bytes\": %zu", (void *)small, page);
+    CHECK_SAYS(text);
+
+    munmap(small, page);
+    use(one, large, 8, 1);
+    CHECK_EVENTUALLY(look(getpid(), "--json", 0) == 0 && says("\"unmap\": 2") && says("\"regions\": 1"), 10,
+                     "two regions were unmapped, but:\n%s", said);
+    CHECK_IS(look(getpid(), NULL, 0), 0);
+    CHECK_SAYS("changes seen: unmap 2");
+    CHECK_SAYS("hit rate 98.17 %");
+    CHECK_IS(kdreg_cache_destroy(one), 0);
+    CHECK_IS(look(getpid(), NULL, 0), 0);
+    CHECK_IS(kdreg_cache_destroy(two), 0);
+    CHECK_IS(look(getpid(), NULL, 0), 1);
+    munmap(large, 8 * page);
+}
+
+static atomic_bool stop;
+
+static void *churn(void *cache)
+{
+    while (!atomic_load(&stop)) {
+        char *memory = buffer(2);
+        use(cache, memory, 2, 3);
+        munmap(memory, 2 * page);
+    }
+    return NULL;
+}
+
+static void while_it_works(kdreg_t *monitor)
+{
+    check_says("a process that is busy changing what is shown");
+    kdreg_cache_t *cache = create(monitor);
+    pthread_t threads[2];
+    for (int i = 0; i < 2; i++)
+        REQUIRE(pthread_create(&threads[i], NULL, churn, cache) == 0, "pthread_create");
+    for (int i = 0; i < 20; i++) {
+        CHECK_IS(look(getpid(), "--json", 0), 0);
+        CHECK(strncmp(said, "{\n", 2) == 0 && strcmp(said + strlen(said) - 2, "}\n") == 0, "cut off:\n%s", said);
+    }
+    atomic_store(&stop, true);
+    for (int i = 0; i < 2; i++)
+        pthread_join(threads[i], NULL);
+    CHECK_IS(kdreg_cache_destroy(cache), 0);
+}
+
+static void children_and_strangers(kdreg_t *monitor)
+{
+    check_says("a forked child shows nothing of its parent's; strangers are refused; a stopped process is not waited for");
+    kdreg_cache_t *cache = create(monitor);
+    pid_t child = fork();
+    if (child == 0) {
+        pause();
+        _exit(0);
+    }
+    CHECK_IS(look(child, NULL, 0), 1);
+    CHECK_SAYS("was forked by");
+    kill(child, SIGKILL);
+    waitpid(child, NULL, 0);
+
+    if (geteuid() == 0 && look(getpid(), NULL, 65534) != 126) {
+        CHECK_IS(look(getpid(), NULL, 65534), 1);
+        CHECK_SAYS("another user's");
+    } else {
+        printf("  not tried as another user: not root, or the command is where others may not go\n");
+    }
+
+    int ready[2];
+    REQUIRE(pipe(ready) == 0, "pipe");
+    child = fork();
+    if (child == 0) {
+        kdreg_t *own = check_open(0);
+        create(own);
+        (void)!write(ready[1], "!", 1);
+        for (;;)
+            pause();
+    }
+    char byte;
+    REQUIRE(read(ready[0], &byte, 1) == 1, "the child did not start");
+    CHECK_IS(look(child, NULL, 0), 0);
+    kill(child, SIGSTOP);
+    waitpid(child, NULL, WUNTRACED);
+    CHECK_IS(look(child, NULL, 0), 1);
+    CHECK_SAYS("did not answer");
+    kill(child, SIGCONT);
+    CHECK_IS(look(child, NULL, 0), 0);
+
+    /* --watch ends with the process. */
+    pid_t killer = fork();
+    if (killer == 0) {
+        check_sleep_ms(700);
+        kill(child, SIGKILL);
+        _exit(0);
+    }
+    pid_t watched = child;
+    int status = look(watched, "--watch=0.1", 0);
+    CHECK_IS(status, 0);
+    CHECK_SAYS("a second:");
+    waitpid(killer, NULL, 0);
+    waitpid(child, NULL, 0);
+    CHECK_IS(kdreg_cache_destroy(cache), 0);
+}
+
+int main(int argc, char **argv)
+{
+    REQUIRE(argc == 2, "usage: inspect KDREG_INFO");
+    check_watchdog(110);
+    kdreg_info = argv[1];
+    page = (size_t)sysconf(_SC_PAGESIZE);
+    kdreg_t *monitor = check_open(0);
+    nothing_to_see();
+    counts(monitor);
+    while_it_works(monitor);
+    children_and_strangers(monitor);
+    CHECK_IS(kdreg_close(monitor), 0);
+    return check_result("inspect");
+}

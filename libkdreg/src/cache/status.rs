@@ -1,0 +1,139 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What the status page says of a cache: a line of words, `key=value`, for
+//! the monitor, one for the cache, and one for each of its largest and its
+//! most recently used entries. `kdreg_info --pid` reads them.
+
+use super::Inner;
+use crate::monitor::Reason;
+use std::fmt::Write as _;
+use std::sync::atomic::Ordering;
+
+/// How many entries each list has.
+const LISTED: usize = 10;
+
+/// Writing to a String cannot fail.
+macro_rules! add {
+    ($text:expr, $($format:tt)*) => {{
+        let _ = write!($text, $($format)*);
+    }};
+}
+
+/// What the process says of itself.
+pub(super) fn describe_process(text: &mut String) {
+    add!(
+        text,
+        "process pid={} version={}\n",
+        std::process::id(),
+        crate::VERSION
+    );
+}
+
+impl Inner {
+    /// Appends what there is to say of this cache, as number `id` of the
+    /// process. Takes the cache's lock for as long as statistics() does.
+    pub(super) fn describe(&self, id: usize, text: &mut String) {
+        let (monitor, activity) = self.monitor.activity();
+        add!(
+            text,
+            "monitor name={:#x} backend={} regions={}",
+            monitor,
+            self.monitor.kind(),
+            activity.regions
+        );
+        for (reason, count) in Reason::ALL.iter().zip(activity.changes) {
+            add!(text, " {}={count}", reason.name());
+        }
+        let s = self.statistics();
+        add!(
+            text,
+            "\ncache id={id} monitor={:#x} entries={} max_entries={} bytes={} in_use={} \
+             unreleased_bytes={} hits={} misses={} registrations={} register_failures={} \
+             deregistrations={} merges={} evictions={} invalidations={} uncached={} duplicates={}",
+            monitor,
+            s.entries,
+            self.options.max_entries,
+            s.bytes,
+            s.in_use,
+            s.unreleased_bytes,
+            s.hits,
+            s.misses,
+            s.registrations,
+            s.register_failures,
+            s.deregistrations,
+            s.merges,
+            s.evictions,
+            s.invalidations,
+            s.uncached,
+            s.duplicates,
+        );
+        if self.options.max_bytes != usize::MAX {
+            add!(text, " max_bytes={}", self.options.max_bytes);
+        }
+        text.push('\n');
+        let (mut largest, mut hottest) = (Top::default(), Top::default());
+        for index in 0..self.state.lock().used_slots() {
+            let entry = self.entries.at(index);
+            let (true, Some(range)) = (entry.refs.is_live(), entry.range_if_any()) else {
+                continue;
+            };
+            largest.offer(range.len() as u64, index);
+            hottest.offer(entry.stamp.load(Ordering::Relaxed), index);
+        }
+        self.list("largest", id, &largest, text);
+        self.list("hottest", id, &hottest, text);
+    }
+
+    fn list(&self, list: &str, id: usize, top: &Top, text: &mut String) {
+        for &(_, index) in &top.0 {
+            let entry = self.entries.at(index);
+            // It may be another entry by now, or none.
+            let Some(range) = entry.range_if_any() else {
+                continue;
+            };
+            let state = if entry.has_changed() {
+                "changed"
+            } else {
+                "valid"
+            };
+            add!(
+                text,
+                "entry list={list} cache={id} base={:#x} bytes={} access={:#x} refs={} \
+                 last_use={} state={state}\n",
+                range.start(),
+                range.len(),
+                entry.access(),
+                entry.refs.count(),
+                entry.stamp.load(Ordering::Relaxed),
+            );
+        }
+    }
+}
+
+/// The entries with the highest values, highest first.
+#[derive(Default)]
+struct Top(Vec<(u64, u32)>);
+
+impl Top {
+    fn offer(&mut self, value: u64, index: u32) {
+        let place = self.0.partition_point(|&(other, _)| other >= value);
+        if place < LISTED {
+            self.0.truncate(LISTED - 1);
+            self.0.insert(place, (value, index));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keeps_the_highest() {
+        let mut top = Top::default();
+        for value in [3, 1, 4, 1, 5, 9, 2, 6, 5, 3, 5, 8, 9, 7, 9] {
+            top.offer(value, value as u32);
+        }
+        let values: Vec<u64> = top.0.iter().map(|&(value, _)| value).collect();
+        assert_eq!(values, [9, 9, 9, 8, 7, 6, 5, 5, 5, 4]);
+    }
+}
