@@ -43,7 +43,7 @@ uninstall: ## Remove what install put there (same variables)
 	@sh scripts/install.sh uninstall
 
 test: ## Everything below, with a summary at the end
-	@sh scripts/stages.sh $(STAGES)
+	@AHEAD='$(if $(wildcard mk/vm.mk),kernel-tree-ahead)' sh scripts/stages.sh $(STAGES)
 
 prerequisites: ## Install what `make test` needs (apt, as root), or say what is missing
 	@sh scripts/prerequisites.sh test

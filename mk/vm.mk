@@ -10,10 +10,14 @@ VM_TOP := $(abspath $(dir $(lastword $(MAKEFILE_LIST)))/..)
 CTEST_BUILD ?= $(VM_TOP)/target/ctest
 VM_RUN := $(VM_TOP)/ctest/vm/run
 
-.PHONY: vm vm-prerequisites test-kernel test-debug-kernel test-vm
+.PHONY: vm vm-prerequisites kernel-tree-ahead test-kernel test-debug-kernel test-vm
 
 vm-prerequisites:
 	@$(VM_TOP)/ctest/vm/prerequisites
+
+# What tests begin with while they still do other things.
+kernel-tree-ahead: vm-prerequisites
+	@$(MAKE) --no-print-directory kernel-tree
 
 vm: vm-prerequisites module
 	@$(VM_RUN) --interactive --module $(VM_TOP)/kernel/kdreg.ko --rdma $(VM_OPTIONS)

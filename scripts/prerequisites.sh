@@ -48,7 +48,7 @@ if [ -n "$packages" ]; then
         mkdir -p "$target"
         export DEBIAN_FRONTEND=noninteractive
         # shellcheck disable=SC2086 # one word per package
-        { apt-get update && apt-get install -y --no-install-recommends $packages; } \
+        { apt-get update && apt-get install -y -o DPkg::Lock::Timeout=300 --no-install-recommends $packages; } \
             >"$target/apt.log" 2>&1 || tail -n 20 "$target/apt.log"
         missing "$1"
     fi

@@ -2,6 +2,11 @@
 # Usage: stages.sh STAGE...
 # Makes each stage in turn, whether or not the one before passed, and ends with
 # a table. A stage that prints a line "SKIPPED: why" counts as skipped.
+#
+# AHEAD=TARGET is begun once `prerequisites` is over and goes on beside the
+# stages that come before the one that needs it: waiting for downloads takes no
+# processor. Who needs it makes it again, waits for the one under way, and
+# tells what went wrong.
 . "$(dirname "$0")/env.sh"
 
 logs=$target/test
@@ -35,7 +40,14 @@ for stage; do
     fi
     rm -f "$log.status"
     printf '%-16s %-8s %5d s  %s\n' "$stage" $result $seconds "$note" >>"$table"
+    if [ "$stage" = prerequisites ] && [ -n "${AHEAD:-}" ]; then
+        echo "(meanwhile: $AHEAD, see target/test/ahead.log)"
+        nice make --no-print-directory "$AHEAD" >"$logs/ahead.log" 2>&1 &
+        ahead=$!
+        trap 'kill $ahead 2>/dev/null; exit 130' INT TERM
+    fi
 done
+wait
 
 echo
 echo "=== summary, $(($(date +%s) - start)) s"
