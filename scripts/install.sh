@@ -1,8 +1,15 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
-# Usage: install.sh install|uninstall, with PREFIX and the other directories
-# of the Makefile in the environment. The list of files is in one place: here.
+# Usage: install.sh install|uninstall|install-module, with PREFIX and the other
+# directories of the Makefile in the environment. The list of files is in one
+# place: here. install-module installs the kernel module's sources for DKMS.
 . "$(dirname "$0")/env.sh"
 set -eu
+
+# What is installed besides the library itself, where it has been built into
+# target/dist: programs, and shared objects for LD_PRELOAD. Headers, man pages
+# and CMake's files are found by listing their directories.
+programs="kdreg_info kdreg_bw"
+preloads="libkdreg-verbs.so libkdreg-fabric.so"
 
 action=$1
 PREFIX=${PREFIX:-/usr/local}
@@ -10,6 +17,7 @@ PREFIX=${PREFIX%/}
 BINDIR=${BINDIR:-$PREFIX/bin}
 LIBDIR=${LIBDIR:-$PREFIX/lib}
 INCLUDEDIR=${INCLUDEDIR:-$PREFIX/include}
+MANDIR=${MANDIR:-$PREFIX/share/man}
 DESTDIR=${DESTDIR:-}
 
 # As in cargo-c, a relative directory is one below PREFIX.
@@ -26,16 +34,37 @@ esac
 BINDIR=$(below_prefix "$BINDIR")
 LIBDIR=$(below_prefix "$LIBDIR")
 INCLUDEDIR=$(below_prefix "$INCLUDEDIR")
+MANDIR=$(below_prefix "$MANDIR")
 
 # file MODE SOURCE DIRECTORY NAME
 file() {
     case $action in
-    install)
+    uninstall) rm -f "$DESTDIR$3/$4" ;;
+    *)
         mkdir -p "$DESTDIR$3"
         install -m "$1" "$2" "$DESTDIR$3/$4"
         ;;
-    uninstall) rm -f "$DESTDIR$3/$4" ;;
     esac
+}
+
+# built MODE NAME DIRECTORY: a file of target/dist, if it was built.
+built() {
+    if [ "$action" = uninstall ] || [ -f "$dist/$2" ]; then file "$1" "$dist/$2" "$3" "$2"; fi
+}
+
+# each DIRECTORY FILE...: plain files under their own names; a pattern that
+# matches nothing stands for no file.
+each() {
+    into=$1
+    shift
+    for one; do
+        if [ -f "$one" ]; then file 644 "$one" "$into" "${one##*/}"; fi
+    done
+}
+
+# Directories that are the library's alone go with their last file.
+empty() {
+    if [ "$action" = uninstall ]; then rmdir "$DESTDIR$1" 2>/dev/null || true; fi
 }
 
 # link DIRECTORY NAME POINTS-TO
@@ -71,26 +100,43 @@ pkg_config_file() {
     } | sed -f - pkgconfig/kdreg.pc.in
 }
 
+# The directories of the system, wherever PREFIX is: dkms, udev and systemd look
+# nowhere else. Links are followed, as uapi.rs is one.
+module_files() {
+    sources=/usr/src/kdreg-$version
+    each "$sources" kernel/*.rs kernel/Kbuild kernel/dkms.conf
+    file 755 kernel/rust-ready "$sources" rust-ready
+    file 644 kernel/60-kdreg.rules /usr/lib/udev/rules.d 60-kdreg.rules
+    file 644 kernel/modules-load.conf /usr/lib/modules-load.d kdreg.conf
+}
+
 case $action in
 install)
     [ -f "$dist/libkdreg.so" ] || die "there is nothing to install yet: run make first"
     pkg_config_file >"$dist/kdreg.pc"
     ;;
+install-module)
+    module_files
+    echo "installed the module's sources as $DESTDIR$sources"
+    exit 0
+    ;;
 uninstall) ;;
-*) die "say install or uninstall, not '$action'" ;;
+*) die "say install, uninstall or install-module, not '$action'" ;;
 esac
 
 file 755 "$dist/libkdreg.so" "$LIBDIR" "libkdreg.so.$version"
 link "$LIBDIR" "$soname" "libkdreg.so.$version"
 link "$LIBDIR" libkdreg.so "libkdreg.so.$version"
 file 644 "$dist/libkdreg.a" "$LIBDIR" libkdreg.a
+for name in $preloads; do built 755 "$name" "$LIBDIR"; done
+for name in $programs; do built 755 "$name" "$BINDIR"; done
 file 644 "$dist/kdreg.pc" "$LIBDIR/pkgconfig" kdreg.pc
-file 644 include/kdreg.h "$INCLUDEDIR" kdreg.h
-# The adaptors, as <kdreg/NAME.h>.
-for header in include/kdreg/*.h; do
-    [ ! -f "$header" ] || file 644 "$header" "$INCLUDEDIR/kdreg" "${header##*/}"
-done
-file 755 "$dist/kdreg_info" "$BINDIR" kdreg_info
+each "$LIBDIR/cmake/kdreg" cmake/*.cmake
+empty "$LIBDIR/cmake/kdreg"
+each "$INCLUDEDIR" include/kdreg.h
+each "$INCLUDEDIR/kdreg" include/kdreg/*.h
+empty "$INCLUDEDIR/kdreg"
+for section in 1 3 4 7; do each "$MANDIR/man$section" man/*."$section"; done
 
 # A library in a directory of the dynamic loader is found once its cache is new.
 if [ -z "$DESTDIR" ] && [ "$(id -u)" = 0 ] && command -v ldconfig >/dev/null &&
