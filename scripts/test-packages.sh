@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: MIT OR Apache-2.0
+# The packages of target/deb from one end to the other: lintian, installation
+# in a clean Debian tree, a program built there, the module by dkms, a guest
+# that boots with all of it, removal without a trace. Needs root, and the
+# kernel tree (KERNEL_TREE_DIR), which it leaves alone.
+. "$(dirname "$0")/env.sh"
+set -eu
+
+[ "$(id -u)" = 0 ] || skip "installing packages in a tree of their own needs root"
+# Mounts end with this process, however it ends.
+if [ "${KDREG_PACKAGES_NAMESPACE:-}" != yes ]; then
+    unshare --mount true 2>/dev/null || skip "cannot make a mount namespace (CAP_SYS_ADMIN)"
+    KDREG_PACKAGES_NAMESPACE=yes exec unshare --mount --propagation private sh "$0"
+fi
+
+work=$target/packages
+mkdir -p "$work"
+. "$root/scripts/packages-tree.sh"
+[ -e "$KERNEL_TREE_DIR/stamps/prepare" ] || die "there is no kernel tree: run 'make kernel-tree' first"
+kernel=$(cat "$KERNEL_TREE_DIR/abi")
+names="libkdreg0 libkdreg-dev kdreg-tools kdreg-dkms"
+debs=
+for name in $names; do
+    set -- "$target/deb/${name}_${version}"_*.deb
+    [ -f "$1" ] || die "$name is not in target/deb: run 'make deb' first"
+    debs="$debs $1"
+done
+# A newer series than the module is written for may be all that the archive has.
+KDREG_KERNEL_SERIES=$(echo "$kernel" | cut -d. -f1,2)
+
+# says WHAT TEXT FILE
+says() {
+    checking "$1"
+    if grep -qF "$2" "$3"; then
+        pass
+    else
+        fail "no line has '$2':" "$(tail -n 30 "$3")"
+    fi
+}
+
+install_packages() {
+    # shellcheck disable=SC2086 # one word per package
+    in_tree env KDREG_KERNEL_SERIES="$KDREG_KERNEL_SERIES" DEBIAN_FRONTEND=noninteractive \
+        apt-get -q -y -o Dpkg::Use-Pty=0 -o APT::Sandbox::User=root --no-install-recommends install $debs
+}
+purge_packages() {
+    # shellcheck disable=SC2086
+    apt_in_tree purge $names
+}
+no_traces() {
+    checking "no trace of them is left"
+    left=$(traces)
+    if [ -z "$left" ]; then pass; else fail "$left"; fi
+}
+
+# The program that a user builds: with what pkg-config says, in the tree.
+build_smoke() {
+    # shellcheck disable=SC2016 # for the shell in the tree
+    in_tree sh -eu -c 'gcc -Wall -Werror -o "$2" "$1" $(pkg-config --cflags --libs kdreg)
+        gcc -static -o "$2-static" "$1" $(pkg-config --static --cflags --libs kdreg)' \
+        sh "$fixtures/smoke.c" "$work/smoke"
+}
+smoke_runs() {
+    must "it runs${1:+ $1}" in_tree "$work/smoke"
+    must "so does a static one" in_tree "$work/smoke-static"
+}
+
+echo "the packages themselves:"
+checking "versions agree: Cargo.toml, dkms.conf, CMake's file, the packages"
+wrong=$(for file in kernel/dkms.conf:PACKAGE_VERSION= 'cmake/kdregConfigVersion.cmake:set(PACKAGE_VERSION '; do
+    grep -qF "${file#*:}\"$version\"" "${file%%:*}" || echo "${file%%:*} does not say $version"
+done)
+if [ -z "$wrong" ]; then pass "$version"; else fail "$wrong"; fi
+if command -v lintian >/dev/null; then
+    must "lintian finds no error" lintian --profile debian --allow-root --no-tag-display-limit \
+        --fail-on error "$target/deb/libkdreg_${version}_$(dpkg --print-architecture).changes"
+else
+    echo "  lintian is not installed: not run"
+fi
+
+make_state
+make_base
+
+echo "on kernels without Rust:"
+fresh_tree
+tree=usr/src/linux-$kernel
+# Seen by dkms and by us: the kernel's answers, and no Rust among them.
+for file in .config include/config/auto.conf; do
+    sed -i 's/^CONFIG_RUST=y$/# CONFIG_RUST is not set/' "$merged/$tree/$file"
+done
+checking "kdreg-dkms installs all the same"
+if install_packages >"$work/no-rust.log" 2>&1; then pass; else fail "$(tail -n 30 "$work/no-rust.log")"; fi
+says "it tells which kernel lacks Rust" "no module for kernel $kernel: it was built without CONFIG_RUST" "$work/no-rust.log"
+says "and that libkdreg uses userfaultfd" 'libkdreg uses userfaultfd' "$work/no-rust.log"
+for file in .config include/config/auto.conf; do cp -p "$lower/$tree/$file" "$merged/$tree/$file"; done
+rm "$merged/$tree/rust/libkernel.rmeta"
+checking "likewise where the tree has no Rust metadata"
+if in_tree env KDREG_KERNEL_SERIES="$KDREG_KERNEL_SERIES" dpkg-reconfigure -fnoninteractive kdreg-dkms >"$work/no-metadata.log" 2>&1; then
+    pass
+else
+    fail "$(tail -n 30 "$work/no-metadata.log")"
+fi
+says "it tells what is missing" 'lacks its Rust metadata (rust/libkernel.rmeta)' "$work/no-metadata.log"
+says "and how to come by it" 'make kernel-tree' "$work/no-metadata.log"
+must "a program builds with what pkg-config says" build_smoke
+smoke_runs "without the module"
+drop_tree
+
+echo "on Debian's stock kernel, $kernel:"
+fresh_tree
+checking "the packages install, and dkms builds the module"
+if install_packages >"$work/install.log" 2>&1; then pass; else fail "$(tail -n 30 "$work/install.log")"; fi
+says "the kernel is said to have it" "kernel $kernel has the module" "$work/install.log"
+must "modinfo finds it" in_tree modinfo -k "$kernel" kdreg
+must "a program builds with what pkg-config says" build_smoke
+smoke_runs
+must "kdreg_info runs" in_tree kdreg_info --version
+cat >"$work/guest" <<'G'
+set -eu
+# What systemd does with modules-load.d at boot.
+modprobe -a $(sed '/^#/d' /usr/lib/modules-load.d/kdreg.conf)
+kdreg_info --selected
+KDREG_BACKEND=kernel "$1"
+KDREG_BACKEND=kernel "$1-static"
+modprobe -r kdreg
+test ! -e /dev/kdreg
+G
+checking "a guest boots with them; the program uses the module"
+if KERNEL_TREE_DIR=$state "$root/ctest/vm/run" --log "$work/console.log" -- \
+    sh "$work/guest" "$work/smoke" >"$work/guest.log" 2>&1; then pass; else fail "$(cat "$work/guest.log")"; fi
+says "kdreg_info says so too" ': kernel' "$work/guest.log"
+must "all are purged" purge_packages
+no_traces
+drop_tree
+finish
