@@ -18,9 +18,9 @@ if(CMAKE_LIBRARY_ARCHITECTURE)
 endif()
 # <prefix>/lib, or one level below it as in <prefix>/lib/<triplet>.
 find_path(_kdreg_include kdreg.h
-  HINTS "${_kdreg_above}/include" "${_kdreg_prefix}/include" NO_CACHE)
-find_library(_kdreg_shared libkdreg.so HINTS ${_kdreg_lib_hints} NO_CACHE)
-find_library(_kdreg_archive libkdreg.a HINTS ${_kdreg_lib_hints} NO_CACHE)
+  HINTS "${_kdreg_above}/include" "${_kdreg_prefix}/include")
+find_library(_kdreg_shared libkdreg.so HINTS ${_kdreg_lib_hints})
+find_library(_kdreg_archive libkdreg.a HINTS ${_kdreg_lib_hints})
 
 if(_kdreg_include AND _kdreg_archive AND NOT TARGET kdreg::kdreg_static)
   set(THREADS_PREFER_PTHREAD_FLAG ON)
@@ -58,4 +58,6 @@ endif()
 
 foreach(_kdreg_name libdir above prefix lib_hints include shared archive)
   unset(_kdreg_${_kdreg_name})
+  # Or a later look would find what an earlier one did, elsewhere.
+  unset(_kdreg_${_kdreg_name} CACHE)
 endforeach()

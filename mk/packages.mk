@@ -2,17 +2,18 @@
 # Packages, and what they must not change by accident.
 #
 #   make install-module         the module's sources for DKMS, udev's rule, modules-load.d
+#   make uninstall-module       remove what that put there
 #   make deb                    Debian packages, in target/deb
 #   make abi                    record compatible additions to the ABI in abi/
 
 PACKAGES_TOP := $(abspath $(dir $(lastword $(MAKEFILE_LIST)))/..)
 
-STAGES += check-abi test-packages
+STAGES += check-abi check-consumers test-packages
 
-.PHONY: install-module deb abi check-abi test-packages
+.PHONY: install-module uninstall-module deb abi check-abi check-consumers test-packages
 
-install-module:
-	@sh $(PACKAGES_TOP)/scripts/install.sh install-module
+install-module uninstall-module:
+	@sh $(PACKAGES_TOP)/scripts/install.sh $@
 
 deb: library
 	@sh $(PACKAGES_TOP)/scripts/build-deb.sh
@@ -22,6 +23,9 @@ abi: library
 
 check-abi: library ## The ABI is that of abi/, or the SONAME is another
 	@sh $(PACKAGES_TOP)/scripts/abi.sh check
+
+check-consumers: library ## CMake and meson find and link an installed library
+	@sh $(PACKAGES_TOP)/scripts/check-consumers.sh
 
 test-packages: deb kernel-tree vm-prerequisites ## Packages: lintian, install, build with dkms, boot, purge
 	@sh $(PACKAGES_TOP)/scripts/test-packages.sh

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
-# Usage: install.sh install|uninstall|install-module, with PREFIX and the other
-# directories of the Makefile in the environment. The list of files is in one
-# place: here. install-module installs the kernel module's sources for DKMS.
+# Usage: install.sh install|uninstall|install-module|uninstall-module, with
+# PREFIX and the other directories of the Makefile in the environment. The list
+# of files is in one place: here. The module's are its sources, for DKMS.
 . "$(dirname "$0")/env.sh"
 set -eu
 
@@ -39,7 +39,7 @@ MANDIR=$(below_prefix "$MANDIR")
 # file MODE SOURCE DIRECTORY NAME
 file() {
     case $action in
-    uninstall) rm -f "$DESTDIR$3/$4" ;;
+    uninstall*) rm -f "$DESTDIR$3/$4" ;;
     *)
         mkdir -p "$DESTDIR$3"
         install -m "$1" "$2" "$DESTDIR$3/$4"
@@ -64,7 +64,7 @@ each() {
 
 # Directories that are the library's alone go with their last file.
 empty() {
-    if [ "$action" = uninstall ]; then rmdir "$DESTDIR$1" 2>/dev/null || true; fi
+    case $action in uninstall*) rmdir "$DESTDIR$1" 2>/dev/null || true ;; esac
 }
 
 # link DIRECTORY NAME POINTS-TO
@@ -107,6 +107,8 @@ module_files() {
     each "$sources" kernel/*.rs kernel/Kbuild kernel/dkms.conf
     file 755 kernel/rust-ready "$sources" rust-ready
     file 644 kernel/60-kdreg.rules /usr/lib/udev/rules.d 60-kdreg.rules
+    empty "$sources"
+    file 644 kernel/60-kdreg.rules /usr/lib/udev/rules.d 60-kdreg.rules
     file 644 kernel/modules-load.conf /usr/lib/modules-load.d kdreg.conf
 }
 
@@ -115,13 +117,13 @@ install)
     [ -f "$dist/libkdreg.so" ] || die "there is nothing to install yet: run make first"
     pkg_config_file >"$dist/kdreg.pc"
     ;;
-install-module)
+*install-module)
     module_files
-    echo "installed the module's sources as $DESTDIR$sources"
+    echo "${action%-module}ed the module's sources: $DESTDIR$sources"
     exit 0
     ;;
 uninstall) ;;
-*) die "say install, uninstall or install-module, not '$action'" ;;
+*) die "say install, uninstall, install-module or uninstall-module, not '$action'" ;;
 esac
 
 file 755 "$dist/libkdreg.so" "$LIBDIR" "libkdreg.so.$version"
