@@ -22,7 +22,7 @@ abi: library
 	@sh $(PACKAGES_TOP)/scripts/abi.sh write
 
 check-abi: library ## The ABI is that of abi/, or the SONAME is another
-	@sh $(PACKAGES_TOP)/scripts/abi.sh check
+	@sh $(PACKAGES_TOP)/scripts/check-abi.sh
 
 check-consumers: library ## CMake and meson find and link an installed library
 	@sh $(PACKAGES_TOP)/scripts/check-consumers.sh
