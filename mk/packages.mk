@@ -8,9 +8,9 @@
 
 PACKAGES_TOP := $(abspath $(dir $(lastword $(MAKEFILE_LIST)))/..)
 
-STAGES += check-abi check-consumers test-packages
+STAGES += check-abi check-consumers check-rpm test-packages
 
-.PHONY: install-module uninstall-module deb abi check-abi check-consumers test-packages
+.PHONY: install-module uninstall-module deb abi check-abi check-consumers check-rpm test-packages
 
 install-module uninstall-module:
 	@sh $(PACKAGES_TOP)/scripts/install.sh $@
@@ -26,6 +26,9 @@ check-abi: library ## The ABI is that of abi/, or the SONAME is another
 
 check-consumers: library ## CMake and meson find and link an installed library
 	@sh $(PACKAGES_TOP)/scripts/check-consumers.sh
+
+check-rpm: library ## The RPM specification: rpmspec, rpmlint, packages with every file
+	@sh $(PACKAGES_TOP)/scripts/check-rpm.sh
 
 test-packages: deb kernel-tree vm-prerequisites ## Packages: lintian, install, build with dkms, boot, purge
 	@sh $(PACKAGES_TOP)/scripts/test-packages.sh

@@ -13,20 +13,10 @@ done
 out=$target/deb
 source=$out/libkdreg-$version
 rm -rf "$out"
-mkdir -p "$source/target"
-# What belongs to the sources: what git knows or would add, or else everything.
-if git rev-parse --git-dir >/dev/null 2>&1; then
-    git ls-files -z --cached --others --exclude-standard
-else
-    find . -path ./target -prune -o \( -type f -o -type l \) -print0
-fi >"$out/files"
-tar -c --null -T "$out/files" --ignore-failed-read 2>/dev/null | tar -x -C "$source"
-rm "$out/files"
-cp -a "$dist" "$source/target/dist"
+sh scripts/copy-sources.sh "$source"
 
 cd "$source"
-# Flags that a caller's build has would show in none of the products but in the
-# time they take: there is nothing left to compile.
+# debian/rules is a makefile of its own: nothing of this make's for it.
 if ! env -u MAKEFLAGS -u MAKELEVEL -u MFLAGS dpkg-buildpackage --build=binary --no-sign \
     --no-check-builddeps --build-profiles=pkg.libkdreg.prebuilt >"$out/build.log" 2>&1; then
     tail -n 30 "$out/build.log"

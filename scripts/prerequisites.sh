@@ -32,6 +32,17 @@ missing() {
         need g++ compiles c++ "$CXX"
         need cmake has ctest
         need valgrind has valgrind
+        # Where apt is, there are Debian's tools for packages; mk/packages.mk.
+        if command -v apt-get >/dev/null; then
+            need dpkg-dev has dpkg-buildpackage
+            need debhelper has dh
+            need dh-dkms has dh_dkms
+            need lintian has lintian
+            need abigail-tools has abidw
+            need rpm has rpmbuild
+            need rpmlint has rpmlint
+            need meson has meson
+        fi
         # cargo-c is built from source when it is not there, and links openssl.
         cargo cbuild --version >/dev/null 2>&1 || need libssl-dev pkg-config --exists openssl
     fi
