@@ -42,6 +42,7 @@
 //! # Ok::<(), Errno>(())
 //! ```
 
+pub mod adaptors;
 pub mod cache;
 pub mod errno;
 #[cfg(feature = "capi")]

@@ -18,11 +18,18 @@ struct Header {
     config: &'static str,
 }
 
-const HEADERS: &[Header] = &[Header {
-    path: "../include/kdreg.h",
-    source: "src/ffi/mod.rs",
-    config: "cbindgen.toml",
-}];
+const HEADERS: &[Header] = &[
+    Header {
+        path: "../include/kdreg.h",
+        source: "src/ffi/mod.rs",
+        config: "cbindgen.toml",
+    },
+    Header {
+        path: "../include/kdreg/verbs.h",
+        source: "src/adaptors/verbs/ffi.rs",
+        config: "src/adaptors/verbs/cbindgen.toml",
+    },
+];
 
 impl Header {
     fn path(&self) -> PathBuf {

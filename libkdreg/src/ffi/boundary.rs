@@ -8,7 +8,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// Runs `body`; a panic, which is a bug of this library, becomes `otherwise`.
 #[inline]
-pub(super) fn shielded<T>(otherwise: T, body: impl FnOnce() -> T) -> T {
+pub(crate) fn shielded<T>(otherwise: T, body: impl FnOnce() -> T) -> T {
     // AssertUnwindSafe: the library's locks do not poison, and every state
     // they protect is valid between steps.
     match catch_unwind(AssertUnwindSafe(body)) {
@@ -26,7 +26,7 @@ pub(super) fn shielded<T>(otherwise: T, body: impl FnOnce() -> T) -> T {
 
 /// The C form of a result without a value.
 #[inline]
-pub(super) fn status(body: impl FnOnce() -> Result<(), Errno>) -> c_int {
+pub(crate) fn status(body: impl FnOnce() -> Result<(), Errno>) -> c_int {
     shielded(Errno::EIO.negated(), || match body() {
         Ok(()) => 0,
         Err(error) => error.negated(),
@@ -34,7 +34,7 @@ pub(super) fn status(body: impl FnOnce() -> Result<(), Errno>) -> c_int {
 }
 
 /// The C form of a result that is a count.
-pub(super) fn count(body: impl FnOnce() -> Result<usize, Errno>) -> c_int {
+pub(crate) fn count(body: impl FnOnce() -> Result<usize, Errno>) -> c_int {
     shielded(Errno::EIO.negated(), || match body() {
         Ok(count) => c_int::try_from(count).unwrap_or(c_int::MAX),
         Err(error) => error.negated(),
@@ -43,7 +43,7 @@ pub(super) fn count(body: impl FnOnce() -> Result<usize, Errno>) -> c_int {
 
 /// Where a result is to be written: not null, aligned.
 #[inline]
-pub(super) fn writable<T>(pointer: *mut T) -> Result<*mut T, Errno> {
+pub(crate) fn writable<T>(pointer: *mut T) -> Result<*mut T, Errno> {
     if pointer.is_null() || !pointer.is_aligned() {
         Err(Errno::EINVAL)
     } else {
@@ -52,7 +52,7 @@ pub(super) fn writable<T>(pointer: *mut T) -> Result<*mut T, Errno> {
 }
 
 /// Where an argument is to be read from: not null, aligned.
-pub(super) fn readable<T>(pointer: *const T) -> Result<*const T, Errno> {
+pub(crate) fn readable<T>(pointer: *const T) -> Result<*const T, Errno> {
     if pointer.is_null() || !pointer.is_aligned() {
         Err(Errno::EINVAL)
     } else {

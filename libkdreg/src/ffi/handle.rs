@@ -23,7 +23,7 @@ const QUARANTINE: usize = 1024;
 
 /// One handle. All zero, as a forked child finds it: closed.
 #[repr(C, align(64))]
-pub(super) struct Slot {
+pub(crate) struct Slot {
     /// Which type `object` is, and which opening this is: (sequence << 8) | type.
     /// Release when opened, Acquire when resolved: publishes `object`.
     identity: AtomicU64,
@@ -86,7 +86,7 @@ fn table() -> Result<&'static Table, Errno> {
 ///
 /// # Safety
 /// `TYPE` is nonzero and belongs to one implementor only.
-pub(super) unsafe trait Object: Sync + 'static {
+pub(crate) unsafe trait Object: Sync + 'static {
     const TYPE: u8;
     /// The opaque C type of its handles.
     type Opaque;
@@ -105,7 +105,7 @@ unsafe impl Object for Cache {
 }
 
 /// A handle for `object`.
-pub(super) fn open<T: Object>(object: T) -> Result<*mut T::Opaque, Errno> {
+pub(crate) fn open<T: Object>(object: T) -> Result<*mut T::Opaque, Errno> {
     let table = table()?;
     let closed = CLOSED.get()?;
     let reused = {
@@ -165,7 +165,7 @@ fn refusal<T: Object>(table: &Table, index: u32, slot: &Slot) -> Errno {
 /// The reference is good until the handle is closed, which callers must not
 /// do while another thread uses it.
 #[inline]
-pub(super) fn resolve<T: Object>(handle: *const T::Opaque) -> Result<&'static T, Errno> {
+pub(crate) fn resolve<T: Object>(handle: *const T::Opaque) -> Result<&'static T, Errno> {
     if handle.is_null() {
         return Err(Errno::EINVAL);
     }
@@ -181,7 +181,7 @@ pub(super) fn resolve<T: Object>(handle: *const T::Opaque) -> Result<&'static T,
 }
 
 /// A number for an open handle that no later handle will have.
-pub(super) fn identity<T: Object>(handle: *const T::Opaque) -> Result<u64, Errno> {
+pub(crate) fn identity<T: Object>(handle: *const T::Opaque) -> Result<u64, Errno> {
     let table = table()?;
     let (index, slot) = slot::<T>(table, handle).ok_or(Errno::EBADF)?;
     // 48 bits of sequence: a million openings a second for nine years.
@@ -190,7 +190,7 @@ pub(super) fn identity<T: Object>(handle: *const T::Opaque) -> Result<u64, Errno
 
 /// The object whose handle has this identity, while it is open.
 #[inline]
-pub(super) fn by_identity<T: Object>(identity: u64) -> Option<&'static T> {
+pub(crate) fn by_identity<T: Object>(identity: u64) -> Option<&'static T> {
     let table = table().ok()?;
     let index = identity as u16;
     if usize::from(index) >= table.slots.committed() {
@@ -206,7 +206,7 @@ pub(super) fn by_identity<T: Object>(identity: u64) -> Option<&'static T> {
 }
 
 /// Closes a handle and gives its object back, unless `may_close` refuses.
-pub(super) fn close<T: Object>(
+pub(crate) fn close<T: Object>(
     handle: *const T::Opaque,
     may_close: impl FnOnce(&T) -> Result<(), Errno>,
 ) -> Result<T, Errno> {

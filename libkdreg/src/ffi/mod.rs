@@ -8,12 +8,12 @@
 
 #![allow(non_camel_case_types, reason = "these are the names C programs use")]
 
-mod boundary;
+pub(crate) mod boundary;
 pub mod cache;
-mod handle;
+pub(crate) mod handle;
 pub mod library;
 pub mod monitor;
-mod sized;
+pub(crate) mod sized;
 
 /// A monitor handle: one subscriber with an event queue of its own.
 ///

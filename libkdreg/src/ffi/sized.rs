@@ -16,7 +16,7 @@ const LARGEST: usize = 4096;
 /// # Safety
 /// `repr(C)`, plain data for which all zero bits are valid, without padding
 /// that matters, first member as said.
-pub(super) unsafe trait Sized_: Copy {
+pub(crate) unsafe trait Sized_: Copy {
     /// The size of the first version of the structure.
     const FIRST: usize;
 }
@@ -34,7 +34,7 @@ fn size_of_callers<T: Sized_>(structure: *const T) -> Result<usize, Errno> {
 }
 
 /// A copy of the caller's structure in this library's size.
-pub(super) fn read<T: Sized_>(structure: *const T) -> Result<T, Errno> {
+pub(crate) fn read<T: Sized_>(structure: *const T) -> Result<T, Errno> {
     let size = size_of_callers(structure)?;
     let bytes = structure.cast::<u8>();
     let known = size.min(size_of::<T>());
@@ -54,7 +54,7 @@ pub(super) fn read<T: Sized_>(structure: *const T) -> Result<T, Errno> {
 
 /// Fills the caller's structure as far as it goes; its size becomes what was
 /// filled. `value` is only made when the structure is good.
-pub(super) fn fill<T: Sized_>(
+pub(crate) fn fill<T: Sized_>(
     structure: *mut T,
     value: impl FnOnce() -> Result<T, Errno>,
 ) -> Result<(), Errno> {

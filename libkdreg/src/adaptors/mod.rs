@@ -1,0 +1,6 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Caches for particular libraries and devices: what to register with, and
+//! what to say when it fails, is theirs; everything else is [`crate::cache`].
+
+#[cfg(feature = "verbs")]
+pub mod verbs;

@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What to say, and what to do, when registering fails.
+
+use super::access;
+use crate::errno::Errno;
+use crate::log::{self, Level};
+use crate::range::Range;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Which errors were explained already, one bit each: a program that goes on
+/// asking hears of each once, unless it wants to hear everything.
+static SAID: AtomicU64 = AtomicU64::new(0);
+
+/// The limit on locked memory, in bytes; `None` when there is none.
+fn memlock() -> Option<u64> {
+    let mut limit = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
+    // SAFETY: room for the result.
+    let result = unsafe { libc::getrlimit(libc::RLIMIT_MEMLOCK, &raw mut limit) };
+    (result == 0 && limit.rlim_cur != libc::RLIM_INFINITY).then_some(limit.rlim_cur)
+}
+
+/// What can be done about `error`.
+fn remedy(error: Errno, flags: u32) -> String {
+    match error {
+        Errno::ENOMEM => match memlock() {
+            Some(limit) => format!(
+                "RLIMIT_MEMLOCK lets this process pin {} KiB: raise it (ulimit -l unlimited, \
+                 `memlock` in /etc/security/limits.conf, LimitMEMLOCK= of systemd), or put \
+                 entries back sooner; everything idle has been released already",
+                limit / 1024
+            ),
+            None => "everything idle has been released already: put entries back sooner, or \
+                     look at the device's limit (max_mr of ibv_devinfo -v)"
+                .into(),
+        },
+        Errno::EFAULT if flags & access::LOCAL_WRITE != 0 => {
+            "part of it is not mapped, or is mapped read-only: map it writable, or ask \
+             without IBV_ACCESS_LOCAL_WRITE and the remote rights to write"
+                .into()
+        }
+        Errno::EFAULT => "part of it is not mapped, or not readable".into(),
+        Errno::EINVAL if flags & (access::REMOTE_WRITE | access::REMOTE_ATOMIC) != 0 => {
+            "the device or its driver refused these rights: see what it can do with \
+             ibv_devinfo -v"
+                .into()
+        }
+        Errno::EINVAL => {
+            "rights are LOCAL_WRITE, REMOTE_*, MW_BIND and FLUSH_*; zero-based and on-demand \
+             registrations cannot be cached (call ibv_reg_mr for those), and \
+             IBV_ACCESS_RELAXED_ORDERING is said when the cache is made"
+                .into()
+        }
+        Errno::EOPNOTSUPP => {
+            "the device cannot register this kind of memory (a file that is not in memory, \
+             a device's own memory)"
+                .into()
+        }
+        Errno::EPERM | Errno::EACCES => {
+            "this process may not: see the rights of /dev/infiniband/uverbs*, and the \
+             limits of its control group"
+                .into()
+        }
+        Errno::EIO | Errno::ENODEV => {
+            "the device is gone or does not answer: see dmesg, and open it anew".into()
+        }
+        _ => "the driver gave this error: see dmesg".into(),
+    }
+}
+
+/// Explains why there is no registration for `range` with the rights in
+/// `flags` (`IBV_ACCESS_*`).
+pub(super) fn explain(error: Errno, range: Range, flags: u32) {
+    if error == Errno::ECHILD || error == Errno::ENOENT {
+        // Not the device's doing: a forked child, a lookup that found nothing.
+        return;
+    }
+    let bit = 1 << (error.value() & 63);
+    // Relaxed: this is about how often something is said, nothing else.
+    let first = SAID.fetch_or(bit, Ordering::Relaxed) & bit == 0;
+    let level = if first { Level::Error } else { Level::Debug };
+    if log::wanted(level) {
+        log::say(
+            level,
+            format_args!(
+                "verbs: registering {} bytes at {:#x} with access {flags:#x} failed ({error:?}): {}",
+                range.len(),
+                range.start(),
+                remedy(error, flags)
+            ),
+        );
+    }
+}
