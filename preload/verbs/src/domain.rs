@@ -1,0 +1,399 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The caches: one for each protection domain, set of access flags and
+//! distance between a buffer and where peers see it. So registrations are
+//! shared between equals only.
+
+use crate::kdreg::*;
+use crate::real::{self, Request, ibv_context, ibv_mr, ibv_pd};
+use crate::report;
+use std::collections::HashMap;
+use std::ffi::{CStr, c_int, c_void};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
+
+/// How many distances a protection domain may have caches for. Programs use
+/// one or two (0, or where a shared heap begins); one that uses a new one for
+/// each buffer gains nothing by a cache.
+const MAX_DISTANCES: usize = 16;
+
+/// What registrations must agree in to be shared.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+struct Key {
+    pd: usize,
+    access: u32,
+    /// iova - addr, wrapping.
+    distance: u64,
+}
+
+/// A cache and what its callbacks need.
+pub struct Domain {
+    key: Key,
+    context: usize,
+    cache: *mut kdreg_cache_t,
+}
+
+// SAFETY: a handle that any thread may use, and numbers.
+unsafe impl Send for Domain {}
+// SAFETY: as above.
+unsafe impl Sync for Domain {}
+
+/// Protects which caches there are; never held while libkdreg or libibverbs
+/// is called, except to make a cache, which calls neither callback.
+static DOMAINS: RwLock<Option<HashMap<Key, Arc<Domain>>>> = RwLock::new(None);
+
+/// Protects the counts of caches that are gone.
+static GONE: Mutex<kdreg_cache_stats> = Mutex::new(ZERO);
+
+const ZERO: kdreg_cache_stats = kdreg_cache_stats {
+    size: size_of::<kdreg_cache_stats>(),
+    hits: 0,
+    misses: 0,
+    registrations: 0,
+    register_failures: 0,
+    deregistrations: 0,
+    merges: 0,
+    evictions: 0,
+    invalidations: 0,
+    uncached: 0,
+    duplicates: 0,
+    entries: 0,
+    bytes: 0,
+    in_use: 0,
+    unreleased_bytes: 0,
+};
+
+/// Set in a child after fork(): the caches are the parent's.
+static FORKED: AtomicBool = AtomicBool::new(false);
+
+extern "C" fn forked() {
+    FORKED.store(true, Ordering::Relaxed);
+}
+
+/// Whether this process is a child of the one that has the caches. It is
+/// passed through throughout, and takes none of the locks, which a thread of
+/// the parent may have held.
+pub fn is_forked_child() -> bool {
+    FORKED.load(Ordering::Relaxed)
+}
+
+/// The process's monitor, or why there is none. Opened at the first
+/// registration, never closed.
+struct Opened {
+    monitor: *mut kdreg_t,
+    backend: &'static str,
+}
+
+// SAFETY: a handle that any thread may use.
+unsafe impl Send for Opened {}
+// SAFETY: as above.
+unsafe impl Sync for Opened {}
+
+static MONITOR: OnceLock<Option<Opened>> = OnceLock::new();
+
+fn text(pointer: *const std::ffi::c_char) -> &'static str {
+    if pointer.is_null() {
+        return "";
+    }
+    // SAFETY: libkdreg's texts are C strings that stay.
+    unsafe { CStr::from_ptr(pointer) }.to_str().unwrap_or("")
+}
+
+fn open() -> Option<Opened> {
+    if report::settings().disabled {
+        return None;
+    }
+    let mut monitor = std::ptr::null_mut();
+    // SAFETY: the defaults, and room for the result.
+    let error = unsafe { kdreg_open(std::ptr::null(), &raw mut monitor) };
+    if error != 0 {
+        // SAFETY: any error has a text.
+        let why = text(unsafe { kdreg_strerror(error) });
+        report::once(format_args!(
+            "nothing is cached: no monitor ({why}); kdreg_info tells what this machine can do"
+        ));
+        return None;
+    }
+    // SAFETY: open.
+    let backend = text(unsafe { kdreg_backend_name(monitor) });
+    if backend == "none" {
+        report::once(format_args!(
+            "nothing is cached: no backend can watch memory here; kdreg_info tells why, and \
+             what would help"
+        ));
+        return None;
+    }
+    // SAFETY: a function without arguments; this library is never unloaded.
+    let error = unsafe { libc::pthread_atfork(None, None, Some(forked)) };
+    if error != 0 {
+        report::once(format_args!("nothing is cached: no memory"));
+        return None;
+    }
+    Some(Opened { monitor, backend })
+}
+
+fn monitor() -> Option<&'static Opened> {
+    MONITOR.get_or_init(open).as_ref()
+}
+
+/// The name of what watches memory, for people.
+pub fn backend() -> &'static str {
+    match MONITOR.get() {
+        Some(Some(opened)) => opened.backend,
+        _ => "none",
+    }
+}
+
+/// Registers a range that libkdreg has widened, on behalf of a cache.
+unsafe extern "C" fn register(
+    ctx: *mut c_void,
+    addr: *mut c_void,
+    length: usize,
+    _access: u32,
+    handle: *mut *mut c_void,
+) -> c_int {
+    // SAFETY: `ctx` is a Key that is never freed.
+    let key = unsafe { &*ctx.cast::<Key>() };
+    let iova = (addr as u64).wrapping_add(key.distance);
+    let request = Request {
+        way: real::way_for(key.distance == 0, key.access),
+        pd: key.pd as *mut ibv_pd,
+        addr,
+        length,
+        iova,
+        access: key.access,
+    };
+    let mr = request.make();
+    if mr.is_null() {
+        return match report::errno() {
+            0 => -libc::EIO,
+            error => -error,
+        };
+    }
+    // SAFETY: libkdreg gives room for the handle.
+    unsafe { handle.write(mr.cast()) };
+    0
+}
+
+unsafe extern "C" fn deregister(
+    _ctx: *mut c_void,
+    _addr: *mut c_void,
+    _length: usize,
+    handle: *mut c_void,
+) -> c_int {
+    // SAFETY: an `ibv_mr` from `register`; libkdreg gives each back once.
+    -unsafe { real::dereg_mr(handle.cast::<ibv_mr>()) }
+}
+
+impl Domain {
+    /// The cache for a request; `None` when there is none to be had.
+    pub fn of(request: &Request) -> Option<Arc<Domain>> {
+        let opened = monitor()?;
+        let key = Key {
+            pd: request.pd as usize,
+            access: request.access,
+            distance: request.iova.wrapping_sub(request.addr as u64),
+        };
+        let known = DOMAINS.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(found) = known.as_ref().and_then(|all| all.get(&key)) {
+            return Some(found.clone());
+        }
+        drop(known);
+        let mut all = DOMAINS.write().unwrap_or_else(PoisonError::into_inner);
+        let all = all.get_or_insert_default();
+        if let Some(found) = all.get(&key) {
+            return Some(found.clone());
+        }
+        let distances = all
+            .keys()
+            .filter(|other| other.pd == key.pd && other.distance != 0);
+        if key.distance != 0 && distances.count() >= MAX_DISTANCES {
+            return None;
+        }
+        let domain = Arc::new(Domain::make(opened.monitor, key, request.pd)?);
+        all.insert(key, domain.clone());
+        Some(domain)
+    }
+
+    fn make(monitor: *mut kdreg_t, key: Key, pd: *mut ibv_pd) -> Option<Domain> {
+        let remote = real::ACCESS_REMOTE_READ | real::ACCESS_REMOTE_WRITE;
+        let attr = kdreg_cache_attr {
+            size: size_of::<kdreg_cache_attr>(),
+            reg: Some(register),
+            dereg: Some(deregister),
+            // A few bytes for each cache that ever was: callbacks may be
+            // running in the reaper while a domain goes.
+            ctx: std::ptr::from_ref(Box::leak(Box::new(key)))
+                .cast_mut()
+                .cast(),
+            max_entries: 0,
+            max_bytes: report::settings().max_bytes,
+            max_unreleased: 0,
+            alignment: 0,
+            max_merge: 0,
+            // Peers get no key for what lies between two buffers, or for more
+            // than one of them.
+            flags: if key.access & remote != 0 {
+                KDREG_CACHE_NO_MERGE
+            } else {
+                0
+            },
+            reserved: 0,
+        };
+        let mut cache = std::ptr::null_mut();
+        // SAFETY: an open monitor, a complete structure, room for the result.
+        let error = unsafe { kdreg_cache_create(monitor, &raw const attr, &raw mut cache) };
+        if error != 0 {
+            // SAFETY: any error has a text.
+            let why = text(unsafe { kdreg_strerror(error) });
+            report::once(format_args!("a protection domain is not cached: {why}"));
+            return None;
+        }
+        // SAFETY: the program's protection domain, whose first member is public.
+        let context = unsafe { (*pd).context } as usize;
+        Some(Domain {
+            key,
+            context,
+            cache,
+        })
+    }
+
+    /// An entry that covers the range, and the registration behind it.
+    pub fn get(
+        &self,
+        addr: *mut c_void,
+        length: usize,
+    ) -> Option<(*mut kdreg_entry_t, *mut ibv_mr)> {
+        let mut entry = std::ptr::null_mut();
+        // SAFETY: handles are checked by libkdreg; room for the result.
+        let error =
+            unsafe { kdreg_cache_get(self.cache, addr, length, KDREG_ACCESS_READ, &raw mut entry) };
+        // SAFETY: held since this moment; the handle is what `register` gave.
+        (error == 0).then(|| (entry, unsafe { kdreg_entry_handle(entry) }.cast()))
+    }
+
+    pub fn put(&self, entry: *mut kdreg_entry_t) {
+        // SAFETY: handles and entries are checked by libkdreg. When the cache
+        // is gone with its protection domain, so is the registration.
+        unsafe { kdreg_cache_put(self.cache, entry) };
+    }
+
+    /// iova - addr of its registrations.
+    pub fn distance(&self) -> u64 {
+        self.key.distance
+    }
+
+    /// Deregisters what is idle.
+    fn flush(&self) -> bool {
+        // SAFETY: handles are checked by libkdreg.
+        unsafe { kdreg_cache_flush(self.cache) > 0 }
+    }
+
+    /// Ends the cache, and keeps its counts.
+    fn end(&self) {
+        let mut stats = ZERO;
+        // SAFETY: handles are checked; the size is set. A cache with entries
+        // that the program never gave back is not destroyed, and stays: nobody
+        // can find it any more.
+        unsafe {
+            if kdreg_cache_stats(self.cache, &raw mut stats) == 0 {
+                add(
+                    &mut GONE.lock().unwrap_or_else(PoisonError::into_inner),
+                    &stats,
+                );
+            }
+            kdreg_cache_destroy(self.cache);
+        }
+    }
+}
+
+/// Takes caches out of use, so that their domains can go.
+fn take(which: impl Fn(&Domain) -> bool) -> Vec<Arc<Domain>> {
+    let mut all = DOMAINS.write().unwrap_or_else(PoisonError::into_inner);
+    let Some(all) = all.as_mut() else {
+        return Vec::new();
+    };
+    all.extract_if(|_, domain| which(domain))
+        .map(|(_, domain)| domain)
+        .collect()
+}
+
+/// Calls `remove`, which ends what the caches of `which` stand on, with nothing
+/// idle left registered there. When it fails they are put back.
+fn without<T>(
+    which: impl Fn(&Domain) -> bool,
+    remove: impl FnOnce() -> T,
+    removed: impl FnOnce(&T) -> bool,
+) -> T {
+    if is_forked_child() {
+        return remove();
+    }
+    let taken = take(which);
+    for domain in &taken {
+        domain.flush();
+    }
+    let result = remove();
+    let errno = report::errno();
+    if removed(&result) {
+        for domain in &taken {
+            domain.end();
+        }
+    } else {
+        let mut all = DOMAINS.write().unwrap_or_else(PoisonError::into_inner);
+        let all = all.get_or_insert_default();
+        for domain in taken {
+            all.entry(domain.key).or_insert(domain);
+        }
+    }
+    report::set_errno(errno);
+    result
+}
+
+/// As [`without`], for a protection domain.
+pub fn without_pd(pd: *mut ibv_pd, remove: impl FnOnce() -> c_int) -> c_int {
+    without(
+        |domain| domain.key.pd == pd as usize,
+        remove,
+        |&error| error == 0,
+    )
+}
+
+/// As [`without`], for a device.
+pub fn without_context(context: *mut ibv_context, remove: impl FnOnce() -> c_int) -> c_int {
+    without(
+        |domain| domain.context == context as usize,
+        remove,
+        |&error| error == 0,
+    )
+}
+
+/// Deregisters what is idle, everywhere; whether there was anything.
+pub fn flush() -> bool {
+    let all: Vec<_> = {
+        let all = DOMAINS.read().unwrap_or_else(PoisonError::into_inner);
+        all.iter().flat_map(|all| all.values().cloned()).collect()
+    };
+    all.iter().fold(false, |any, domain| domain.flush() | any)
+}
+
+fn add(sum: &mut kdreg_cache_stats, more: &kdreg_cache_stats) {
+    sum.hits += more.hits;
+    sum.registrations += more.registrations;
+    sum.merges += more.merges;
+    sum.invalidations += more.invalidations;
+    sum.evictions += more.evictions;
+    sum.uncached += more.uncached;
+}
+
+/// What all caches did, those that are gone included.
+pub fn statistics() -> kdreg_cache_stats {
+    let mut sum = *GONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let all = DOMAINS.read().unwrap_or_else(PoisonError::into_inner);
+    for domain in all.iter().flat_map(HashMap::values) {
+        let mut stats = ZERO;
+        // SAFETY: handles are checked by libkdreg; the size is set.
+        if unsafe { kdreg_cache_stats(domain.cache, &raw mut stats) } == 0 {
+            add(&mut sum, &stats);
+        }
+    }
+    sum
+}
