@@ -3,17 +3,17 @@
 //! that a library with a thread of its own needs. All of it is here, so that
 //! plain cargo, cargo-c and make link the same thing.
 
-#[path = "link/versioned.rs"]
-mod versioned;
+#[path = "link/version.rs"]
+mod version;
 
 use std::env;
 use std::path::PathBuf;
-use versioned::link_arg;
 
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");
     println!("cargo:rerun-if-changed=kdreg.map");
-    println!("cargo:rerun-if-changed=link");
+    println!("cargo:rerun-if-changed=link/version.rs");
+    println!("cargo:rerun-if-changed=link/versioned.sh");
     if env::var("CARGO_CFG_TARGET_OS").as_deref() != Ok("linux") {
         return;
     }
@@ -31,10 +31,10 @@ fn main() {
     let loom = env::var_os("CARGO_CFG_LOOM").is_some();
     if capi && !loom {
         let root = PathBuf::from(env::var("CARGO_MANIFEST_DIR").unwrap());
-        versioned::version_symbols(
-            &root.join("kdreg.map"),
-            &root.join("link/versioned.sh"),
-            "libkdreg.so",
-        );
+        version::symbols(&root.join("kdreg.map"), &root.join("link/versioned.sh"));
     }
+}
+
+fn link_arg(arg: &str) {
+    println!("cargo:rustc-cdylib-link-arg={arg}");
 }

@@ -19,7 +19,9 @@ lib=$target/clib/release
 cargo rustc --quiet --release -p libkdreg --lib --target-dir "$target/clib" \
     --crate-type cdylib,staticlib
 cargo build --quiet --release -p libkdreg --bin kdreg_info
+cargo build --quiet --release -p kdreg-verbs
 
 mkdir -p "$dist"
 sh "$root/scripts/localise.sh" "$lib/libkdreg.a" "$dist/libkdreg.a"
 cp -p "$lib/libkdreg.so" "$target/release/kdreg_info" "$dist/"
+cp -p "$target/release/libkdreg_verbs.so" "$dist/libkdreg-verbs.so"

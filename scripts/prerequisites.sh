@@ -43,6 +43,7 @@ missing() {
             need rpmlint has rpmlint
             need meson has meson
         fi
+        need libibverbs-dev sh -c "echo '#include <infiniband/verbs.h>' | $CC -E -"
         # cargo-c is built from source when it is not there, and links openssl.
         cargo cbuild --version >/dev/null 2>&1 || need libssl-dev pkg-config --exists openssl
     fi

@@ -2,14 +2,13 @@
 //! How libkdreg-verbs.so is linked: with libibverbs's symbol versions, and to
 //! libkdreg.so, of which a process must have one only.
 
-#[path = "../../libkdreg/link/versioned.rs"]
-mod versioned;
+#[path = "../../libkdreg/link/version.rs"]
+mod version;
 
 use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use versioned::link_arg;
 
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");
@@ -30,11 +29,7 @@ fn main() {
     import_library(&out, &libkdreg.join("kdreg.map"));
     link_arg(&format!("-L{}", out.display()));
     link_arg("-lkdreg");
-    versioned::version_symbols(
-        &here.join("verbs.map"),
-        &libkdreg.join("link/versioned.sh"),
-        "libkdreg-verbs.so",
-    );
+    version::symbols(&here.join("verbs.map"), &libkdreg.join("link/versioned.sh"));
 }
 
 /// A libkdreg.so with the names and versions of the real one and nothing
@@ -66,4 +61,8 @@ fn import_library(out: &Path, map: &Path) {
         matches!(status, Ok(status) if status.success()),
         "{compiler} cannot make a shared library"
     );
+}
+
+fn link_arg(arg: &str) {
+    println!("cargo:rustc-cdylib-link-arg={arg}");
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! For build scripts: a version script of one's own for a cdylib.
+//! Symbol versions for a cdylib. Part of the build scripts of the libraries
+//! that have a version script.
 
 use std::env;
 use std::fs;
@@ -7,9 +8,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Puts `map` in the place of rustc's own version script for `library`; the
-/// reason and the mechanism are in `script`, which is versioned.sh.
-pub fn version_symbols(map: &Path, script: &Path, library: &str) {
+/// Puts `map` in the place of rustc's own version script; the reason and the
+/// mechanism are in `script`, which is versioned.sh beside this.
+pub fn symbols(map: &Path, script: &Path) {
     let linker = env::var("RUSTC_LINKER").unwrap_or_else(|_| "cc".into());
     match Driver::of(&linker) {
         Driver::Gcc => {
@@ -28,7 +29,7 @@ pub fn version_symbols(map: &Path, script: &Path, library: &str) {
         }
         Driver::Unknown => println!(
             "cargo:warning=the linker {linker} is neither gcc nor clang: \
-             {library} gets no symbol versions"
+             the library gets no symbol versions"
         ),
     }
 }
@@ -87,7 +88,6 @@ fn ld_script(script: &Path, map: &Path, ld: &Path) -> String {
     path.to_str().unwrap().to_owned()
 }
 
-/// An argument of the link of a shared library, and of nothing else.
-pub fn link_arg(arg: &str) {
+fn link_arg(arg: &str) {
     println!("cargo:rustc-cdylib-link-arg={arg}");
 }

@@ -1,0 +1,210 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/* A program like any other, which knows nothing of libkdreg: run with libkdreg-verbs.so in LD_PRELOAD, over the stand-in (which counts) and over
+ * a real device. What it checks is what verbs promises its callers, and over the stand-in, that registrations were saved. */
+#include "device.h"
+#include "fake.h"
+
+#define SIZE ((size_t)64 * 1024)
+enum { LOCAL = IBV_ACCESS_LOCAL_WRITE };
+
+static unsigned made(void)
+{
+    return fake_registrations ? fake_registrations() : 0;
+}
+
+/* Over the stand-in: so many registrations were made since `before`. */
+static void made_since(unsigned before, unsigned expected, const char *what)
+{
+    if (fake_registrations)
+        CHECK(made() - before == expected, "%s: %u registrations, expected %u", what, made() - before, expected);
+}
+
+static struct ibv_mr *reg(struct ibv_pd *pd, void *addr, size_t length, int access)
+{
+    struct ibv_mr *mr = ibv_reg_mr(pd, addr, length, access);
+    REQUIRE(mr, "ibv_reg_mr of %zu bytes with access %#x: %s", length, access, strerror(errno));
+    CHECK(mr->addr == addr && mr->length == length, "the region has the range that was asked for");
+    CHECK(mr->pd == pd && mr->context == pd->context, "and the domain");
+    return mr;
+}
+
+static void users(struct ibv_pd *pd)
+{
+    check_says("several users of one registration, each with an ibv_mr of its own");
+    unsigned before = made();
+    char *buffer = fresh(NULL, SIZE);
+    struct ibv_mr *one = reg(pd, buffer, SIZE, LOCAL), *two = reg(pd, buffer + 10, 100, LOCAL);
+    CHECK(one != two, "two ibv_mr");
+    CHECK_IS(one->lkey, two->lkey);
+    made_since(before, 1, "two users");
+    CHECK_IS(ibv_dereg_mr(one), 0);
+    CHECK(two->addr == buffer + 10, "the other is still there");
+    CHECK_IS(ibv_dereg_mr(two), 0);
+    for (int i = 0; i < 100; i++)
+        CHECK_IS(ibv_dereg_mr(reg(pd, buffer, SIZE, LOCAL)), 0);
+    made_since(before, 1, "a hundred more");
+    check_says("other rights are another registration, and so is memory that was mapped anew");
+    struct ibv_mr *remote = reg(pd, buffer, SIZE, LOCAL | IBV_ACCESS_REMOTE_WRITE);
+    uint32_t remote_key = remote->lkey;
+    CHECK_IS(ibv_dereg_mr(remote), 0);
+    made_since(before, 2, "remote rights");
+    struct ibv_mr *local = reg(pd, buffer, SIZE, LOCAL);
+    made_since(before, 2, "local rights again");
+    CHECK(local->lkey != remote_key, "no wider rights than asked for");
+    CHECK_IS(ibv_dereg_mr(local), 0);
+    fresh(buffer, SIZE);
+    CHECK_IS(ibv_dereg_mr(reg(pd, buffer, SIZE, LOCAL)), 0);
+    made_since(before, 3, "mapped anew");
+    munmap(buffer, SIZE);
+}
+
+static void not_shared(struct ibv_pd *pd)
+{
+    check_says("what must not be shared goes through as it is");
+    static const int kinds[] = {IBV_ACCESS_REMOTE_ATOMIC | LOCAL, IBV_ACCESS_MW_BIND | LOCAL, IBV_ACCESS_ZERO_BASED | LOCAL,
+                                IBV_ACCESS_ON_DEMAND | LOCAL};
+    char *buffer = fresh(NULL, SIZE);
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
+        for (int again = 0; again < 2; again++) {
+            unsigned before = made();
+            /* Not every device knows every kind: then it is the device's error that the program sees. */
+            struct ibv_mr *mr = ibv_reg_mr(pd, buffer + 1, 100, kinds[i]);
+            if (!mr) {
+                CHECK(!fake_registrations && (errno == EOPNOTSUPP || errno == EINVAL), "access %#x: %s", kinds[i], strerror(errno));
+                continue;
+            }
+            made_since(before, 1, "not shared");
+            if (fake_last) {
+                void *addr;
+                size_t length;
+                uint64_t iova;
+                unsigned access;
+                fake_last(&addr, &length, &iova, &access);
+                CHECK(addr == buffer + 1 && length == 100 && access == (unsigned)kinds[i], "as it was asked for");
+            }
+            CHECK_IS(ibv_dereg_mr(mr), 0);
+        }
+    }
+    munmap(buffer, SIZE);
+}
+
+static void other_addresses(struct ibv_pd *pd)
+{
+    check_says("registrations that peers see at other addresses are shared with their like only");
+    char *buffer = fresh(NULL, SIZE);
+    unsigned before = made();
+    uint64_t base = 0x100000;
+    for (int i = 0; i < 3; i++) {
+        struct ibv_mr *mr = ibv_reg_mr_iova(pd, buffer, SIZE, base, LOCAL | IBV_ACCESS_REMOTE_READ);
+        REQUIRE(mr, "ibv_reg_mr_iova: %s", strerror(errno));
+        CHECK_IS(ibv_dereg_mr(mr), 0);
+        unsigned access = LOCAL | IBV_ACCESS_REMOTE_READ;
+        mr = ibv_reg_mr_iova2(pd, buffer, SIZE, (uintptr_t)buffer, access);
+        REQUIRE(mr, "ibv_reg_mr_iova2: %s", strerror(errno));
+        CHECK_IS(ibv_dereg_mr(mr), 0);
+    }
+    made_since(before, 2, "two distances");
+    munmap(buffer, SIZE);
+}
+
+static void rereg(struct ibv_pd *pd)
+{
+    check_says("a registration that is changed becomes its user's own");
+    char *buffer = fresh(NULL, 2 * SIZE);
+    struct ibv_mr *mr = reg(pd, buffer, SIZE, LOCAL), *other = reg(pd, buffer, SIZE, LOCAL);
+    CHECK_IS(ibv_rereg_mr(mr, IBV_REREG_MR_CHANGE_TRANSLATION, NULL, buffer + SIZE, SIZE, 0), 0);
+    CHECK(mr->addr == buffer + SIZE && mr->length == SIZE, "it has the new range");
+    CHECK(mr->lkey != other->lkey, "and a key of its own");
+    CHECK(other->addr == buffer, "the other user's is as it was");
+    CHECK_IS(ibv_rereg_mr(mr, IBV_REREG_MR_CHANGE_ACCESS, NULL, NULL, 0, LOCAL | IBV_ACCESS_REMOTE_READ), 0);
+    CHECK_IS(ibv_rereg_mr(mr, 1 << 10, NULL, NULL, 0, 0), IBV_REREG_MR_ERR_INPUT);
+    CHECK_IS(ibv_dereg_mr(mr), 0);
+    CHECK_IS(ibv_dereg_mr(other), 0);
+    munmap(buffer, 2 * SIZE);
+}
+
+static void domains(struct ibv_context *context)
+{
+    check_says("a domain can go when its last region was deregistered, and not before");
+    char *buffer = fresh(NULL, SIZE);
+    for (int i = 0; i < 3; i++) {
+        struct ibv_pd *pd = alloc_pd(context);
+        struct ibv_mr *mr = reg(pd, buffer, SIZE, LOCAL);
+        CHECK_IS(ibv_dealloc_pd(pd), EBUSY);
+        CHECK_IS(ibv_dereg_mr(mr), 0);
+        unsigned before = made();
+        CHECK_IS(ibv_dereg_mr(reg(pd, buffer, SIZE, LOCAL)), 0);
+        made_since(before, 1, "what was idle went when the domain was to go");
+        CHECK_IS(ibv_dealloc_pd(pd), 0);
+    }
+    munmap(buffer, SIZE);
+}
+
+static void no_memory(struct ibv_pd *pd)
+{
+    if (!fake_limit)
+        return;
+    check_says("the caches give up what is idle for a registration that needs the room");
+    char *buffer = fresh(NULL, 8 * SIZE);
+    CHECK_IS(ibv_dereg_mr(reg(pd, buffer, 3 * SIZE, LOCAL)), 0);
+    fake_limit(4 * SIZE);
+    struct ibv_mr *other = reg(pd, buffer + 4 * SIZE, 3 * SIZE, LOCAL | IBV_ACCESS_REMOTE_READ);
+    CHECK_IS(ibv_dereg_mr(other), 0);
+    struct ibv_mr *passed = reg(pd, buffer, 4 * SIZE, LOCAL | IBV_ACCESS_REMOTE_ATOMIC);
+    errno = 0;
+    CHECK(!ibv_reg_mr(pd, buffer, SIZE, LOCAL) && errno == ENOMEM, "what is in use is not given up");
+    CHECK_IS(ibv_dereg_mr(passed), 0);
+    fake_limit(0);
+    munmap(buffer, 8 * SIZE);
+}
+
+static void twice(struct ibv_pd *pd)
+{
+    check_says("deregistering twice is an error, not a crash; so is a child's that its parent's registrations do not suffer by");
+    char *buffer = fresh(NULL, SIZE);
+    struct ibv_mr *mr = reg(pd, buffer, SIZE, LOCAL);
+    pid_t child = fork();
+    if (child == 0)
+        _exit(ibv_dereg_mr(mr));
+    int status;
+    CHECK(waitpid(child, &status, 0) == child && status == 0, "the child ended with %#x", status);
+    if (fake_live)
+        CHECK(fake_live() > 0, "the registration is still there");
+    CHECK_IS(ibv_dereg_mr(mr), 0);
+    CHECK_IS(ibv_dereg_mr(mr), EINVAL);
+    munmap(buffer, SIZE);
+}
+
+int main(int argc, char **argv)
+{
+    check_watchdog(60);
+    struct ibv_context *context = open_device();
+    struct ibv_pd *pd = alloc_pd(context);
+    char *buffer = fresh(NULL, SIZE);
+    if (argc > 1 && strcmp(argv[1], "uncached") == 0) {
+        /* No monitor, or switched off: as without the preload. */
+        unsigned before = made();
+        for (int i = 0; i < 10; i++)
+            CHECK_IS(ibv_dereg_mr(reg(pd, buffer, SIZE, LOCAL)), 0);
+        made_since(before, 10, "uncached");
+    } else {
+        users(pd);
+        not_shared(pd);
+        other_addresses(pd);
+        rereg(pd);
+        domains(context);
+        no_memory(pd);
+        twice(pd);
+        check_says("a device can be closed with registrations idle in it");
+        CHECK_IS(ibv_dereg_mr(reg(pd, buffer, SIZE, LOCAL)), 0);
+    }
+    if (argc > 1 && strcmp(argv[1], "unclean") == 0)
+        pd = NULL; /* Programs end without deallocating, too. */
+    else
+        CHECK_IS(ibv_dealloc_pd(pd), 0);
+    CHECK_IS(ibv_close_device(context), 0);
+    if (fake_live)
+        CHECK_IS(fake_live(), 0);
+    munmap(buffer, SIZE);
+    return check_result("preloaded");
+}
