@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// asking hears of each once, unless it wants to hear everything.
 static SAID: AtomicU64 = AtomicU64::new(0);
 
-/// The limit on locked memory, in bytes; `None` when there is none.
+/// The limit on locked memory, in bytes; `None` when there is none, as for root.
 fn memlock() -> Option<u64> {
     let mut limit = libc::rlimit {
         rlim_cur: 0,
@@ -19,7 +19,9 @@ fn memlock() -> Option<u64> {
     };
     // SAFETY: room for the result.
     let result = unsafe { libc::getrlimit(libc::RLIMIT_MEMLOCK, &raw mut limit) };
-    (result == 0 && limit.rlim_cur != libc::RLIM_INFINITY).then_some(limit.rlim_cur)
+    // SAFETY: no preconditions.
+    let bound = unsafe { libc::geteuid() } != 0;
+    (bound && result == 0 && limit.rlim_cur != libc::RLIM_INFINITY).then_some(limit.rlim_cur)
 }
 
 /// What can be done about `error`.
