@@ -60,6 +60,9 @@ errnos! {
     ESRCH: "no such region",
     EBADSLT: "the slot holds another region",
     ENOSYS: "not provided by this kernel",
+    ENOBUFS: "every slot is held: put some back, or ask for more of them",
+    EMSGSIZE: "longer than one registration can be",
+    EEXIST: "not from this thread, or there already",
     ENXIO: "the backend has stopped: nothing is valid any more",
 }
 

@@ -29,6 +29,11 @@ const HEADERS: &[Header] = &[
         source: "src/adaptors/verbs/ffi.rs",
         config: "src/adaptors/verbs/cbindgen.toml",
     },
+    Header {
+        path: "../include/kdreg/uring.h",
+        source: "src/adaptors/uring/ffi.rs",
+        config: "src/adaptors/uring/cbindgen.toml",
+    },
 ];
 
 impl Header {

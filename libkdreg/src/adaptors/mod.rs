@@ -2,5 +2,6 @@
 //! Caches for particular libraries and devices: what to register with, and
 //! what to say when it fails, is theirs; everything else is [`crate::cache`].
 
+pub mod uring;
 #[cfg(feature = "verbs")]
 pub mod verbs;

@@ -4,7 +4,7 @@
 use super::boundary::{count, shielded, status, writable};
 use super::sized::{self, Sized_};
 use super::{handle, kdreg_cache_t, kdreg_entry_t, kdreg_t};
-use crate::cache::{Cache, Entry, Handle, Held, Options, Registrar};
+use crate::cache::{Cache, Entry, Handle, Held, Options, Registrar, Statistics};
 use crate::errno::Errno;
 use crate::log::{self, Level};
 use crate::monitor::{self, Monitor};
@@ -139,6 +139,28 @@ pub struct kdreg_cache_stats {
 // SAFETY: repr(C), integers, size first.
 unsafe impl Sized_ for kdreg_cache_stats {
     const FIRST: usize = 120;
+}
+
+impl From<Statistics> for kdreg_cache_stats {
+    fn from(now: Statistics) -> kdreg_cache_stats {
+        kdreg_cache_stats {
+            size: 0,
+            hits: now.hits,
+            misses: now.misses,
+            registrations: now.registrations,
+            register_failures: now.register_failures,
+            deregistrations: now.deregistrations,
+            merges: now.merges,
+            evictions: now.evictions,
+            invalidations: now.invalidations,
+            uncached: now.uncached,
+            duplicates: now.duplicates,
+            entries: now.entries,
+            bytes: now.bytes,
+            in_use: now.in_use,
+            unreleased_bytes: now.unreleased_bytes,
+        }
+    }
 }
 
 /// The caller's callbacks.
@@ -361,26 +383,7 @@ pub extern "C" fn kdreg_cache_stats(
 ) -> c_int {
     status(|| {
         let cache = handle::resolve::<Cache>(cache)?;
-        sized::fill(stats, || {
-            let now = cache.statistics()?;
-            Ok(kdreg_cache_stats {
-                size: 0,
-                hits: now.hits,
-                misses: now.misses,
-                registrations: now.registrations,
-                register_failures: now.register_failures,
-                deregistrations: now.deregistrations,
-                merges: now.merges,
-                evictions: now.evictions,
-                invalidations: now.invalidations,
-                uncached: now.uncached,
-                duplicates: now.duplicates,
-                entries: now.entries,
-                bytes: now.bytes,
-                in_use: now.in_use,
-                unreleased_bytes: now.unreleased_bytes,
-            })
-        })
+        sized::fill(stats, || Ok(cache.statistics()?.into()))
     })
 }
 
@@ -390,20 +393,22 @@ pub extern "C" fn kdreg_cache_stats(
 /// Returns 0; -EBADF, also for a bad `fd`; what writing failed with; -ECHILD.
 #[unsafe(no_mangle)]
 pub extern "C" fn kdreg_cache_dump(cache: *mut kdreg_cache_t, fd: c_int) -> c_int {
-    status(|| {
-        let cache = handle::resolve::<Cache>(cache)?;
-        // SAFETY: F_GETFD reads a flag; a bad number is an error.
-        if unsafe { libc::fcntl(fd, libc::F_GETFD) } < 0 {
-            return Err(Errno::EBADF);
-        }
-        let mut text = Vec::new();
-        cache.dump(&mut text)?;
-        // SAFETY: an open descriptor, as just checked; it stays the caller's,
-        // which is what ManuallyDrop is for.
-        let mut file = ManuallyDrop::new(unsafe { File::from_raw_fd(fd) });
-        file.write_all(&text)
-            .map_err(|error| Errno::new(error.raw_os_error().unwrap_or(libc::EIO)))
-    })
+    status(|| dump_to(handle::resolve::<Cache>(cache)?, fd))
+}
+
+/// Writes a cache's dump to a descriptor of the caller's.
+pub(crate) fn dump_to(cache: &Cache, fd: c_int) -> Result<(), Errno> {
+    // SAFETY: F_GETFD reads a flag; a bad number is an error.
+    if unsafe { libc::fcntl(fd, libc::F_GETFD) } < 0 {
+        return Err(Errno::EBADF);
+    }
+    let mut text = Vec::new();
+    cache.dump(&mut text)?;
+    // SAFETY: an open descriptor, as just checked; it stays the caller's,
+    // which is what ManuallyDrop is for.
+    let mut file = ManuallyDrop::new(unsafe { File::from_raw_fd(fd) });
+    file.write_all(&text)
+        .map_err(|error| Errno::new(error.raw_os_error().unwrap_or(libc::EIO)))
 }
 
 /// Reads something from an entry that the caller holds.

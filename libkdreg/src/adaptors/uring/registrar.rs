@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The slots of a ring, as the cache fills and empties them.
+
+use super::abi;
+use super::advice::{Advice, Doing};
+use super::slots::Slots;
+use super::{Options, Place};
+use crate::cache::{Handle, Registrar};
+use crate::errno::Errno;
+use crate::range::Range;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+
+/// A table of slots, or a window of one.
+pub(super) struct Table {
+    /// A descriptor of our own: the number that the caller passed may name
+    /// another ring by the time a buffer is released.
+    ring: OwnedFd,
+    slots: Slots,
+    tag: u64,
+    /// The table was made here and ends here.
+    own: bool,
+    advice: Advice,
+}
+
+impl Table {
+    /// Makes the table or empties the window.
+    pub fn new(ring: BorrowedFd<'_>, options: &Options) -> Result<Table, Errno> {
+        let advice = Advice::default();
+        let doing = match options.place {
+            Place::Table(count) => Doing::MakeTable(count),
+            Place::Window { first, count } => Doing::TakeWindow(first, count),
+        };
+        let told = |error| advice.give(doing, error);
+        let ring = ring
+            .try_clone_to_owned()
+            .map_err(|error| told(Errno::new(error.raw_os_error().unwrap_or(libc::EIO))))?;
+        match options.place {
+            Place::Table(count) => abi::make_table(ring.as_fd(), count),
+            Place::Window { first, count } => abi::empty(ring.as_fd(), first, count),
+        }
+        .map_err(told)?;
+        Ok(Table {
+            slots: Slots::new(options.first(), options.count()),
+            ring,
+            tag: options.tag,
+            own: matches!(options.place, Place::Table(_)),
+            advice,
+        })
+    }
+
+    pub fn slots(&self) -> &Slots {
+        &self.slots
+    }
+
+    pub fn advice(&self) -> &Advice {
+        &self.advice
+    }
+
+    /// Empties the slots that another thread could not, as far as this one can.
+    #[cold]
+    pub fn empty_stale(&self) {
+        while let Some(slot) = self.slots.take_stale() {
+            if abi::empty(self.ring.as_fd(), slot, 1).is_err() {
+                self.slots.give_stale(slot);
+                return;
+            }
+            self.slots.give(slot);
+        }
+    }
+
+    /// Ends a table of our own; its slots are empty by now.
+    pub fn end(&self) {
+        self.empty_stale();
+        if self.own
+            && let Err(error) = abi::end_table(self.ring.as_fd())
+        {
+            self.advice.give(Doing::Deregister, error);
+        }
+    }
+}
+
+impl Registrar for Arc<Table> {
+    fn register(&self, range: Range, _access: u32) -> Result<Handle, Errno> {
+        if range.len() > abi::LONGEST {
+            return Err(Errno::EMSGSIZE);
+        }
+        if self.slots.any_stale() {
+            self.empty_stale();
+        }
+        let slot = self.slots.take()?;
+        match abi::fill(self.ring.as_fd(), slot, range, self.tag) {
+            Ok(()) => Ok(Handle(slot as usize)),
+            Err(error) => {
+                // A failed update leaves the slot as it was: empty.
+                self.slots.give(slot);
+                Err(error)
+            }
+        }
+    }
+
+    fn deregister(&self, _range: Range, handle: Handle) {
+        let slot = handle.0 as u32;
+        // Nobody holds the index. Requests still under way, of a caller that
+        // put too early, keep the buffer they started with.
+        match abi::empty(self.ring.as_fd(), slot, 1) {
+            Ok(()) => self.slots.give(slot),
+            Err(error) => {
+                self.slots.give_stale(slot);
+                // Another thread than the submitter cannot, and need not.
+                if error.value() != libc::EEXIST {
+                    self.advice.give(Doing::Deregister, error);
+                }
+            }
+        }
+    }
+}
