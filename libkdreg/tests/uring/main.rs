@@ -69,9 +69,10 @@ fn a_second_get_hits_and_inner_ranges_too() {
         let length = memory.length as i32;
         assert_eq!(ring.write(&file, buffer.index(), memory.parts(), 0), length);
         let inner = Range::new(memory.at + PAGE + 8, 16).unwrap();
-        assert_eq!(buffers.get(inner).unwrap().index(), buffer.index());
+        let inside = buffers.get(inner).unwrap();
         assert_eq!(buffer.is_valid(), sees_unmap());
         if sees_unmap() {
+            assert_eq!(inside.index(), buffer.index());
             assert_eq!(buffers.statistics().unwrap().registrations, 1);
             assert_eq!(buffers.statistics().unwrap().hits, 2 * round + 1);
         }
