@@ -39,7 +39,7 @@ static unsigned depth_of(const struct options *options, size_t size)
 static void progress(const struct options *options, unsigned done, unsigned all, const struct work *work,
                      unsigned round)
 {
-    char text[16];
+    char text[SIZE_TEXT];
     bool terminal = isatty(STDERR_FILENO);
 
     /* In a log, a line per size and round is enough. */
@@ -175,7 +175,7 @@ static int enough_memlock(const struct options *options)
 {
     struct rlimit limit;
     size_t most = 0;
-    char text[16];
+    char text[SIZE_TEXT];
 
     for (unsigned i = 0; i < options->size_count; i++) {
         size_t bytes = options->sizes[i] * depth_of(options, options->sizes[i]);

@@ -23,7 +23,8 @@ static const char help[] =
     "  libkdreg   looked up in libkdreg's cache for each transfer\n"
     "and with 0 to 100 % of the transfers from a buffer that was used before. The others\n"
     "are from fresh memory: the buffer is unmapped, another one mapped and written to.\n"
-    "Buffers registered once are never fresh.\n"
+    "Buffers registered once are never fresh. Each buffer is a mapping of its own, and the\n"
+    "cache does not merge them (KDREG_CACHE_NO_MERGE).\n"
     "\n"
     "Transport\n"
     "  (default)          io_uring with fixed buffers, in one process: any machine with\n"
@@ -289,13 +290,13 @@ int options_parse(struct options *options, int argc, char **argv)
     return OPTIONS_RUN;
 }
 
-const char *size_text(size_t size, char text[16])
+const char *size_text(size_t size, char text[SIZE_TEXT])
 {
     if (size >= 1 << 20 && !(size & 0xfffff))
-        snprintf(text, 16, "%zu MiB", size >> 20);
+        snprintf(text, SIZE_TEXT, "%zu MiB", size >> 20);
     else if (size >= 1 << 10 && !(size & 0x3ff))
-        snprintf(text, 16, "%zu KiB", size >> 10);
+        snprintf(text, SIZE_TEXT, "%zu KiB", size >> 10);
     else
-        snprintf(text, 16, "%zu B", size);
+        snprintf(text, SIZE_TEXT, "%zu B", size);
     return text;
 }

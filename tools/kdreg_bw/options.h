@@ -40,7 +40,8 @@ struct options {
 enum { OPTIONS_RUN, OPTIONS_DONE, OPTIONS_BAD };
 
 int options_parse(struct options *options, int argc, char **argv);
+#define SIZE_TEXT 24
 /* 4096 as "4 KiB", into a buffer of the caller's; returns it. */
-const char *size_text(size_t size, char text[16]);
+const char *size_text(size_t size, char text[SIZE_TEXT]);
 
 #endif

@@ -78,7 +78,7 @@ static void frame(const struct results *results, const struct scale *scale, enum
     }
     for (unsigned s = 0; s < options->size_count; s++) {
         double x = x_of(scale, options->sizes[s]);
-        char size[16];
+        char size[SIZE_TEXT];
         fprintf(file, "<path class=\"grid\" d=\"M%.1f %dv%d\"/>\n", x, TOP, HEIGHT);
         fprintf(file, "<text transform=\"translate(%.1f %d) rotate(-35)\" text-anchor=\"end\">%s</text>\n", x + 4,
                 TOP + HEIGHT + 18, size_text(options->sizes[s], size));
@@ -165,13 +165,13 @@ void results_svg(const struct results *results, FILE *file)
             "font-size=\"12\" role=\"img\">\n"
             "<title>kdreg_bw: bandwidth and latency against message size</title>\n"
             "<style>\n"
-            "svg{--ink:#222;--paper:#fff;--grid:#ddd;--s0:#111;--s1:#c0392b;--s2:#1f6fb2}\n"
-            "@media(prefers-color-scheme:dark){svg{--ink:#ddd;--paper:#181818;--grid:#3a3a3a;--s0:#fff;"
-            "--s1:#ff7b6b;--s2:#6cb6ff}}\n"
-            "text{fill:var(--ink)}.paper{fill:var(--paper)}.grid{stroke:var(--grid)}\n"
-            ".frame{fill:none;stroke:var(--ink)}polyline{fill:none;stroke-width:2}\n"
-            ".s0{stroke:var(--s0);fill:var(--s0)}.s1{stroke:var(--s1);fill:var(--s1)}"
-            ".s2{stroke:var(--s2);fill:var(--s2)}\n"
+            /* No variables: not every viewer knows them. */
+            "text{fill:#222}.paper{fill:#fff}.grid{stroke:#ddd}.frame{fill:none;stroke:#222}\n"
+            ".s0{stroke:#111;fill:#111}.s1{stroke:#c0392b;fill:#c0392b}.s2{stroke:#1f6fb2;fill:#1f6fb2}\n"
+            "@media(prefers-color-scheme:dark){text{fill:#ddd}.paper{fill:#181818}.grid{stroke:#3a3a3a}"
+            ".frame{stroke:#ddd}\n"
+            ".s0{stroke:#fff;fill:#fff}.s1{stroke:#ff7b6b;fill:#ff7b6b}.s2{stroke:#6cb6ff;fill:#6cb6ff}}\n"
+            "polyline{fill:none;stroke-width:2}\n"
             "</style>\n"
             "<rect class=\"paper\" width=\"%d\" height=\"%d\"/>\n"
             "<text x=\"%d\" y=\"34\" font-size=\"15\">",

@@ -33,7 +33,7 @@ void results_table(const struct results *results, FILE *file)
     for (unsigned s = 0; s < options->size_count; s++)
         for (unsigned r = 0; r < options->reuse_count; r++) {
             const struct result *by[STRATEGIES];
-            char text[16];
+            char text[SIZE_TEXT];
             for (unsigned i = 0; i < STRATEGIES; i++)
                 by[i] = results_at(results, s, r, (enum strategy)i);
             fprintf(file, "%8s %4u %% ", size_text(options->sizes[s], text), options->reuses[r]);
