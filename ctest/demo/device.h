@@ -22,6 +22,7 @@
 #include <sys/types.h>
 
 #define DEVICE_SLOTS 1024    /* registrations a device can hold */
+#define WINDOW_SLOTS 512     /* ... and those of io_uring besides, for others */
 #define DEVICE_REQUESTS 16   /* transfers under way at once */
 
 enum pin_kind { PIN_IO_URING, PIN_MLOCK, PIN_NONE, PIN_KINDS };
@@ -36,6 +37,13 @@ struct request {
 
 struct device;
 
+/* Slots of an io_uring's buffer table that the device leaves to others. */
+struct ring_window {
+    int ring_fd;
+    unsigned first, count;
+    uint64_t tag; /* user_data of the completion that tells of a release */
+};
+
 struct device_ops {
     /* 0 or a negative errno; -ENOMEM: too much is pinned, release something and try again. */
     int (*reg)(struct device *device, void *addr, size_t length, void **handle);
@@ -49,6 +57,14 @@ struct device_ops {
     /* Compares the frames the device would use with those the application
      * sees: pages that differ, or negative when that cannot be seen. */
     int (*frames)(struct device *device, const struct request *request);
+    /*
+     * NULL where there is no ring. Who registers in the window adds to
+     * `registrations`; a handle of it is slot_handle() like any other.
+     */
+    void (*window)(struct device *device, struct ring_window *window);
+    /* When pinning failed for -ENOMEM: false, or true after a release that was
+     * under way, when it can be tried again. `held`: registrations meant to be there. */
+    bool (*await_unpinning)(struct device *device, uint64_t held);
     void (*close)(struct device *device);
 };
 

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
-/* The io_uring device: one slot of the ring's buffer table per registration. */
+/*
+ * The io_uring device: one slot of the ring's buffer table per registration. Its own are registered by hand; the rest
+ * of the table is libkdreg's (strategy_kdreg.c).
+ */
 #define _GNU_SOURCE
 #include "device.h"
 #include "ring.h"
@@ -92,9 +95,9 @@ static int wait_released(struct ring_device *rd, uint64_t held, int64_t timeout_
  * Linux before 6.4 unpins up to a second after a slot was emptied, and counts
  * the pages until then. Waits for that; false when there is nothing to wait for.
  */
-static bool await_unpinning(struct ring_device *rd)
+static bool await_unpinning(struct device *device, uint64_t held)
 {
-    uint64_t held = slots_used(&rd->slots) - 1; /* less the one just taken */
+    struct ring_device *rd = from(device);
 
     take_completions(rd);
     if (rd->device.registrations - rd->released <= held)
@@ -113,7 +116,7 @@ static int ring_reg(struct device *device, void *addr, size_t length, void **han
         return slot;
     uint64_t tag = TAG_BIT | (device->registrations + 1);
     ret = ring_buffer_set(&rd->ring, (unsigned)slot, addr, length, tag);
-    if (ret == -ENOMEM && await_unpinning(rd))
+    if (ret == -ENOMEM && await_unpinning(device, slots_used(&rd->slots) - 1)) /* less the one just taken */
         ret = ring_buffer_set(&rd->ring, (unsigned)slot, addr, length, tag);
     if (ret < 0) {
         slots_give(&rd->slots, (unsigned)slot);
@@ -228,6 +231,11 @@ static void ring_device_close(struct device *device)
     free(rd);
 }
 
+static void ring_window(struct device *device, struct ring_window *window)
+{
+    *window = (struct ring_window){ from(device)->ring.fd, DEVICE_SLOTS, WINDOW_SLOTS, TAG_BIT };
+}
+
 static const struct device_ops ring_ops = {
     .reg = ring_reg,
     .dereg = ring_dereg,
@@ -235,6 +243,8 @@ static const struct device_ops ring_ops = {
     .finish = ring_finish,
     .settle = ring_settle,
     .frames = ring_frames,
+    .window = ring_window,
+    .await_unpinning = await_unpinning,
     .close = ring_device_close,
 };
 
@@ -276,7 +286,7 @@ int device_ring_open(int file, struct device **device, char *why, size_t why_siz
         free(rd);
         return ret;
     }
-    ret = ring_buffer_table(&rd->ring, DEVICE_SLOTS);
+    ret = ring_buffer_table(&rd->ring, DEVICE_SLOTS + WINDOW_SLOTS);
     if (ret < 0) {
         explain(why, why_size, "IORING_REGISTER_BUFFERS2", ret);
         ring_close(&rd->ring);
