@@ -34,6 +34,11 @@ const HEADERS: &[Header] = &[
         source: "src/adaptors/uring/ffi.rs",
         config: "src/adaptors/uring/cbindgen.toml",
     },
+    Header {
+        path: "../include/kdreg/fabric.h",
+        source: "src/adaptors/fabric/ffi.rs",
+        config: "src/adaptors/fabric/cbindgen.toml",
+    },
 ];
 
 impl Header {

@@ -2,6 +2,8 @@
 //! Caches for particular libraries and devices: what to register with, and
 //! what to say when it fails, is theirs; everything else is [`crate::cache`].
 
+#[cfg(feature = "capi")]
+pub mod fabric;
 pub mod uring;
 #[cfg(feature = "verbs")]
 pub mod verbs;

@@ -1,0 +1,172 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The thread that tells libfabric what changed, so that the registrations of
+//! memory that is gone do not stay pinned until somebody looks them up.
+
+use super::ranges::Key;
+use super::{Imported, Subscriptions};
+use crate::errno::Errno;
+use crate::monitor::{Event, eventfd};
+use crate::threads;
+use parking_lot::{Condvar, Mutex};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+/// How long the end of the process waits for a notification under way.
+const PATIENCE_AT_EXIT: Duration = Duration::from_secs(1);
+
+/// The import's side of the thread.
+pub(super) struct Dispatcher {
+    /// Readable when the thread is to end.
+    stop: OwnedFd,
+    /// Protects the phase; a leaf.
+    phase: Mutex<Phase>,
+    /// Signalled when the phase becomes `Ended`.
+    ended: Condvar,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    NotStarted,
+    Running,
+    Ended,
+}
+
+impl Dispatcher {
+    pub fn new() -> Result<Dispatcher, Errno> {
+        Ok(Dispatcher {
+            stop: eventfd::new()?,
+            phase: Mutex::new(Phase::NotStarted),
+            ended: Condvar::new(),
+        })
+    }
+
+    /// Ends the thread; once this returns it calls libfabric no more.
+    pub fn end(&self) {
+        eventfd::signal(self.stop.as_raw_fd());
+        let mut phase = self.phase.lock();
+        while *phase == Phase::Running {
+            self.ended.wait(&mut phase);
+        }
+    }
+
+    /// As `end`, for a process that is ending: another thread may have been
+    /// stopped inside libfabric, with its locks.
+    fn end_soon(&self) {
+        eventfd::signal(self.stop.as_raw_fd());
+        let mut phase = self.phase.lock();
+        if *phase == Phase::Running {
+            self.ended.wait_for(&mut phase, PATIENCE_AT_EXIT);
+        }
+    }
+}
+
+/// Starts the thread, unless it is there.
+pub(super) fn start(imported: Arc<Imported>) -> Result<(), Errno> {
+    let shared = imported.clone();
+    let mut phase = shared.dispatcher.phase.lock();
+    if *phase != Phase::NotStarted {
+        return Ok(());
+    }
+    threads::spawn("kdreg-fabric", move || {
+        run(&imported);
+        *imported.dispatcher.phase.lock() = Phase::Ended;
+        imported.dispatcher.ended.notify_all();
+    })?;
+    *phase = Phase::Running;
+    Ok(())
+}
+
+/// libfabric's destructor destroys the locks that `notify` takes; functions
+/// given to atexit run before it, as libfabric was loaded earlier.
+pub(super) fn end_at_exit(imported: &Arc<Imported>) {
+    /// The import of this process, as long as it lasts.
+    static CURRENT: Mutex<Weak<Imported>> = Mutex::new(Weak::new());
+    /// Relaxed: only one caller may see `false`.
+    static INSTALLED: AtomicBool = AtomicBool::new(false);
+    extern "C" fn at_exit() {
+        // Not a wait: another thread may have been stopped with the lock.
+        let imported = CURRENT.try_lock().and_then(|current| current.upgrade());
+        if let Some(imported) = imported.filter(|it| it.monitor.home().is_here()) {
+            imported.dispatcher.end_soon();
+        }
+    }
+    *CURRENT.lock() = Arc::downgrade(imported);
+    if !INSTALLED.swap(true, Ordering::Relaxed) {
+        // SAFETY: registers a function without captured state, in a library
+        // that is never unloaded. Failure, for lack of memory, loses a wait.
+        unsafe { libc::atexit(at_exit) };
+    }
+}
+
+fn run(imported: &Imported) {
+    let mut events = [Event::default(); 32];
+    while wait(imported) {
+        loop {
+            let Ok(taken) = imported.monitor.drain(&mut events) else {
+                return;
+            };
+            for event in &events[..taken] {
+                if let Some(range) = event.range {
+                    drop_stale(imported, range.into(), event.cookie);
+                }
+            }
+            // After the drain, which makes the descriptor unreadable: what is
+            // put there from now on wakes this thread again.
+            let due = std::mem::take(&mut imported.subscriptions.lock().due);
+            for (key, id) in due {
+                drop_stale(imported, key, id);
+            }
+            if taken < events.len() {
+                break;
+            }
+        }
+    }
+}
+
+/// Waits for something to do; `false` when it is time to end.
+fn wait(imported: &Imported) -> bool {
+    let on = |fd| libc::pollfd {
+        fd,
+        events: libc::POLLIN,
+        revents: 0,
+    };
+    let mut fds = [
+        on(imported.dispatcher.stop.as_raw_fd()),
+        on(imported.monitor.event_fd().as_raw_fd()),
+    ];
+    loop {
+        // SAFETY: two entries of a local array, written in place.
+        let ready = unsafe { libc::poll(fds.as_mut_ptr(), fds.len() as libc::nfds_t, -1) };
+        if ready > 0 {
+            return fds[0].revents == 0;
+        }
+        if ready < 0 && Errno::last().value() != libc::EINTR {
+            return false;
+        }
+    }
+}
+
+/// Has libfabric drop a range, if that is still the subscription in question.
+fn drop_stale(imported: &Imported, key: Key, id: u64) {
+    // The lock ends here: libfabric calls `unsubscribe` from inside `notify`.
+    // A subscription that takes this one's place in between is dropped too,
+    // and costs a registration.
+    let current = imported.subscriptions.lock().ranges.holds(key, id);
+    if current {
+        imported.notify(key);
+    }
+}
+
+impl Subscriptions {
+    /// Remembers that libfabric is to drop a range.
+    pub fn put_due(&mut self, key: Key) {
+        // Without memory the registration stays pinned until it is looked up.
+        if let Some(id) = self.ranges.id(key)
+            && self.due.try_reserve(1).is_ok()
+        {
+            self.due.push((key, id));
+        }
+    }
+}
