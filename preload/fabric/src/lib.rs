@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! libkdreg-fabric.so: by LD_PRELOAD, libkdreg is the memory monitor of the
+//! libfabric that an unmodified program uses.
+//!
+//! It stands in front of `fi_getinfo`, which every such program calls first:
+//! by its return libfabric is initialised, and no domain can be open yet. The
+//! first call imports the monitor; nothing else is touched. When the import
+//! fails, libkdreg says why (KDREG_LOG), and the program goes on as without.
+//!
+//! `KDREG_FABRIC_STATS=1` prints a line on standard error when the program ends.
+
+mod kdreg;
+mod statistics;
+mod versions;
+
+use std::ffi::{CStr, c_char, c_int, c_void};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// `fi_getinfo`. The structures differ from version to version; they are only
+/// passed on.
+pub(crate) type GetInfo = unsafe extern "C" fn(
+    version: u32,
+    node: *const c_char,
+    service: *const c_char,
+    flags: u64,
+    hints: *const c_void,
+    info: *mut *mut c_void,
+) -> c_int;
+
+/// libfabric's `fi_getinfo` of one symbol version.
+pub(crate) fn real(symbol_version: &CStr) -> Option<GetInfo> {
+    // A program or a plugin that was opened with RTLD_LOCAL keeps its libfabric
+    // where RTLD_NEXT does not look. It is there: its function was called.
+    // SAFETY: opens nothing new, and only adds a reference, which is kept.
+    let handle = unsafe {
+        libc::dlopen(
+            c"libfabric.so.1".as_ptr(),
+            libc::RTLD_NOW | libc::RTLD_NOLOAD,
+        )
+    };
+    let handle = if handle.is_null() {
+        libc::RTLD_NEXT
+    } else {
+        handle
+    };
+    // SAFETY: an open handle and C strings.
+    let address = unsafe { libc::dlvsym(handle, c"fi_getinfo".as_ptr(), symbol_version.as_ptr()) };
+    if address.is_null() {
+        return None;
+    }
+    // SAFETY: fi_getinfo has had this type in each of its versions.
+    Some(unsafe { std::mem::transmute::<*mut c_void, GetInfo>(address) })
+}
+
+/// Imports libkdreg, in the first call of a process.
+pub(crate) fn import_once() {
+    /// Relaxed: only one caller may see `false`. Another thread whose first
+    /// fi_getinfo returns meanwhile may open its domain before the import: then
+    /// libfabric refuses, and libkdreg says so.
+    static DONE: AtomicBool = AtomicBool::new(false);
+    if DONE.swap(true, Ordering::Relaxed) {
+        return;
+    }
+    let mut import = std::ptr::null_mut();
+    // SAFETY: no options, and a place for the result.
+    let error = unsafe { kdreg::kdreg_fabric_import(std::ptr::null(), &raw mut import) };
+    statistics::print_at_exit(import, error);
+}

@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What is said when the program ends, if it is wanted.
+
+use super::kdreg::{self, kdreg_fabric_t};
+use std::ffi::{CStr, c_int};
+use std::io::Write;
+use std::sync::atomic::{AtomicI32, AtomicPtr, Ordering};
+
+/// Set, and neither empty nor 0, this prints statistics at exit.
+const VARIABLE: &str = "KDREG_FABRIC_STATS";
+
+/// The import of this process; null when it failed.
+static IMPORT: AtomicPtr<kdreg_fabric_t> = AtomicPtr::new(std::ptr::null_mut());
+/// What it failed with.
+static ERROR: AtomicI32 = AtomicI32::new(0);
+/// The process that it belongs to: a forked child has nothing to say.
+static PROCESS: AtomicI32 = AtomicI32::new(0);
+
+/// Remembers the import for the end of the program.
+pub(crate) fn print_at_exit(import: *mut kdreg_fabric_t, error: c_int) {
+    let wanted = std::env::var_os(VARIABLE).is_some_and(|value| !value.is_empty() && value != "0");
+    if !wanted {
+        return;
+    }
+    // Relaxed: atexit orders what was done before against what it calls.
+    IMPORT.store(import, Ordering::Relaxed);
+    ERROR.store(error, Ordering::Relaxed);
+    // SAFETY: getpid has no preconditions; atexit is given a function without
+    // captured state in a library that is never unloaded.
+    unsafe {
+        PROCESS.store(libc::getpid(), Ordering::Relaxed);
+        libc::atexit(print);
+    }
+}
+
+extern "C" fn print() {
+    // SAFETY: as above.
+    let process = unsafe { libc::getpid() };
+    if process != PROCESS.load(Ordering::Relaxed) {
+        return;
+    }
+    // A closed standard error is no reason to fail.
+    let _ = writeln!(std::io::stderr(), "kdreg-fabric[{process}]: {}", summary());
+}
+
+fn summary() -> String {
+    let mut stats = kdreg::kdreg_fabric_stats {
+        size: size_of::<kdreg::kdreg_fabric_stats>(),
+        ..Default::default()
+    };
+    let import = IMPORT.load(Ordering::Relaxed);
+    let mut error = ERROR.load(Ordering::Relaxed);
+    if error == 0 {
+        // SAFETY: an import that nobody releases, and a complete structure.
+        error = unsafe { kdreg::kdreg_fabric_stats(import, &raw mut stats) };
+    }
+    if error != 0 {
+        // SAFETY: never null, and copied at once.
+        let text = unsafe { CStr::from_ptr(kdreg::kdreg_strerror(error)) };
+        return format!("not imported into libfabric: {}", text.to_string_lossy());
+    }
+    if stats.starts == 0 {
+        return "libfabric has used no registration cache: of the providers, verbs has one; \
+                tcp, udp, shm and sockets have none"
+            .into();
+    }
+    format!(
+        "registrations {}, hits {}, stale {}, dropped {}, unwatched {}, watched now {}",
+        stats.subscriptions,
+        stats.hits,
+        stats.stale,
+        stats.notifications,
+        stats.unwatched,
+        stats.ranges
+    )
+}
