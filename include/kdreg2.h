@@ -20,6 +20,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+/* Clients count on it for ioctl(): libfabric's kdreg2 monitor includes nothing else that declares it. */
+#include <sys/ioctl.h>
 
 #ifdef __cplusplus
 extern "C" {
