@@ -44,6 +44,9 @@ missing() {
             need meson has meson
         fi
         need libibverbs-dev sh -c "echo '#include <infiniband/verbs.h>' | $CC -E -"
+        # The manual pages, and the pictures of docs/.
+        need mandoc has mandoc
+        need graphviz has dot
         # cargo-c is built from source when it is not there, and links openssl.
         cargo cbuild --version >/dev/null 2>&1 || need libssl-dev pkg-config --exists openssl
     fi
