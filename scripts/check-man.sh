@@ -133,6 +133,15 @@ awk -v dir="$work/examples" -f scripts/man-examples.awk man/*.[1-9] >"$work/list
 [ -s "$work/list" ] || die "no page has an example"
 warnings="-std=gnu11 -O1 -Wall -Wextra -Werror -pthread -Iinclude"
 tab=$(printf '\t')
+# What kdreg_info(1) looks at: a process with a cache, $PID in its examples.
+# shellcheck disable=SC2046,SC2086
+must "a process to look at" $CC $warnings "$fixtures/holder.c" $(pkg-config --cflags --libs kdreg) -o "$work/holder"
+[ $failures -eq 0 ] || finish
+mkfifo "$work/ready"
+"$work/holder" >"$work/ready" &
+export PID=$!
+trap 'kill $PID 2>/dev/null' EXIT
+read -r _ <"$work/ready"
 while IFS="$tab" read -r place rule file; do
     checking "$place: $rule"
     case $rule in
