@@ -41,6 +41,14 @@
 //! assert!(registration.range().contains(range));
 //! # Ok::<(), Errno>(())
 //! ```
+//!
+//! # Architecture
+//! <div>
+#![doc = include_str!("../assets/architecture.svg")]
+//! </div>
+//!
+#![doc = include_str!("../assets/paths.md")]
+#![warn(missing_docs)]
 
 pub mod adaptors;
 pub mod cache;
@@ -49,6 +57,8 @@ pub mod errno;
 pub mod ffi;
 mod interval_tree;
 pub mod log;
+#[doc = include_str!("../assets/migrating.md")]
+pub mod migrating {}
 pub mod monitor;
 mod process;
 pub mod range;
