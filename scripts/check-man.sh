@@ -83,7 +83,7 @@ awk '
         print structure, name
     }' $headers >"$work/members"
 nothing "each member of a structure is in its page" "$(while read -r structure member; do
-    pages=$(grep -lE "struct $structure\b" man/*.3)
+    pages=$(grep -lE "^\.Fa \"(const )?struct $structure \*" man/*.3)
     # shellcheck disable=SC2086
     [ -n "$pages" ] && cat $pages | grep -qE "(Fa|,) $member\b" || echo "struct $structure: $member"
 done <"$work/members")"
