@@ -1,12 +1,9 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
 # The manual pages and the documents beside README.md.
 
-MANDIR ?= $(PREFIX)/share/man
-export MANDIR
-
 STAGES += check-man check-docs
 
-.PHONY: check-man check-docs pictures
+.PHONY: check-man check-docs pictures man-links
 
 check-man: prefix ## Manual pages: well formed, complete, examples compiled and run
 	@sh scripts/check-man.sh
@@ -16,3 +13,6 @@ check-docs: ## Links of the documents lead somewhere; the pictures are current
 
 pictures: ## Draw docs/*.svg anew
 	@sh scripts/pictures.sh write
+
+man-links: ## Pages for the other names of pages
+	@sh scripts/man-links.sh write

@@ -19,22 +19,25 @@ nothing() {
 }
 
 echo "the pages:"
+# The pages proper, and those that only lead to one.
+grep -L '^\.so ' man/*.[1-9] >"$work/proper"
+pages=$(tr '\n' ' ' <"$work/proper")
+grep -H '^\.so ' man/*.[1-9] | sed 's/:\.so / /' | sort >"$work/links"
 # Which manuals a machine has installed is not the pages' affair; those of this
 # project are looked at below.
-nothing "mandoc -T lint -W style" "$(mandoc -T lint -W style man/*.[1-9] 2>/dev/null |
+# shellcheck disable=SC2086 # one word per page
+nothing "mandoc -T lint -W style" "$(mandoc -T lint -W style $pages 2>/dev/null |
     grep -v 'referenced manual not found' || true)"
-
-# NAME SECTION of every page and every other name it goes by.
-for page in man/*.[1-9]; do
+for page in $pages; do
     section=${page##*.}
     name=$(basename "$page" ".$section")
-    for each in $name $(sh scripts/man-links.sh "$page"); do
-        echo "$each $section"
-    done
-    grep -q "^\.Dt $(echo "$name" | tr a-z A-Z) $section\$" "$page" || echo "$page" >>"$work/title"
-done | sort >"$work/pages"
-nothing "each .Dt has the name and section of its file" "$(cat "$work/title" 2>/dev/null || true)"
-nothing "no name twice" "$(uniq -d "$work/pages")"
+    grep -q "^\.Dt $(echo "$name" | tr a-z A-Z) $section\$" "$page" || echo "$page"
+done >"$work/title"
+nothing "each .Dt has the name and section of its file" "$(cat "$work/title")"
+sh scripts/man-links.sh list | sort >"$work/wanted"
+same "each other name has a page that leads there (else: make man-links)" "$work/wanted" "$work/links"
+# NAME SECTION of every page.
+basename -a man/*.[1-9] | sed 's/\.\([1-9]\)$/ \1/' | sort >"$work/pages"
 grep -h '^\.Xr kdreg' man/*.[1-9] | awk '{ print $2, $3 }' | sort -u >"$work/references"
 nothing "each page referred to is there" "$(comm -13 "$work/pages" "$work/references")"
 
@@ -119,7 +122,7 @@ nothing "each name is a page that mandoc shows" "$(while read -r name section; d
     file=$stage/usr/share/man/man$section/$name.$section
     if [ ! -f "$file" ]; then
         echo "no $file"
-    elif ! mandoc -T html "$file" | grep -q "$name"; then
+    elif ! (cd "$stage/usr/share/man" && mandoc -T html "$file" | grep -q "$name"); then
         echo "$file does not show $name"
     fi
 done <"$work/pages")"
@@ -175,7 +178,7 @@ while IFS="$tab" read -r place rule file; do
     *) fail "status $status" "$output" ;;
     esac
 done <"$work/list"
-for page in man/*.[13467]; do
+for page in $pages; do
     grep -q "^$(basename "$page"):" "$work/list" || {
         checking "$page has an example"
         fail "it has none"
