@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * libfabric by its public interface: fi_mr_reg and fi_close of a buffer, on the
+ * verbs provider, the one that always has its registration cache on.
+ */
+#include "plugin.h"
+
+#include <rdma/fabric.h>
+#include <rdma/fi_domain.h>
+#include <rdma/fi_errno.h>
+
+static const char *const variants[] = {"fi_mr_reg, verbs", NULL};
+
+struct cache {
+    struct fi_info *info;
+    struct fid_fabric *fabric;
+    struct fid_domain *domain;
+};
+
+static void end(void *cache)
+{
+    struct cache *c = cache;
+
+    if (c->domain)
+        fi_close(&c->domain->fid);
+    if (c->fabric)
+        fi_close(&c->fabric->fid);
+    if (c->info)
+        fi_freeinfo(c->info);
+    free(c);
+}
+
+static void *start(const char *variant, const struct bench_setup *setup, char *why, size_t room)
+{
+    struct fi_info *hints = fi_allocinfo();
+    struct cache *c = calloc(1, sizeof *c);
+    char limit[32];
+    int err;
+
+    (void)variant;
+    if (!hints || !c)
+        return bench_refuse(why, room, "out of memory");
+    /* Read by libfabric when it is first used. */
+    snprintf(limit, sizeof limit, "%zu", setup->max_entries);
+    setenv("FI_MR_CACHE_MAX_COUNT", limit, 0);
+    setenv("FI_MR_CACHE_MAX_SIZE", "-1", 0);
+    hints->fabric_attr->prov_name = strdup("verbs");
+    hints->domain_attr->mr_mode = FI_MR_LOCAL | FI_MR_VIRT_ADDR | FI_MR_ALLOCATED | FI_MR_PROV_KEY;
+    hints->ep_attr->type = FI_EP_MSG;
+    err = fi_getinfo(FI_VERSION(1, 13), NULL, NULL, 0, hints, &c->info);
+    fi_freeinfo(hints);
+    if (!err)
+        err = fi_fabric(c->info->fabric_attr, &c->fabric, NULL);
+    if (!err)
+        err = fi_domain(c->fabric, c->info, &c->domain, NULL);
+    if (err) {
+        bench_refuse(why, room, "no verbs domain (a device is needed; see make bench-vm): %s", fi_strerror(-err));
+        end(c);
+        return NULL;
+    }
+    return c;
+}
+
+static inline int use_one(void *cache, const struct bench_key *key)
+{
+    struct cache *c = cache;
+    struct fid_mr *mr;
+    int err = fi_mr_reg(c->domain, key->addr, key->length, FI_SEND, 0, 0, 0, &mr, NULL);
+
+    return err ? err : fi_close(&mr->fid);
+}
+
+BENCH_LOOPS(use_one)
+
+const struct bench_plugin bench_plugin = {
+    .version = BENCH_PLUGIN_VERSION,
+    .variants = variants,
+    .open = start,
+    .close = end,
+    .hit = hit,
+    .timed = timed,
+};

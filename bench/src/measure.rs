@@ -1,0 +1,200 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Measuring several subjects side by side: they take turns, round by round, so
+//! that whatever else the machine does falls on all of them alike.
+
+use crate::layout::{Arena, Key, Regions, shuffled};
+use crate::subjects::{Cache, Setup, Subject};
+use std::time::{Duration, Instant};
+
+/// The middle of several numbers, and their quartiles.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Summary {
+    pub median: f64,
+    pub low: f64,
+    pub high: f64,
+    pub rounds: usize,
+}
+
+impl Summary {
+    /// `None` for no numbers.
+    pub fn of(values: &[f64]) -> Option<Summary> {
+        let mut sorted = values.to_vec();
+        sorted.sort_by(f64::total_cmp);
+        let last = sorted.len().checked_sub(1)?;
+        let at = |share: f64| sorted[(share * last as f64).round() as usize];
+        Some(Summary {
+            median: at(0.5),
+            low: at(0.25),
+            high: at(0.75),
+            rounds: sorted.len(),
+        })
+    }
+}
+
+/// A subject that is open, with regions of its own.
+pub struct Lane {
+    pub name: String,
+    // Before the arena: closed before what it watches goes.
+    pub cache: Box<dyn Cache>,
+    pub keys: Vec<Key>,
+    _arena: Arena,
+}
+
+impl Lane {
+    pub fn open(subject: &Subject, regions: &Regions, setup: Setup) -> Result<Lane, String> {
+        let arena = regions.arena()?;
+        Ok(Lane {
+            name: subject.name.clone(),
+            cache: subject.open(setup)?,
+            keys: regions.keys(&arena),
+            _arena: arena,
+        })
+    }
+
+    /// Registers every region; returns how long that took.
+    pub fn fill(&self) -> Result<Duration, String> {
+        let start = Instant::now();
+        self.cache.hit(&self.keys)?;
+        Ok(start.elapsed())
+    }
+}
+
+/// One subject's turn: its keys in random order, a stretch at a time.
+pub struct Track {
+    order: Vec<Key>,
+    next: usize,
+    /// How many keys a turn takes, and how often it goes over them.
+    stretch: usize,
+    passes: usize,
+    /// Whether a turn begins with a stretch that is not timed.
+    warm: bool,
+    pub values: Vec<f64>,
+    pub failure: Option<String>,
+}
+
+/// Beyond this many regions no cache of the processor holds them, and a turn
+/// does not go over all of them.
+const WARM_LIMIT: usize = 100_000;
+
+impl Track {
+    /// Finds out how long a turn must be to take about `turn`.
+    pub fn new(
+        keys: &[Key],
+        turn: Duration,
+        run: &mut dyn FnMut(&[Key]) -> Result<(), String>,
+    ) -> Track {
+        let order = shuffled(keys, 16_384);
+        let mut track = Track {
+            stretch: order.len(),
+            order,
+            next: 0,
+            passes: 1,
+            warm: keys.len() <= WARM_LIMIT,
+            values: Vec::new(),
+            failure: None,
+        };
+        let probe = track.order.len().min(256);
+        let start = Instant::now();
+        if let Err(why) = run(&track.order[..probe]) {
+            track.failure = Some(why);
+        }
+        let each = start.elapsed().as_secs_f64().max(1e-9) / probe as f64;
+        let wanted = ((turn.as_secs_f64() / each) as usize).max(64);
+        // Each region at least once, so that the next subject's turn costs all alike.
+        let least = if track.warm { keys.len() } else { 0 };
+        // Something slow is not asked that often.
+        let most = ((10.0 * turn.as_secs_f64() / each) as usize).max(64);
+        let operations = wanted.max(least.min(most));
+        track.stretch = operations.min(track.order.len());
+        track.passes = (operations / track.stretch).max(1);
+        track
+    }
+
+    pub fn turn(&mut self, run: &mut dyn FnMut(&[Key]) -> Result<(), String>) {
+        if self.failure.is_some() {
+            return;
+        }
+        if self.next + self.stretch > self.order.len() {
+            self.next = 0;
+        }
+        let stretch = &self.order[self.next..self.next + self.stretch];
+        self.next += self.stretch;
+        let mut timed = || {
+            if self.warm {
+                run(stretch)?;
+            }
+            let start = Instant::now();
+            for _ in 0..self.passes {
+                run(stretch)?;
+            }
+            let spent = start.elapsed().as_secs_f64() * 1e9;
+            Ok(spent / (stretch.len() * self.passes) as f64)
+        };
+        match timed() {
+            Ok(value) => self.values.push(value),
+            Err(why) => self.failure = Some(why),
+        }
+    }
+
+    /// How many operations a turn times.
+    pub fn operations(&self) -> usize {
+        self.stretch * self.passes
+    }
+}
+
+/// How many operations a second `threads` threads do together, each going
+/// round its own keys for `time`.
+pub fn throughput(cache: &dyn Cache, keys: &[Vec<Key>], time: Duration) -> Result<f64, String> {
+    use std::sync::Barrier;
+    use std::sync::atomic::{AtomicBool, Ordering};
+    let stop = AtomicBool::new(false);
+    let barrier = Barrier::new(keys.len() + 1);
+    let work = |own: &[Key]| {
+        barrier.wait();
+        let mut done = 0;
+        // Relaxed: says when to stop, orders nothing.
+        while !stop.load(Ordering::Relaxed) {
+            for stretch in own.chunks(512) {
+                cache.hit(stretch)?;
+                done += stretch.len();
+                if stop.load(Ordering::Relaxed) {
+                    break;
+                }
+            }
+        }
+        Ok(done)
+    };
+    std::thread::scope(|scope| {
+        let work = &work;
+        let threads: Vec<_> = keys.iter().map(|own| scope.spawn(|| work(own))).collect();
+        barrier.wait();
+        let start = Instant::now();
+        std::thread::sleep(time);
+        stop.store(true, Ordering::Relaxed);
+        let mut done = 0;
+        let mut failure = None;
+        for thread in threads {
+            match thread.join() {
+                Ok(Ok(count)) => done += count,
+                Ok(Err(why)) => failure = Some(why),
+                Err(_) => failure = Some("a thread panicked".into()),
+            }
+        }
+        match failure {
+            Some(why) => Err(why),
+            None => Ok(done as f64 / start.elapsed().as_secs_f64()),
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn summary_is_the_middle_and_the_quartiles() {
+        let summary = Summary::of(&[5.0, 1.0, 4.0, 2.0, 3.0]).unwrap();
+        assert_eq!((summary.low, summary.median, summary.high), (2.0, 3.0, 4.0));
+        assert_eq!(Summary::of(&[]), None);
+    }
+}

@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The tables, for a terminal and for README.md.
+
+use super::{Chart, Report, heading, readable, spread};
+use crate::scenarios;
+use std::fmt::Write;
+
+/// Tables for a terminal: the median, and how far the quartiles are apart.
+pub fn text(report: &Report) -> String {
+    let mut text = format!("{}\n", report.machine);
+    for scenario in &scenarios::ALL {
+        let charts = report.charts(scenario.name);
+        if !charts.is_empty() {
+            let _ = write!(text, "\n== {}: {}\n", scenario.name, scenario.title);
+        }
+        for chart in charts {
+            let _ = write!(text, "\n{}\n", caption(&chart));
+            text.push_str(&aligned(&chart));
+            for note in chart.notes() {
+                let _ = writeln!(text, "  * {note}");
+            }
+        }
+    }
+    for (name, why) in &report.absent {
+        let _ = write!(text, "\nnot measured: {name}: {why}");
+    }
+    for (name, why) in &report.failed {
+        let _ = write!(text, "\nFAILED: {name}: {why}");
+    }
+    let _ = writeln!(text, "\n{} run, {} s", report.effort, report.seconds);
+    text
+}
+
+fn caption(chart: &Chart) -> String {
+    match chart.axis {
+        "" => format!("{}, {}", chart.name, chart.unit),
+        axis => format!("{}, {}, by {axis}", chart.name, chart.unit),
+    }
+}
+
+fn aligned(chart: &Chart) -> String {
+    let width = |s: &str| s.chars().count();
+    let first = chart.subjects.iter().map(|s| width(s)).max().unwrap_or(0);
+    let cell = |subject: &str, at: &str| {
+        let Some(row) = chart.cell(subject, at) else {
+            return String::new();
+        };
+        let Some(median) = row.median else {
+            return "-".into();
+        };
+        match spread(row) {
+            Some(share) => format!("{} ±{share:.0}%", readable(median)),
+            None => readable(median),
+        }
+    };
+    let columns: Vec<Vec<String>> = chart
+        .ats
+        .iter()
+        .map(|at| {
+            let cells = chart.subjects.iter().map(|subject| cell(subject, at));
+            std::iter::once(heading(at)).chain(cells).collect()
+        })
+        .collect();
+    let mut text = String::new();
+    for line in 0..=chart.subjects.len() {
+        let name = if line == 0 {
+            ""
+        } else {
+            chart.subjects[line - 1]
+        };
+        let _ = write!(text, "  {name:first$}");
+        for column in &columns {
+            let room = column.iter().map(|c| width(c)).max().unwrap_or(0);
+            let _ = write!(text, "  {:>room$}", column[line]);
+        }
+        text.push('\n');
+    }
+    text
+}
+
+/// The medians, as tables of Markdown.
+pub fn markdown(report: &Report) -> String {
+    let mut text = format!("<!-- {} -->\n", report.machine);
+    for scenario in &scenarios::ALL {
+        for chart in report.charts(scenario.name) {
+            let _ = write!(text, "\n{}:\n\n| |", caption(&chart));
+            for at in &chart.ats {
+                let _ = write!(text, " {} |", heading(at));
+            }
+            let _ = write!(text, "\n|---|{}\n", "---|".repeat(chart.ats.len()));
+            for subject in &chart.subjects {
+                let _ = write!(text, "| {subject} |");
+                for at in &chart.ats {
+                    let median = chart.cell(subject, at).and_then(|row| row.median);
+                    let _ = write!(text, " {} |", median.map_or(String::new(), readable));
+                }
+                text.push('\n');
+            }
+        }
+    }
+    text
+}

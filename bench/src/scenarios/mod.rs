@@ -1,0 +1,197 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What is measured. Each scenario runs in a process of its own, so that what
+//! one library does to its process (hooks, arenas, a crash) stays there.
+
+mod delay;
+mod hit;
+mod instructions;
+mod invalidate;
+mod memory;
+mod miss;
+mod threads;
+mod unmap;
+mod valid;
+
+use crate::measure::Summary;
+use crate::options::{Effort, Options};
+use crate::row::Row;
+use crate::subjects::{Field, Subject};
+use std::io::{IsTerminal, Write};
+
+/// A scenario by name, and what its numbers mean.
+pub struct Scenario {
+    pub name: &'static str,
+    pub title: &'static str,
+    pub means: &'static str,
+    run: fn(&Context) -> Result<(), String>,
+}
+
+pub const ALL: [Scenario; 10] = [
+    Scenario {
+        name: "hit",
+        title: "A hit: get and put of a cached region",
+        means: "Time per get and put, one thread, regions in random order. Packed: 4 to 64 KiB each, side by side; \
+                scattered: one page each over 4 TiB. The floors are no caches: what a hit cannot do without. \
+                It does not say what a transfer costs, and beyond 100,000 regions it is mostly memory latency.",
+        run: hit::hit,
+    },
+    Scenario {
+        name: "find",
+        title: "find of a base and of an interior address",
+        means: "Time per find and put in a cache of 10,000 regions; each interior address was looked up once before.",
+        run: hit::find,
+    },
+    Scenario {
+        name: "threads",
+        title: "Hits by several threads",
+        means: "Gets and puts per second of all threads together. With more threads than processors they share them: \
+                the line can then at best stay level.",
+        run: threads::run,
+    },
+    Scenario {
+        name: "delay",
+        title: "Hits while another thread changes the cache",
+        means: "How long single hits of one thread take, the clock's own 20 ns or so included, while a second thread \
+                registers one region after the other (1 ms each, evicting when full), or invalidates and registers \
+                again. The maximum also holds what the scheduler did.",
+        run: delay::run,
+    },
+    Scenario {
+        name: "miss",
+        title: "A miss: register, and evict to make room",
+        means: "Time per get and put when every get evicts another region and registers anew; the callbacks do nothing. \
+                On userfaultfd this holds the system calls that watch and unwatch the memory.",
+        run: miss::run,
+    },
+    Scenario {
+        name: "invalidate",
+        title: "Invalidation",
+        means: "Time per call that tells a cache that a range is gone: libkdreg by kdreg_cache_invalidate, without a \
+                monitor by the test backend's announcement, UCX by ucm_vm_munmap, which is what its hook of munmap calls.",
+        run: invalidate::run,
+    },
+    Scenario {
+        name: "munmap",
+        title: "What munmap costs the application",
+        means: "Time of one munmap of a touched page, beside a cache of 10,000 regions: memory that nobody watches, and a \
+                page that is cached. Two context switches (a wake-up there and one back) are what the kernel imposes with \
+                userfaultfd.",
+        run: unmap::run,
+    },
+    Scenario {
+        name: "valid",
+        title: "kdreg_valid",
+        means: "Time per check of regions in turn. Where the word is current it is a load and a compare; userfaultfd adds \
+                the call, relaxed; strict adds one system call to that.",
+        run: valid::run,
+    },
+    Scenario {
+        name: "memory",
+        title: "Memory",
+        means: "Bytes per cached region that filling a cache adds to the process, resident and mapped, each subject in a \
+                process of its own; the caller's handle is no part of it, nor what the kernel keeps for userfaultfd or \
+                the module. And the resident size over cycles of register and evict.",
+        run: memory::run,
+    },
+    Scenario {
+        name: "instructions",
+        title: "Instructions of a hit",
+        means: "User-space instructions per get and put, as valgrind counts them: the difference between a long and a short \
+                run. They do not include what the kernel does in a system call.",
+        run: instructions::run,
+    },
+];
+
+/// A part that only runs on behalf of a scenario, in a process of its own.
+pub fn run_part(options: &Options, arguments: &[String]) -> Result<(), String> {
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match words[..] {
+        ["scenario", name] => {
+            let scenario = ALL.iter().find(|s| s.name == name);
+            let scenario = scenario.ok_or(format!("no scenario {name}"))?;
+            (scenario.run)(&Context::new(options, scenario.name))
+        }
+        ["memory", subject, count] => memory::part(options, subject, parse(count)?),
+        ["churn", subject, cycles] => memory::churn_part(options, subject, parse(cycles)?),
+        ["count", subject, count] => instructions::part(options, subject, parse(count)?),
+        _ => Err(format!("no part {words:?}")),
+    }
+}
+
+fn parse(text: &str) -> Result<usize, String> {
+    text.parse().map_err(|_| format!("'{text}' is no number"))
+}
+
+/// What a scenario has to do with.
+pub struct Context<'a> {
+    pub options: &'a Options,
+    pub effort: Effort,
+    pub field: Field,
+    scenario: &'static str,
+}
+
+/// Where a number belongs.
+#[derive(Clone, Copy)]
+pub struct Place<'a> {
+    pub chart: &'a str,
+    pub axis: &'a str,
+    pub at: &'a str,
+    pub unit: &'a str,
+}
+
+impl<'a> Context<'a> {
+    pub fn new(options: &'a Options, scenario: &'static str) -> Context<'a> {
+        Context {
+            options,
+            effort: options.effort,
+            field: Field::survey(options),
+            scenario,
+        }
+    }
+
+    /// The unit of a time per operation.
+    pub fn time(&self) -> &str {
+        &self.options.clock
+    }
+
+    /// Says on standard error what goes on.
+    pub fn progress(&self, what: &str) {
+        let mut to = std::io::stderr();
+        // Standard error may be closed; there is nobody to tell.
+        let _ = if to.is_terminal() {
+            write!(to, "\r\x1b[K  {}: {what}", self.scenario)
+        } else {
+            writeln!(to, "  {}: {what}", self.scenario)
+        };
+    }
+
+    /// Hands a number to the parent, on standard output.
+    pub fn row(&self, place: Place, subject: &str, values: &[f64], note: &str) {
+        let summary = Summary::of(values);
+        let row = Row {
+            scenario: self.scenario.into(),
+            chart: place.chart.into(),
+            subject: subject.into(),
+            at: place.at.into(),
+            axis: place.axis.into(),
+            unit: place.unit.into(),
+            median: summary.map(|s| s.median),
+            low: summary.map(|s| s.low),
+            high: summary.map(|s| s.high),
+            rounds: values.len(),
+            note: note.into(),
+        };
+        println!("{}", row.to_csv());
+    }
+
+    /// Says why there is no number.
+    pub fn no_number(&self, place: Place, subject: &str, why: &str) {
+        self.row(place, subject, &[], why);
+    }
+
+    /// A subject by its name, for a part.
+    fn subject(&self, name: &str) -> Result<Subject, String> {
+        let found = self.field.subjects.iter().find(|s| s.name == name);
+        found.cloned().ok_or(format!("no subject {name}"))
+    }
+}

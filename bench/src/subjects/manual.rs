@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! libkdreg's cache through its Rust API, on a backend that costs nothing:
+//! changes are announced by a call, and a check is a load and a compare, as it
+//! is on the kernel backend.
+
+use super::{Cache, Kind, Setup, Subject};
+use crate::layout::Key;
+use kdreg::cache::{self, Handle, Options, Registrar};
+use kdreg::errno::Errno;
+use kdreg::monitor::manual::Manual;
+use kdreg::monitor::{Monitor, Region};
+use kdreg::range::Range;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, RwLock};
+use std::time::{Duration, Instant};
+
+pub const NAME: &str = "libkdreg: no monitor (Rust)";
+
+/// A device whose registrations cost nothing, or just so much.
+#[derive(Default)]
+struct Device {
+    // Relaxed throughout: a setting and a count, they order nothing.
+    delay_ns: AtomicU64,
+    registrations: AtomicU64,
+}
+
+struct Shared(Arc<Device>);
+
+impl Registrar for Shared {
+    fn register(&self, range: Range, _access: u32) -> Result<Handle, Errno> {
+        self.0.registrations.fetch_add(1, Ordering::Relaxed);
+        let ns = self.0.delay_ns.load(Ordering::Relaxed);
+        if ns > 0 {
+            std::thread::sleep(Duration::from_nanos(ns));
+        }
+        Ok(Handle(range.start()))
+    }
+
+    fn deregister(&self, _range: Range, _handle: Handle) {}
+}
+
+struct Opened {
+    cache: cache::Cache,
+    backend: Arc<Manual>,
+    monitor: Monitor,
+    device: Arc<Device>,
+    /// The keys that are watched by themselves.
+    regions: RwLock<Vec<Region>>,
+}
+
+pub fn subject() -> Subject {
+    Subject::new(NAME, Kind::Own, open)
+}
+
+fn say(error: Errno) -> String {
+    error.to_string()
+}
+
+fn open(setup: Setup) -> Result<Opened, String> {
+    let (backend, monitor) = Manual::open().map_err(say)?;
+    let device = Arc::new(Device::default());
+    let options = Options {
+        max_entries: setup.max_entries,
+        no_merge: true,
+        no_reaper: setup.no_reaper,
+        ..Options::default()
+    };
+    let cache =
+        cache::Cache::new(&monitor, options, Box::new(Shared(device.clone()))).map_err(say)?;
+    Ok(Opened {
+        cache,
+        backend,
+        monitor,
+        device,
+        regions: RwLock::default(),
+    })
+}
+
+impl Opened {
+    #[inline(always)]
+    fn use_one(&self, key: &Key) -> Result<(), String> {
+        let range = Range::new(key.addr, key.length as usize).map_err(say)?;
+        drop(self.cache.get(range, 1).map_err(say)?);
+        Ok(())
+    }
+}
+
+impl Cache for Opened {
+    fn hit(&self, keys: &[Key]) -> Result<(), String> {
+        keys.iter().try_for_each(|key| self.use_one(key))
+    }
+
+    fn timed(&self, keys: &[Key], ns: &mut [u64]) -> Result<(), String> {
+        for (key, ns) in keys.iter().zip(ns) {
+            let start = Instant::now();
+            self.use_one(key)?;
+            *ns = start.elapsed().as_nanos() as u64;
+        }
+        Ok(())
+    }
+
+    fn find(&self, keys: &[Key]) -> Result<(), String> {
+        for key in keys {
+            let range = Range::new(key.addr, key.length as usize).map_err(say)?;
+            drop(self.cache.find(range, 1).map_err(say)?);
+        }
+        Ok(())
+    }
+
+    /// As a backend would: the words change now, the entries go later.
+    fn invalidate(&self, addr: usize, length: usize) -> Result<(), String> {
+        self.backend.change(Range::new(addr, length).map_err(say)?);
+        Ok(())
+    }
+
+    fn watch(&self, keys: &[Key]) -> Result<(), String> {
+        let mut regions = self.regions.write().map_err(|e| e.to_string())?;
+        for region in regions.drain(..) {
+            self.monitor.unmonitor(region).map_err(say)?;
+        }
+        for key in keys {
+            let range = Range::new(key.addr, key.length as usize).map_err(say)?;
+            regions.push(self.monitor.monitor(range, 0).map_err(say)?);
+        }
+        Ok(())
+    }
+
+    fn valid(&self, count: usize, times: usize) -> usize {
+        let Ok(regions) = self.regions.read() else {
+            return 0;
+        };
+        let (mut yes, mut left) = (0, times);
+        while left > 0 {
+            let now = left.min(count);
+            let is_valid = |region: &&Region| self.monitor.is_valid(**region);
+            yes += regions[..now].iter().filter(is_valid).count();
+            left -= now;
+        }
+        yes
+    }
+
+    fn delay(&self, each: Duration) -> Result<(), String> {
+        let ns = each.as_nanos() as u64;
+        self.device.delay_ns.store(ns, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn registrations(&self) -> Option<u64> {
+        Some(self.device.registrations.load(Ordering::Relaxed))
+    }
+}

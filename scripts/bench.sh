@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: MIT OR Apache-2.0
+# Usage: bench.sh run [quick|full|smoke] [OPTION or SCENARIO]... | smoke | vm | micro
+# Builds the benchmark and a plug-in per library that is installed, and runs it.
+. "$(dirname "$0")/env.sh"
+set -eu
+
+out=$target/bench
+prefix=$target/prefix
+
+# plugin NAME HEADER LINK...: bench/plugins/NAME.c, where HEADER is installed.
+plugin() {
+    name=$1
+    header=$2
+    shift 2
+    object=$out/plugin_$name.so
+    if ! echo "#include <$header>" | $CC -I "$prefix/include" -E -x c - >/dev/null 2>&1; then
+        echo "no plug-in for $name: <$header> is not installed"
+        rm -f "$object"
+        return
+    fi
+    # Headers of other versions may not fit: then the rest is measured without.
+    $CC -O2 -std=gnu11 -Wall -Wextra -fPIC -shared -fvisibility=hidden -I "$prefix/include" \
+        -o "$object.new" "bench/plugins/$name.c" "$@" -lpthread &&
+        mv "$object.new" "$object" || {
+        echo "no plug-in for $name: it does not build with the headers installed here"
+        rm -f "$object" "$object.new"
+        # Our own must.
+        case $name in kdreg* | valid) exit 1 ;; esac
+    }
+}
+
+plugins() {
+    mkdir -p "$out"
+    own="-L $prefix/lib -lkdreg -Wl,-rpath,\$ORIGIN/../prefix/lib"
+    # shellcheck disable=SC2086 # several words
+    plugin kdreg kdreg.h $own
+    # shellcheck disable=SC2086
+    plugin valid kdreg.h $own
+    plugin ucx ucs/memory/rcache.h -lucs -lucm
+    plugin ucp ucp/api/ucp.h -lucp -lucs
+    plugin libfabric rdma/fi_domain.h -lfabric
+}
+
+case $1 in
+run)
+    shift
+    effort=--full
+    case ${1:-} in
+    quick | full | smoke)
+        effort=--$1
+        shift
+        ;;
+    esac
+    plugins
+    cargo build --quiet --release --locked -p kdreg-bench
+    exec "$target/release/kdreg-bench" "$effort" --out "$out" "$@"
+    ;;
+smoke)
+    # The debug build shares what the other tests built; what is judged is the
+    # form of what comes out, never a speed.
+    plugins
+    cargo build --quiet --locked -p kdreg-bench
+    smoke=$out/smoke
+    rm -rf "$smoke"
+    "$target/debug/kdreg-bench" --smoke --plugins "$out" --out "$smoke" >"$out/smoke.log" 2>&1 || {
+        tail -n 40 "$out/smoke.log"
+        die "the benchmark failed"
+    }
+    must "every scenario has numbers, all of them finite" awk -F, -f scripts/bench-csv.awk "$smoke/bench.csv"
+    for scenario in $("$target/debug/kdreg-bench" --list | awk '{ print $1 }'); do
+        must "$scenario is in the table, the CSV and the page" sh -c \
+            "grep -q '^== $scenario:' '$out/smoke.log' && grep -q '^$scenario,' '$smoke/bench.csv' &&
+             grep -q '<h2 id=\"$scenario\">' '$smoke/bench.html'"
+    done
+    must "the page is well-formed and whole" "$target/debug/kdreg-bench" --check-page "$smoke/bench.html"
+    finish
+    ;;
+vm)
+    # One processor on which an instruction is a nanosecond: what the table
+    # calls a time is a count. Threads would take turns: left out.
+    plugins
+    cargo build --quiet --release --locked -p kdreg-bench
+    mkdir -p "$out/vm"
+    exec "$root/ctest/vm/run" --icount --module "$root/kernel/kdreg.ko" --rdma --memory 3072 \
+        --work "$out/vm" -- "$target/release/kdreg-bench" --quick --clock instructions \
+        --plugins "$out" --out "$out/vm" hit find miss munmap valid
+    ;;
+micro)
+    exec cargo bench --locked -p kdreg-bench --features micro --bench micro
+    ;;
+*)
+    die "say run, smoke, vm or micro, not '$1'"
+    ;;
+esac
