@@ -50,6 +50,7 @@ static void end(void *cache)
 
 static void *start(const char *variant, const struct bench_setup *setup, char *why, size_t room)
 {
+    struct kdreg_backend_info info = {.size = sizeof info};
     struct kdreg_attr attr = {.size = sizeof attr};
     struct cache *c = calloc(1, sizeof *c);
     int err;
@@ -66,14 +67,15 @@ static void *start(const char *variant, const struct bench_setup *setup, char *w
         attr.flags |= KDREG_OPEN_RELAXED;
     /* Subjects measured beside each other share no table. */
     attr.flags |= KDREG_OPEN_PRIVATE;
+    /* Asked first, since kdreg_open() would log what it cannot open. */
+    if (kdreg_probe(attr.backend, &info) == 0 && info.error) {
+        bench_refuse(why, room, "%s", info.reason);
+        end(c);
+        return NULL;
+    }
     err = kdreg_open(&attr, &c->monitor);
     if (err) {
-        struct kdreg_backend_info info = {.size = sizeof info};
-
-        if (kdreg_probe(attr.backend, &info) == 0 && info.error)
-            bench_refuse(why, room, "%s", info.reason);
-        else
-            bench_refuse(why, room, "kdreg_open: %s", kdreg_strerror(err));
+        bench_refuse(why, room, "kdreg_open: %s", kdreg_strerror(err));
         end(c);
         return NULL;
     }
@@ -104,7 +106,7 @@ static inline int use_one(void *cache, const struct bench_key *key)
     return err ? err : kdreg_cache_put(c->cache, entry);
 }
 
-BENCH_LOOPS(use_one)
+BENCH_LOOP(use_one)
 
 static int find(void *cache, const struct bench_key *keys, size_t count)
 {
@@ -185,7 +187,6 @@ const struct bench_plugin bench_plugin = {
     .open = start,
     .close = end,
     .hit = hit,
-    .timed = timed,
     .find = find,
     .invalidate = invalidate,
     .watch = watch,

@@ -70,7 +70,7 @@ static inline int use_one(void *cache, const struct bench_key *key)
     return err ? err : fi_close(&mr->fid);
 }
 
-BENCH_LOOPS(use_one)
+BENCH_LOOP(use_one)
 
 const struct bench_plugin bench_plugin = {
     .version = BENCH_PLUGIN_VERSION,
@@ -78,5 +78,4 @@ const struct bench_plugin bench_plugin = {
     .open = start,
     .close = end,
     .hit = hit,
-    .timed = timed,
 };

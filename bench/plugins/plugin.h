@@ -45,8 +45,6 @@ struct bench_plugin {
     void (*close)(void *cache);
     /* Gets and puts each key; what is not cached is registered. */
     int (*hit)(void *cache, const struct bench_key *keys, size_t count);
-    /* The same; the nanoseconds of each get and put together go to `ns`. */
-    int (*timed)(void *cache, const struct bench_key *keys, size_t count, uint64_t *ns);
     /* Finds and puts each key; never registers. */
     int (*find)(void *cache, const struct bench_key *keys, size_t count);
     /* Tells the cache that the range is gone. Returns how many entries that
@@ -66,14 +64,6 @@ struct bench_plugin {
 /* The one symbol a plug-in exports. */
 extern const struct bench_plugin bench_plugin __attribute__((visibility("default")));
 
-static inline uint64_t bench_now(void)
-{
-    struct timespec t;
-
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
-}
-
 static inline void bench_sleep(uint64_t ns)
 {
     struct timespec t = {.tv_sec = (time_t)(ns / 1000000000u), .tv_nsec = (long)(ns % 1000000000u)};
@@ -92,23 +82,12 @@ bench_refuse(char *why, size_t room, const char *format, ...)
     return NULL;
 }
 
-/* Defines `hit` and `timed` by an inline function of one get and put. */
-#define BENCH_LOOPS(use_one)                                                                       \
+/* Defines `hit` by an inline function of one get and put. */
+#define BENCH_LOOP(use_one)                                                                        \
     static int hit(void *cache, const struct bench_key *keys, size_t count)                        \
     {                                                                                              \
         for (size_t i = 0; i < count; i++) {                                                       \
             int err = use_one(cache, &keys[i]);                                                    \
-            if (err)                                                                               \
-                return err;                                                                        \
-        }                                                                                          \
-        return 0;                                                                                  \
-    }                                                                                              \
-    static int timed(void *cache, const struct bench_key *keys, size_t count, uint64_t *ns)        \
-    {                                                                                              \
-        for (size_t i = 0; i < count; i++) {                                                       \
-            uint64_t start = bench_now();                                                          \
-            int err = use_one(cache, &keys[i]);                                                    \
-            ns[i] = bench_now() - start;                                                           \
             if (err)                                                                               \
                 return err;                                                                        \
         }                                                                                          \

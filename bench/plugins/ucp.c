@@ -53,7 +53,7 @@ static inline int use_one(void *cache, const struct bench_key *key)
     return 0;
 }
 
-BENCH_LOOPS(use_one)
+BENCH_LOOP(use_one)
 
 const struct bench_plugin bench_plugin = {
     .version = BENCH_PLUGIN_VERSION,
@@ -61,5 +61,4 @@ const struct bench_plugin bench_plugin = {
     .open = start,
     .close = end,
     .hit = hit,
-    .timed = timed,
 };

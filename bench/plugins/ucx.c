@@ -95,7 +95,7 @@ static inline int use_one(void *cache, const struct bench_key *key)
     return 0;
 }
 
-BENCH_LOOPS(use_one)
+BENCH_LOOP(use_one)
 
 /* What UCX's own hook of munmap tells its caches. */
 static int invalidate(void *cache, void *addr, size_t length)
@@ -125,7 +125,6 @@ const struct bench_plugin bench_plugin = {
     .open = start,
     .close = end,
     .hit = hit,
-    .timed = timed,
     .invalidate = invalidate,
     .delay = delay,
     .registrations = registrations,

@@ -71,19 +71,12 @@ static int hit(void *cache, const struct bench_key *keys, size_t count)
     return -ENOSYS;
 }
 
-static int timed(void *cache, const struct bench_key *keys, size_t count, uint64_t *ns)
-{
-    (void)ns;
-    return hit(cache, keys, count);
-}
-
 const struct bench_plugin bench_plugin = {
     .version = BENCH_PLUGIN_VERSION,
     .variants = variants,
     .open = start,
     .close = end,
     .hit = hit,
-    .timed = timed,
     .watch = watch,
     .valid = valid,
 };

@@ -142,9 +142,26 @@ impl Track {
     }
 }
 
-/// How many operations a second `threads` threads do together, each going
-/// round its own keys for `time`.
-pub fn throughput(cache: &dyn Cache, keys: &[Vec<Key>], time: Duration) -> Result<f64, String> {
+/// Processor time of this process so far, all threads together.
+fn processor_time() -> Duration {
+    let mut now = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // SAFETY: writes to `now`.
+    unsafe { libc::clock_gettime(libc::CLOCK_PROCESS_CPUTIME_ID, &mut now) };
+    Duration::new(now.tv_sec as u64, now.tv_nsec as u32)
+}
+
+/// What several threads did together.
+pub struct Work {
+    pub per_second: f64,
+    /// Nanoseconds of processor time.
+    pub processor_each: f64,
+}
+
+/// Lets as many threads as there are lists of keys go round theirs for `time`.
+pub fn together(cache: &dyn Cache, keys: &[Vec<Key>], time: Duration) -> Result<Work, String> {
     use std::sync::Barrier;
     use std::sync::atomic::{AtomicBool, Ordering};
     let stop = AtomicBool::new(false);
@@ -168,7 +185,7 @@ pub fn throughput(cache: &dyn Cache, keys: &[Vec<Key>], time: Duration) -> Resul
         let work = &work;
         let threads: Vec<_> = keys.iter().map(|own| scope.spawn(|| work(own))).collect();
         barrier.wait();
-        let start = Instant::now();
+        let (start, used) = (Instant::now(), processor_time());
         std::thread::sleep(time);
         stop.store(true, Ordering::Relaxed);
         let mut done = 0;
@@ -182,7 +199,10 @@ pub fn throughput(cache: &dyn Cache, keys: &[Vec<Key>], time: Duration) -> Resul
         }
         match failure {
             Some(why) => Err(why),
-            None => Ok(done as f64 / start.elapsed().as_secs_f64()),
+            None => Ok(Work {
+                per_second: done as f64 / start.elapsed().as_secs_f64(),
+                processor_each: (processor_time() - used).as_secs_f64() * 1e9 / done.max(1) as f64,
+            }),
         }
     })
 }

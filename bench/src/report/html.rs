@@ -148,10 +148,6 @@ fn one(page: &mut String, report: &Report, chart: &Chart) {
     page.push_str("</table></div></details>\n");
     let notes = chart.notes();
     if !notes.is_empty() {
-        let _ = write!(
-            page,
-            "<p><small>{}</small></p>\n",
-            escaped(&notes.join("; "))
-        );
+        let _ = writeln!(page, "<p><small>{}</small></p>", escaped(&notes.join("; ")));
     }
 }

@@ -8,6 +8,10 @@ use crate::subjects::{Cache, Kind, Setup, floors};
 use std::collections::HashMap;
 use std::time::Duration;
 
+/// Two caches on userfaultfd may each split their address space into twice as
+/// many mappings and a few, of the 65,530 that a process has.
+const MAPPINGS: usize = 12_000;
+
 /// A cache that would take longer to fill is left out.
 fn patience(context: &Context) -> Duration {
     Duration::from_secs(context.effort.pick(1, 2, 8))
@@ -55,6 +59,12 @@ fn one_size(
         if expected > patience(context) {
             let why = format!("not filled: would take {:.0} s", expected.as_secs_f64());
             context.no_number(place, &subject.name, &why);
+            continue;
+        }
+        if layout == Layout::Scattered && subject.name.contains("userfaultfd") && count > MAPPINGS {
+            let why = "left out: each region splits the mapping, and the process would have none left \
+                       for the others (vm.max_map_count)";
+            context.no_number(place, &subject.name, why);
             continue;
         }
         context.progress(&format!(

@@ -47,18 +47,20 @@ pub fn run(context: &Context) -> Result<(), String> {
         context.progress(&format!("{}: {cycles} cycles", subject.name));
         let place = Place {
             chart: "resident size over register and evict",
-            axis: "cycles",
+            axis: "percent of the cycles",
             at: "",
             unit: "KiB",
         };
         match ask(context, &["churn", &subject.name, &cycles.to_string()]) {
             Ok(numbers) => {
                 for (tenth, value) in numbers.iter().enumerate() {
-                    let at = (cycles * (tenth as u64 + 1) / 10).to_string();
-                    context.row(Place { at: &at, ..place }, &subject.name, &[*value], "");
+                    let at = ((tenth + 1) * 10).to_string();
+                    let note = format!("{cycles} cycles");
+                    let note = if tenth == 9 { &note } else { "" };
+                    context.row(Place { at: &at, ..place }, &subject.name, &[*value], note);
                 }
             }
-            Err(why) => context.no_number(Place { at: "1", ..place }, &subject.name, &why),
+            Err(why) => context.no_number(Place { at: "100", ..place }, &subject.name, &why),
         }
     }
     Ok(())
@@ -101,9 +103,11 @@ pub fn part(options: &Options, subject: &str, count: usize) -> Result<(), String
     let context = Context::new(options, "memory");
     let regions = Regions::new(Layout::Packed, count);
     let subject = context.subject(subject)?;
-    let lane = Lane::open(&subject, &regions, Setup::holding(count + 8))?;
+    let arena = regions.arena()?;
+    let keys = regions.keys(&arena);
     let before = sizes()?;
-    lane.fill()?;
+    let cache = subject.open(Setup::holding(count + 8))?;
+    cache.hit(&keys)?;
     let after = sizes()?;
     let each = |before: f64, after: f64| (after - before) / count as f64;
     println!("{} {}", each(before.0, after.0), each(before.1, after.1));

@@ -45,15 +45,16 @@ pub const ALL: [Scenario; 10] = [
         name: "threads",
         title: "Hits by several threads",
         means: "Gets and puts per second of all threads together. With more threads than processors they share them: \
-                the line can then at best stay level.",
+                the line can then at best stay level. The processor time of each, all threads' and the kernel's, shows what \
+                a shared lock or cache line costs on a machine that has other things to do, but not the waiting.",
         run: threads::run,
     },
     Scenario {
         name: "delay",
         title: "Hits while another thread changes the cache",
-        means: "How long single hits of one thread take, the clock's own 20 ns or so included, while a second thread \
-                registers one region after the other (1 ms each, evicting when full), or invalidates and registers \
-                again. The maximum also holds what the scheduler did.",
+        means: "How long hits take that one thread makes, one every 20 us, a look at the clock included, while a second \
+                thread registers one region after the other (1 ms each, evicting when full), or registers and \
+                invalidates without a pause. The maximum also holds what the scheduler did.",
         run: delay::run,
     },
     Scenario {
@@ -88,8 +89,8 @@ pub const ALL: [Scenario; 10] = [
     Scenario {
         name: "memory",
         title: "Memory",
-        means: "Bytes per cached region that filling a cache adds to the process, resident and mapped, each subject in a \
-                process of its own; the caller's handle is no part of it, nor what the kernel keeps for userfaultfd or \
+        means: "Bytes per cached region that a cache of 100,000 adds to the process, resident and mapped (what is reserved for \
+                more included), each subject in a process of its own; the caller's handle is no part of it, nor what the kernel keeps for userfaultfd or \
                 the module. And the resident size over cycles of register and evict.",
         run: memory::run,
     },
@@ -97,7 +98,8 @@ pub const ALL: [Scenario; 10] = [
         name: "instructions",
         title: "Instructions of a hit",
         means: "User-space instructions per get and put, as valgrind counts them: the difference between a long and a short \
-                run. They do not include what the kernel does in a system call.",
+                run. They do not include what the kernel does in a system call. valgrind runs neither userfaultfd nor the \
+                module: libkdreg's count is that of its Rust API without a monitor.",
         run: instructions::run,
     },
 ];

@@ -3,14 +3,24 @@
 
 use super::{Context, Place};
 use crate::layout::{Key, Layout, Regions, shuffled};
-use crate::measure::{Lane, throughput};
+use crate::measure::{Lane, together};
 use crate::subjects::{Kind, Setup, floors};
 use std::time::Duration;
+
+/// A cache and what was measured of it.
+struct Runner {
+    lane: Lane,
+    /// Millions per second.
+    rates: Vec<f64>,
+    /// Nanoseconds of processor time.
+    each: Vec<f64>,
+    failure: Option<String>,
+}
 
 pub fn run(context: &Context) -> Result<(), String> {
     let count = context.effort.pick(64, 10_000, 10_000);
     let regions = Regions::new(Layout::Packed, count);
-    let mut lanes = Vec::new();
+    let mut runners = Vec::new();
     for subject in &context.field.subjects {
         let floor = subject.kind == Kind::Floor && subject.name != floors::SHARED;
         let useless =
@@ -21,7 +31,12 @@ pub fn run(context: &Context) -> Result<(), String> {
         let filled = Lane::open(subject, &regions, Setup::holding(count + 8))
             .and_then(|lane| lane.fill().map(|_| lane));
         match filled {
-            Ok(lane) => lanes.push(lane),
+            Ok(lane) => runners.push(Runner {
+                lane,
+                rates: Vec::new(),
+                each: Vec::new(),
+                failure: None,
+            }),
             Err(why) => eprintln!("  threads: without {}: {why}", subject.name),
         }
     }
@@ -29,42 +44,67 @@ pub fn run(context: &Context) -> Result<(), String> {
     let rounds = context.effort.pick(2, 3, 5);
     for threads in [1, 2, 4, 8] {
         for (chart, one) in [("own entries", false), ("one entry", true)] {
-            let mut values = vec![Vec::new(); lanes.len()];
-            let mut failures = vec![None; lanes.len()];
-            for round in 0..rounds {
+            for Runner {
+                rates,
+                each,
+                failure,
+                ..
+            } in &mut runners
+            {
+                rates.clear();
+                each.clear();
+                *failure = None;
+            }
+            for round in 1..=rounds {
                 context.progress(&format!(
-                    "{threads} threads, {chart}: round {}/{rounds}",
-                    round + 1
+                    "{threads} threads, {chart}: round {round}/{rounds}"
                 ));
-                for (place, lane) in lanes.iter().enumerate() {
-                    match throughput(lane.cache.as_ref(), &shares(&lane.keys, threads, one), time) {
-                        Ok(rate) => values[place].push(rate / 1e6),
-                        Err(why) => failures[place] = Some(why),
+                for runner in &mut runners {
+                    let keys = shares(&runner.lane.keys, threads, one);
+                    match together(runner.lane.cache.as_ref(), &keys, time) {
+                        Ok(work) => {
+                            runner.rates.push(work.per_second / 1e6);
+                            runner.each.push(work.processor_each);
+                        }
+                        Err(why) => runner.failure = Some(why),
                     }
                 }
             }
-            let place = Place {
-                chart,
-                axis: "threads",
-                at: &threads.to_string(),
-                unit: "million/s",
-            };
-            for ((lane, values), failure) in lanes.iter().zip(&values).zip(&failures) {
-                // Of a floor only the chart that it is the floor of.
-                let elsewhere = if one {
-                    floors::HASH_PLAIN
-                } else {
-                    floors::SHARED
-                };
-                match failure {
-                    _ if lane.name == elsewhere => {}
-                    Some(why) => context.no_number(place, &lane.name, why),
-                    None => context.row(place, &lane.name, values, ""),
-                }
-            }
+            rows(context, chart, threads, &runners);
         }
     }
     Ok(())
+}
+
+fn rows(context: &Context, chart: &str, threads: usize, runners: &[Runner]) {
+    let by_time = format!("{chart}: processor time per get and put");
+    let rates = Place {
+        chart,
+        axis: "threads",
+        at: &threads.to_string(),
+        unit: "million/s",
+    };
+    let each = Place {
+        chart: &by_time,
+        unit: context.time(),
+        ..rates
+    };
+    // Of a floor only the chart that it is the floor of.
+    let elsewhere = match chart {
+        "one entry" => floors::HASH_PLAIN,
+        _ => floors::SHARED,
+    };
+    for runner in runners {
+        let name = &runner.lane.name;
+        match &runner.failure {
+            _ if name == elsewhere => {}
+            Some(why) => context.no_number(rates, name, why),
+            None => {
+                context.row(rates, name, &runner.rates, "");
+                context.row(each, name, &runner.each, "");
+            }
+        }
+    }
 }
 
 /// What each thread looks up: every so many-th region, or all the same one.

@@ -22,7 +22,8 @@ pub fn run(context: &Context) -> Result<(), String> {
         let mut lanes = Vec::new();
         for subject in &context.field.subjects {
             // Without a backend nothing can be watched.
-            if !matches!(subject.kind, Kind::Own | Kind::Check) || subject.name.ends_with(": none") {
+            if !matches!(subject.kind, Kind::Own | Kind::Check) || subject.name.ends_with(": none")
+            {
                 continue;
             }
             let watched = Lane::open(subject, &regions, Setup::holding(8)).and_then(|lane| {

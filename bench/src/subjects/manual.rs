@@ -12,7 +12,7 @@ use kdreg::monitor::{Monitor, Region};
 use kdreg::range::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, RwLock};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 pub const NAME: &str = "libkdreg: no monitor (Rust)";
 
@@ -88,15 +88,6 @@ impl Opened {
 impl Cache for Opened {
     fn hit(&self, keys: &[Key]) -> Result<(), String> {
         keys.iter().try_for_each(|key| self.use_one(key))
-    }
-
-    fn timed(&self, keys: &[Key], ns: &mut [u64]) -> Result<(), String> {
-        for (key, ns) in keys.iter().zip(ns) {
-            let start = Instant::now();
-            self.use_one(key)?;
-            *ns = start.elapsed().as_nanos() as u64;
-        }
-        Ok(())
     }
 
     fn find(&self, keys: &[Key]) -> Result<(), String> {

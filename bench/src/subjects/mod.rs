@@ -34,8 +34,10 @@ impl Setup {
 pub struct Subject {
     pub name: String,
     pub kind: Kind,
-    open: Arc<dyn Fn(Setup) -> Result<Box<dyn Cache>, String> + Send + Sync>,
+    open: Arc<Opener>,
 }
+
+type Opener = dyn Fn(Setup) -> Result<Box<dyn Cache>, String> + Send + Sync;
 
 /// What a subject is there for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -75,11 +77,6 @@ pub const NO_SUCH_THING: &str = "no such operation";
 pub trait Cache: Send + Sync {
     /// Gets and puts each key; what is not cached is registered.
     fn hit(&self, keys: &[Key]) -> Result<(), String>;
-
-    /// The same, with the nanoseconds of each.
-    fn timed(&self, _keys: &[Key], _ns: &mut [u64]) -> Result<(), String> {
-        Err(NO_SUCH_THING.into())
-    }
 
     /// Finds and puts each key; never registers.
     fn find(&self, _keys: &[Key]) -> Result<(), String> {

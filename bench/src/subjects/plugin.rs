@@ -28,7 +28,6 @@ struct Raw {
     open: unsafe extern "C" fn(*const c_char, *const RawSetup, *mut c_char, usize) -> *mut c_void,
     close: unsafe extern "C" fn(*mut c_void),
     hit: Loop,
-    timed: unsafe extern "C" fn(*mut c_void, *const Key, usize, *mut u64) -> c_int,
     find: Option<Loop>,
     invalidate: Option<unsafe extern "C" fn(*mut c_void, *mut c_void, usize) -> c_int>,
     watch: Option<Loop>,
@@ -158,14 +157,6 @@ impl Opened {
 impl Cache for Opened {
     fn hit(&self, keys: &[Key]) -> Result<(), String> {
         self.run(self.plugin.hit, keys)
-    }
-
-    fn timed(&self, keys: &[Key], ns: &mut [u64]) -> Result<(), String> {
-        assert!(keys.len() <= ns.len());
-        // SAFETY: as in `run`, and `ns` has a place for each key.
-        result(unsafe {
-            (self.plugin.timed)(self.cache, keys.as_ptr(), keys.len(), ns.as_mut_ptr())
-        })
     }
 
     fn find(&self, keys: &[Key]) -> Result<(), String> {

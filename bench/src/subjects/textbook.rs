@@ -8,7 +8,7 @@ use crate::layout::Key;
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 pub const NAME: &str = "textbook: mutex, BTreeMap, list";
 
@@ -157,16 +157,6 @@ impl Cache for Textbook {
         for key in keys {
             let node = self.get(key)?;
             self.put(node)?;
-        }
-        Ok(())
-    }
-
-    fn timed(&self, keys: &[Key], ns: &mut [u64]) -> Result<(), String> {
-        for (key, ns) in keys.iter().zip(ns) {
-            let start = Instant::now();
-            let node = self.get(key)?;
-            self.put(node)?;
-            *ns = start.elapsed().as_nanos() as u64;
         }
         Ok(())
     }
