@@ -5,6 +5,7 @@
 #   make bench BENCH=quick      small sizes, few rounds
 #   make bench BENCH="quick hit --subject UCX"   words and options of kdreg-bench --help
 #   make bench-vm               with the module, in a guest that counts instructions
+#   make bench-readme           the same, and its tables into README.md
 #   make bench-micro            criterion's micro-benchmarks of the Rust API
 #   make bench-valid            what a C compiler makes of kdreg_valid()
 #   make bench-smoke            does every scenario run and every report come out? (part of make test)
@@ -12,13 +13,16 @@
 BENCH ?= full
 STAGES += bench-smoke
 
-.PHONY: bench bench-vm bench-micro bench-valid bench-smoke
+.PHONY: bench bench-readme bench-vm bench-micro bench-valid bench-smoke
 
 bench: prefix
 	@sh scripts/bench.sh run $(BENCH)
 
 bench-smoke: prefix
 	@sh scripts/bench.sh smoke
+
+bench-readme: prefix
+	@sh scripts/bench.sh readme
 
 bench-valid:
 	@sh scripts/bench-valid.sh

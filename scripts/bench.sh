@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
-# Usage: bench.sh run [quick|full|smoke] [OPTION or SCENARIO]... | smoke | vm | micro
+# Usage: bench.sh run [quick|full|smoke] [OPTION or SCENARIO]... | smoke | readme | vm | micro
 # Builds the benchmark and a plug-in per library that is installed, and runs it.
 . "$(dirname "$0")/env.sh"
 set -eu
@@ -82,13 +82,23 @@ vm)
     cargo build --quiet --release --locked -p kdreg-bench
     mkdir -p "$out/vm"
     exec "$root/ctest/vm/run" --icount --module "$root/kernel/kdreg.ko" --rdma --memory 3072 \
-        --work "$out/vm" -- "$target/release/kdreg-bench" --quick --clock instructions \
+        --work "$out/vm" -- "$target/release/kdreg-bench" --quick --largest 1000 --clock instructions \
         --plugins "$out" --out "$out/vm" hit find miss munmap valid
+    ;;
+readme)
+    # The tables in README.md, from a run of just now.
+    sh "$0" run full
+    awk -v tables="$out/bench.md" '
+        /^<!-- bench: begin/ { print; print ""; while ((getline line <tables) > 0) print line; print ""; inside = 1 }
+        /^<!-- bench: end/ { inside = 0 }
+        !inside { print }
+    ' README.md >"$out/README.md"
+    cp "$out/README.md" README.md
     ;;
 micro)
     exec cargo bench --locked -p kdreg-bench --features micro --bench micro
     ;;
 *)
-    die "say run, smoke, vm or micro, not '$1'"
+    die "say run, smoke, readme, vm or micro, not '$1'"
     ;;
 esac

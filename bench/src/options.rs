@@ -45,6 +45,8 @@ pub struct Options {
     pub subjects: Vec<String>,
     /// After this long no further scenario is begun.
     pub budget: Duration,
+    /// No more regions than this anywhere.
+    pub largest: usize,
     /// Register and evict cycles of the scenario `churn`.
     pub cycles: u64,
     /// What this machine calls a nanosecond: instructions, under an emulator that counts so.
@@ -62,6 +64,7 @@ usage: kdreg-bench [option]... [scenario]...
   --quick, --full, --smoke  how much is measured (default: full)
   --subject TEXT            only subjects whose name contains TEXT (repeatable)
   --seconds N               begin no scenario after N seconds
+  --largest N               no more regions than N anywhere
   --cycles N                register and evict cycles of `churn`
   --out DIR                 where bench.csv and bench.html go (default: target/bench)
   --plugins DIR             where the plug-ins are (default: the output directory)
@@ -79,6 +82,7 @@ impl Options {
             plugins: PathBuf::new(),
             subjects: Vec::new(),
             budget: Duration::from_secs(3600),
+            largest: usize::MAX,
             cycles: 0,
             clock: "ns".into(),
             part: None,
@@ -104,6 +108,7 @@ impl Options {
                 "--full" => options.effort = Effort::Full,
                 "--subject" => options.subjects.push(value()?),
                 "--seconds" => options.budget = Duration::from_secs_f64(number(value()?)?.min(1e9)),
+                "--largest" => options.largest = (number(value()?)? as usize).max(10),
                 "--cycles" => options.cycles = number(value()?)? as u64,
                 "--out" => options.out = value()?.into(),
                 "--plugins" => options.plugins = value()?.into(),
@@ -146,6 +151,8 @@ impl Options {
             self.plugins.display().to_string(),
             "--clock".into(),
             self.clock.clone(),
+            "--largest".into(),
+            self.largest.to_string(),
             "--cycles".into(),
             self.cycles.to_string(),
         ];

@@ -4,6 +4,7 @@
 pub mod check;
 pub mod csv;
 pub mod html;
+pub mod ratios;
 pub mod svg;
 pub mod table;
 

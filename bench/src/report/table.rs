@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The tables, for a terminal and for README.md.
 
+use super::ratios::Ratios;
 use super::{Chart, Report, heading, readable, spread};
 use crate::scenarios;
 use std::fmt::Write;
@@ -15,7 +16,16 @@ pub fn text(report: &Report) -> String {
         }
         for chart in charts {
             let _ = write!(text, "\n{}\n", caption(&chart));
-            text.push_str(&aligned(&chart));
+            let medians = |subject: &str, at: &str| cell_of(&chart, subject, at);
+            text.push_str(&aligned(&chart, medians));
+            if let Some(ratios) = Ratios::of(&chart) {
+                let _ = write!(text, "\n{}, {}\n", chart.name, ratios.says);
+                let cell = |subject: &str, at: &str| {
+                    let ratio = ratios.at(&chart, subject, at);
+                    ratio.map_or(String::new(), readable)
+                };
+                text.push_str(&aligned(&chart, cell));
+            }
             for note in chart.notes() {
                 let _ = writeln!(text, "  * {note}");
             }
@@ -38,21 +48,23 @@ fn caption(chart: &Chart) -> String {
     }
 }
 
-fn aligned(chart: &Chart) -> String {
+/// A median and its spread.
+fn cell_of(chart: &Chart, subject: &str, at: &str) -> String {
+    let Some(row) = chart.cell(subject, at) else {
+        return String::new();
+    };
+    let Some(median) = row.median else {
+        return "-".into();
+    };
+    match spread(row) {
+        Some(share) => format!("{} ±{share:.0}%", readable(median)),
+        None => readable(median),
+    }
+}
+
+fn aligned(chart: &Chart, cell: impl Fn(&str, &str) -> String) -> String {
     let width = |s: &str| s.chars().count();
     let first = chart.subjects.iter().map(|s| width(s)).max().unwrap_or(0);
-    let cell = |subject: &str, at: &str| {
-        let Some(row) = chart.cell(subject, at) else {
-            return String::new();
-        };
-        let Some(median) = row.median else {
-            return "-".into();
-        };
-        match spread(row) {
-            Some(share) => format!("{} ±{share:.0}%", readable(median)),
-            None => readable(median),
-        }
-    };
     let columns: Vec<Vec<String>> = chart
         .ats
         .iter()
@@ -78,25 +90,44 @@ fn aligned(chart: &Chart) -> String {
     text
 }
 
-/// The medians, as tables of Markdown.
+/// The medians, as tables of Markdown; ratios first, where there are any.
 pub fn markdown(report: &Report) -> String {
-    let mut text = format!("<!-- {} -->\n", report.machine);
+    let mut text = format!("On {}:\n", report.machine);
     for scenario in &scenarios::ALL {
         for chart in report.charts(scenario.name) {
-            let _ = write!(text, "\n{}:\n\n| |", caption(&chart));
-            for at in &chart.ats {
-                let _ = write!(text, " {} |", heading(at));
+            if let Some(ratios) = Ratios::of(&chart) {
+                let title = format!("{}, {}, {}", scenario.name, chart.name, ratios.says);
+                let cell = |subject: &str, at: &str| ratios.at(&chart, subject, at);
+                table_of_markdown(&mut text, &title, &chart, cell);
             }
-            let _ = write!(text, "\n|---|{}\n", "---|".repeat(chart.ats.len()));
-            for subject in &chart.subjects {
-                let _ = write!(text, "| {subject} |");
-                for at in &chart.ats {
-                    let median = chart.cell(subject, at).and_then(|row| row.median);
-                    let _ = write!(text, " {} |", median.map_or(String::new(), readable));
-                }
-                text.push('\n');
-            }
+            let title = format!("{}: {}", scenario.name, caption(&chart));
+            let cell = |subject: &str, at: &str| chart.cell(subject, at)?.median;
+            table_of_markdown(&mut text, &title, &chart, cell);
         }
     }
     text
+}
+
+fn table_of_markdown(
+    text: &mut String,
+    title: &str,
+    chart: &Chart,
+    cell: impl Fn(&str, &str) -> Option<f64>,
+) {
+    let _ = write!(text, "\n{title}:\n\n| |");
+    for at in &chart.ats {
+        let _ = write!(text, " {} |", heading(at));
+    }
+    let _ = writeln!(text, "\n|---|{}", "---|".repeat(chart.ats.len()));
+    for subject in &chart.subjects {
+        let cells: Vec<Option<f64>> = chart.ats.iter().map(|at| cell(subject, at)).collect();
+        if cells.iter().all(Option::is_none) {
+            continue;
+        }
+        let _ = write!(text, "| {subject} |");
+        for cell in cells {
+            let _ = write!(text, " {} |", cell.map_or(String::new(), readable));
+        }
+        text.push('\n');
+    }
 }

@@ -26,7 +26,7 @@ pub fn hit(context: &Context) -> Result<(), String> {
     for (layout, chart) in [(Layout::Packed, "packed"), (Layout::Scattered, "scattered")] {
         // How long a region took to register, at the size before.
         let mut each: HashMap<String, Duration> = HashMap::new();
-        for &count in sizes {
+        for count in context.sizes(sizes) {
             one_size(context, layout, chart, count, &mut each)?;
         }
     }
@@ -146,7 +146,7 @@ fn note(_cache: &dyn Cache, before: Option<u64>, after: Option<u64>, operations:
 }
 
 pub fn find(context: &Context) -> Result<(), String> {
-    let count = context.effort.pick(10, 10_000, 10_000);
+    let count = context.at_most(context.effort.pick(10, 10_000, 10_000));
     let regions = Regions::new(Layout::Packed, count);
     let mut lanes = Vec::new();
     for subject in context.field.caches() {

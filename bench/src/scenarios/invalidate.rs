@@ -3,7 +3,7 @@
 
 use super::{Context, Place};
 use crate::layout::{HOLE, Key, Layout, PAGE, Random, Regions};
-use crate::measure::Lane;
+use crate::measure::{Lane, thread_time};
 use crate::subjects::{NO_SUCH_THING, Setup};
 use std::time::{Duration, Instant};
 
@@ -11,11 +11,12 @@ pub fn run(context: &Context) -> Result<(), String> {
     let sizes: &[usize] = context
         .effort
         .pick(&[10], &[100, 10_000], &[100, 10_000, 100_000]);
-    for &count in sizes {
+    let sizes = context.sizes(sizes);
+    for &count in &sizes {
         covering_none(context, count)?;
     }
     covering_some(context, sizes[sizes.len() - 1])?;
-    let many = context.effort.pick(100, 3_000, 30_000);
+    let many = context.at_most(context.effort.pick(100, 3_000, 30_000));
     disjoint(context, many)?;
     replaced(context, many)
 }
@@ -73,11 +74,11 @@ fn covering_none(context: &Context, count: usize) -> Result<(), String> {
     for _ in 0..rounds {
         for (lane, values) in lanes.iter().zip(&mut values) {
             let nothing = hole(&regions, lane);
-            let start = Instant::now();
+            let start = thread_time();
             for _ in 0..calls {
                 lane.cache.invalidate(nothing, PAGE)?;
             }
-            values.push(start.elapsed().as_secs_f64() * 1e9 / f64::from(calls));
+            values.push((thread_time() - start).as_secs_f64() * 1e9 / f64::from(calls));
         }
     }
     for (lane, values) in lanes.iter().zip(&values) {

@@ -13,7 +13,7 @@ use std::process::{Command, Stdio};
 const HELD: usize = 1000;
 
 pub fn run(context: &Context) -> Result<(), String> {
-    let count: usize = context.effort.pick(1000, 100_000, 100_000);
+    let count = context.at_most(context.effort.pick(1000, 100_000, 100_000));
     let cycles = context.options.cycles;
     for subject in context.field.caches() {
         if subject.name.ends_with(": none") {

@@ -3,7 +3,7 @@
 
 use super::{Context, Place};
 use crate::layout::{Layout, Regions, shuffled};
-use crate::measure::Lane;
+use crate::measure::{Lane, thread_time};
 use crate::subjects::Setup;
 use std::time::{Duration, Instant};
 
@@ -13,7 +13,7 @@ pub fn run(context: &Context) -> Result<(), String> {
         .pick(&[10], &[100, 10_000], &[100, 10_000, 100_000]);
     let rounds = context.effort.pick(2, 5, 9);
     let turn = Duration::from_millis(context.effort.pick(1, 10, 20));
-    for &count in sizes {
+    for count in context.sizes(sizes) {
         let at = count.to_string();
         let place = Place {
             chart: "register and evict",
@@ -47,7 +47,7 @@ pub fn run(context: &Context) -> Result<(), String> {
             context.progress(&format!("{count} regions: round {}/{rounds}", round + 1));
             for (lane, next, values, gets, misses) in &mut lanes {
                 let before = lane.cache.registrations().unwrap_or(0);
-                let start = Instant::now();
+                let (start, since) = (Instant::now(), thread_time());
                 let mut done = 0;
                 while start.elapsed() < turn {
                     let stretch = (2 * count - *next).min(64);
@@ -55,7 +55,7 @@ pub fn run(context: &Context) -> Result<(), String> {
                     *next = (*next + stretch) % (2 * count);
                     done += stretch;
                 }
-                values.push(start.elapsed().as_secs_f64() * 1e9 / done as f64);
+                values.push((thread_time() - since).as_secs_f64() * 1e9 / done as f64);
                 *gets += done as u64;
                 *misses += lane.cache.registrations().unwrap_or(0) - before;
             }

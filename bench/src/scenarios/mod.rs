@@ -30,7 +30,7 @@ pub const ALL: [Scenario; 10] = [
     Scenario {
         name: "hit",
         title: "A hit: get and put of a cached region",
-        means: "Time per get and put, one thread, regions in random order. Packed: 4 to 64 KiB each, side by side; \
+        means: "Processor time per get and put, one thread, regions in random order. Packed: 4 to 64 KiB each, side by side; \
                 scattered: one page each over 4 TiB. The floors are no caches: what a hit cannot do without. \
                 It does not say what a transfer costs, and beyond 100,000 regions it is mostly memory latency.",
         run: hit::hit,
@@ -38,7 +38,7 @@ pub const ALL: [Scenario; 10] = [
     Scenario {
         name: "find",
         title: "find of a base and of an interior address",
-        means: "Time per find and put in a cache of 10,000 regions; each interior address was looked up once before.",
+        means: "Processor time per find and put in a cache of 10,000 regions; each interior address was looked up once before.",
         run: hit::find,
     },
     Scenario {
@@ -60,7 +60,7 @@ pub const ALL: [Scenario; 10] = [
     Scenario {
         name: "miss",
         title: "A miss: register, and evict to make room",
-        means: "Time per get and put when every get evicts another region and registers anew; the callbacks do nothing. \
+        means: "Processor time per get and put when every get evicts another region and registers anew; the callbacks do nothing. \
                 On userfaultfd this holds the system calls that watch and unwatch the memory.",
         run: miss::run,
     },
@@ -82,7 +82,7 @@ pub const ALL: [Scenario; 10] = [
     Scenario {
         name: "valid",
         title: "kdreg_valid",
-        means: "Time per check of regions in turn. Where the word is current it is a load and a compare; userfaultfd adds \
+        means: "Processor time per check of regions in turn. Where the word is current it is a load and a compare; userfaultfd adds \
                 the call, relaxed; strict adds one system call to that.",
         run: valid::run,
     },
@@ -148,6 +148,21 @@ impl<'a> Context<'a> {
             effort: options.effort,
             field: Field::survey(options),
             scenario,
+        }
+    }
+
+    /// As many regions, unless fewer were asked for.
+    pub fn at_most(&self, count: usize) -> usize {
+        count.min(self.options.largest)
+    }
+
+    /// Those sizes that are not too large.
+    pub fn sizes(&self, all: &[usize]) -> Vec<usize> {
+        let fits = |size: &usize| *size <= self.options.largest;
+        let sizes: Vec<usize> = all.iter().copied().filter(fits).collect();
+        match sizes[..] {
+            [] => vec![self.options.largest],
+            _ => sizes,
         }
     }
 

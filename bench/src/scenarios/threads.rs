@@ -18,7 +18,9 @@ struct Runner {
 }
 
 pub fn run(context: &Context) -> Result<(), String> {
-    let count = context.effort.pick(64, 10_000, 10_000);
+    let count = context
+        .at_most(context.effort.pick(64, 10_000, 10_000))
+        .max(64);
     let regions = Regions::new(Layout::Packed, count);
     let mut runners = Vec::new();
     for subject in &context.field.subjects {

@@ -51,7 +51,7 @@ impl Spot {
 }
 
 pub fn run(context: &Context) -> Result<(), String> {
-    let count = context.effort.pick(16, 1000, 10_000);
+    let count = context.at_most(context.effort.pick(16, 1000, 10_000));
     let times = context.effort.pick(5, 200, 1000);
     let regions = Regions::new(Layout::Packed, count);
     let mut lanes = vec![("no library".to_string(), None)];

@@ -3,14 +3,14 @@
 
 use super::{Context, Place};
 use crate::layout::{Layout, Regions};
-use crate::measure::Lane;
+use crate::measure::{Lane, thread_time};
 use crate::subjects::{Kind, NO_SUCH_THING, Setup};
 use std::time::{Duration, Instant};
 
 pub fn run(context: &Context) -> Result<(), String> {
     let sizes = context.effort.pick([1, 10], [1, 10_000], [1, 10_000]);
     let rounds = context.effort.pick(2, 5, 15);
-    for count in sizes {
+    for count in context.sizes(&sizes) {
         let at = count.to_string();
         let place = Place {
             chart: "check of a region",
@@ -44,9 +44,9 @@ pub fn run(context: &Context) -> Result<(), String> {
                     count,
                     Duration::from_millis(context.effort.pick(1, 3, 5)),
                 );
-                let start = Instant::now();
+                let start = thread_time();
                 let yes = lane.cache.valid(count, times);
-                values.push(start.elapsed().as_secs_f64() * 1e9 / times as f64);
+                values.push((thread_time() - start).as_secs_f64() * 1e9 / times as f64);
                 if yes != times {
                     return Err(format!("{}: {yes} of {times} regions are valid", lane.name));
                 }

@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What a run claims: ratios of numbers that were measured side by side.
+
+use super::Chart;
+use crate::subjects::textbook;
+
+/// Who the hits are compared with.
+const PEER: &str = "UCX: ucs_rcache";
+
+/// Each number of a chart over another one of the same chart.
+pub struct Ratios<'a> {
+    pub says: String,
+    /// The subject that all are compared with, in each column; `None`: each
+    /// subject is compared with itself in the first column.
+    reference: Option<&'a str>,
+}
+
+impl<'a> Ratios<'a> {
+    /// `None` for a chart whose ratios say nothing.
+    pub fn of(chart: &Chart<'a>) -> Option<Ratios<'a>> {
+        match (chart.scenario, chart.unit) {
+            ("hit" | "miss" | "find" | "delay", _) => {
+                let there = |name: &str| chart.subjects.iter().copied().find(|s| *s == name);
+                let has_numbers = |name: &&str| {
+                    let row = |at: &&str| chart.cell(name, at)?.median;
+                    chart.ats.iter().any(|at| row(at).is_some())
+                };
+                let reference = there(PEER)
+                    .filter(has_numbers)
+                    .or_else(|| there(textbook::NAME))?;
+                Some(Ratios {
+                    says: format!("time over that of {reference}"),
+                    reference: Some(reference),
+                })
+            }
+            ("threads", "million/s") => Some(Ratios {
+                says: "throughput over that of one thread".into(),
+                reference: None,
+            }),
+            _ => None,
+        }
+    }
+
+    pub fn at(&self, chart: &Chart, subject: &str, at: &str) -> Option<f64> {
+        let here = chart.cell(subject, at)?.median?;
+        let of = match self.reference {
+            Some(reference) => chart.cell(reference, at)?.median?,
+            None => chart.cell(subject, chart.ats.first()?)?.median?,
+        };
+        (of > 0.0).then(|| here / of)
+    }
+}
