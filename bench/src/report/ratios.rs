@@ -19,7 +19,7 @@ impl<'a> Ratios<'a> {
     /// `None` for a chart whose ratios say nothing.
     pub fn of(chart: &Chart<'a>) -> Option<Ratios<'a>> {
         match (chart.scenario, chart.unit) {
-            ("hit" | "miss" | "find" | "delay", _) => {
+            ("hit" | "miss" | "find", _) => {
                 let there = |name: &str| chart.subjects.iter().copied().find(|s| *s == name);
                 let has_numbers = |name: &&str| {
                     let row = |at: &&str| chart.cell(name, at)?.median;

@@ -90,9 +90,12 @@ fn aligned(chart: &Chart, cell: impl Fn(&str, &str) -> String) -> String {
     text
 }
 
-/// The medians, as tables of Markdown; ratios first, where there are any.
+/// The ratios as tables of Markdown, then all medians, folded.
 pub fn markdown(report: &Report) -> String {
-    let mut text = format!("On {}:\n", report.machine);
+    let mut text = format!(
+        "One {} run, on {}. Ratios, each within one table of that run:\n",
+        report.effort, report.machine
+    );
     for scenario in &scenarios::ALL {
         for chart in report.charts(scenario.name) {
             if let Some(ratios) = Ratios::of(&chart) {
@@ -100,12 +103,17 @@ pub fn markdown(report: &Report) -> String {
                 let cell = |subject: &str, at: &str| ratios.at(&chart, subject, at);
                 table_of_markdown(&mut text, &title, &chart, cell);
             }
+        }
+    }
+    text.push_str("\n<details><summary>Everything that was measured in that run</summary>\n");
+    for scenario in &scenarios::ALL {
+        for chart in report.charts(scenario.name) {
             let title = format!("{}: {}", scenario.name, caption(&chart));
             let cell = |subject: &str, at: &str| chart.cell(subject, at)?.median;
             table_of_markdown(&mut text, &title, &chart, cell);
         }
     }
-    text
+    text + "\n</details>\n"
 }
 
 fn table_of_markdown(
