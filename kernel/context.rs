@@ -23,7 +23,7 @@
 use crate::{
     abi::*,
     notifier::Notifier,
-    regions::{Added, Regions, Request, Statistics},
+    regions::{Added, Progress, Regions, Request, Statistics},
     slots::{Chunk, Slots, GENERATION_MAX},
     status::{StatePage, Status},
 };
@@ -167,33 +167,24 @@ impl Context {
 
     // --- Monitoring ------------------------------------------------------------------------
 
-    /// Starts to monitor a region, with the lock held; lets go of it to allocate.
-    fn monitor_locked<'a>(
-        &'a self,
-        guard: &mut Option<Guard<'a>>,
-        request: &Request,
-    ) -> Result<Added> {
-        loop {
-            let regions = guard.get_or_insert_with(|| self.regions.lock());
-            // An invalidation that does not hold the lock is on its way through many regions. It
-            // needs nothing from us and takes no longer than they are many.
-            while regions.is_marking() {
-                self.settled.wait(regions);
-            }
-            match regions.monitor(request)? {
-                Added::NeedsChunk(number) => {
-                    *guard = None;
-                    let chunk = self.new_chunk(number)?;
-                    let regions = guard.insert(self.regions.lock());
-                    if let Some(unused) = regions.install(number, chunk) {
-                        // Another thread was faster. Freeing may sleep.
-                        *guard = None;
-                        drop(unused);
-                    }
-                }
-                added => return Ok(added),
-            }
+    /// The regions, at a moment when some can be added.
+    fn lock_settled(&self) -> Guard<'_> {
+        let mut regions = self.regions.lock();
+        // An invalidation that does not hold the lock is on its way through many regions. It needs
+        // nothing from us and takes no longer than they are many. None begins while we hold it.
+        while regions.is_marking() {
+            self.settled.wait(&mut regions);
         }
+        regions
+    }
+
+    /// Gives the slots of chunk `number` their memory. The lock is not held.
+    fn grow(&self, number: usize) -> Result {
+        let chunk = self.new_chunk(number)?;
+        let unused = self.regions.lock().install(number, chunk);
+        // Another thread may have been faster. Freeing may sleep.
+        drop(unused);
+        Ok(())
     }
 
     fn new_chunk(&self, number: usize) -> Result<Chunk> {
@@ -208,51 +199,36 @@ impl Context {
         request: &Request,
         tell: impl FnOnce(&Kdreg2MonitoringParams) -> Result,
     ) -> Result {
-        let mut guard = None;
-        let added = self.monitor_locked(&mut guard, request);
-        drop(guard);
-        match added? {
-            Added::New(params) => tell(&params).inspect_err(|_| {
-                let _ = self.unmonitor(request.cookie(), params.location, params.generation);
+        let added = loop {
+            // The lock is held for this statement alone.
+            let added = self.lock_settled().monitor(request)?;
+            match added {
+                Added::NeedsChunk(number) => self.grow(number)?,
+                Added::New(params) => break Ok(params),
+                Added::Same(params) => break Err(params),
+            }
+        };
+        match added {
+            Ok(new) => tell(&new).inspect_err(|_| {
+                let _ = self.unmonitor(request.cookie(), new.location, new.generation);
             }),
-            Added::Same(params) => tell(&params),
-            // `monitor_locked` deals with it.
-            Added::NeedsChunk(_) => Err(ENOMEM),
+            Err(same) => tell(&same),
         }
     }
 
     /// Monitors the regions of `entries` and fills in their results. Returns which are new, as a
     /// set of bits.
     pub(crate) fn monitor_entries(&self, entries: &mut [KdregMonitorEntry]) -> u64 {
-        let mut new = 0;
-        let mut guard = None;
-        for (i, entry) in entries.iter_mut().enumerate() {
-            let added = Request::new(
-                entry.addr,
-                entry.length,
-                entry.cookie,
-                entry.changes,
-                entry.flags,
-            )
-            .and_then(|request| self.monitor_locked(&mut guard, &request));
-            let result = match added {
-                Ok(Added::New(params)) => {
-                    new |= 1 << i;
-                    Ok(params)
-                }
-                Ok(Added::Same(params)) => Ok(params),
-                Ok(Added::NeedsChunk(_)) => Err(ENOMEM),
-                Err(err) => Err(err),
+        let mut done = Progress::default();
+        loop {
+            let missing = self.lock_settled().monitor_entries(entries, &mut done);
+            let Some(number) = missing else {
+                return done.new;
             };
-            let params = result.unwrap_or(Kdreg2MonitoringParams {
-                location: KDREG2_LOCATION_NONE,
-                ..Default::default()
-            });
-            entry.location = params.location;
-            entry.generation = params.generation;
-            entry.status = result.map_or_else(|err| err.to_errno(), |_| 0);
+            if let Err(err) = self.grow(number) {
+                Regions::refuse(entries, &mut done, err);
+            }
         }
-        new
     }
 
     /// UNMONITOR.
@@ -262,12 +238,7 @@ impl Context {
 
     /// Stops monitoring the regions of `entries` and fills in their results.
     pub(crate) fn unmonitor_entries(&self, entries: &mut [KdregUnmonitorEntry]) {
-        let mut regions = self.regions.lock();
-        for entry in entries {
-            entry.status = regions
-                .unmonitor(entry.cookie, entry.location, entry.generation)
-                .map_or_else(|err| err.to_errno(), |()| 0);
-        }
+        self.regions.lock().unmonitor_entries(entries);
     }
 
     /// UNMONITOR_ALL. Regions that other threads add meanwhile may or may not stay.

@@ -8,6 +8,7 @@
 //! number of short steps.
 
 use crate::slots::{Slot, Slots, NIL};
+use core::cell::Cell;
 use kernel::bindings;
 
 /// The table. Its chains are in the slots.
@@ -57,9 +58,15 @@ impl Cookies {
         }
     }
 
-    /// The active slot with this cookie.
-    pub(crate) fn find<'a>(&self, slots: &'a Slots, cookie: u64) -> Option<&'a Slot> {
-        let mut next = slots.get(self.bucket(cookie))?.bucket.get();
+    /// Head of the chain that has the slot with this cookie, if there is one. None while no slot
+    /// has memory.
+    pub(crate) fn head<'a>(&self, slots: &'a Slots, cookie: u64) -> Option<&'a Cell<u32>> {
+        Some(&slots.get(self.bucket(cookie))?.bucket)
+    }
+
+    /// The active slot with this cookie, whose chain begins at `head`.
+    pub(crate) fn find<'a>(slots: &'a Slots, head: &Cell<u32>, cookie: u64) -> Option<&'a Slot> {
+        let mut next = head.get();
         while let Some(slot) = slots.get(next) {
             if slot.cookie.get() == cookie {
                 return Some(slot);
@@ -69,19 +76,16 @@ impl Cookies {
         None
     }
 
-    /// Adds a slot that becomes active.
-    pub(crate) fn insert(&self, slots: &Slots, slot: &Slot) {
-        if let Some(bucket) = slots.get(self.bucket(slot.cookie.get())) {
-            slot.chain.set(bucket.bucket.replace(slot.index.get()));
-        }
+    /// Adds a slot that becomes active, and whose chain begins at `head`.
+    pub(crate) fn insert(head: &Cell<u32>, slot: &Slot) {
+        slot.chain.set(head.replace(slot.index.get()));
     }
 
     /// Removes a slot that is no longer active.
     pub(crate) fn remove(&self, slots: &Slots, slot: &Slot) {
-        let Some(bucket) = slots.get(self.bucket(slot.cookie.get())) else {
+        let Some(mut place) = self.head(slots, slot.cookie.get()) else {
             return;
         };
-        let mut place = &bucket.bucket;
         while place.get() != slot.index.get() {
             match slots.get(place.get()) {
                 Some(other) => place = &other.chain,

@@ -3,7 +3,11 @@
 //! The device file: system calls in, results and error numbers out.
 
 use crate::{abi::*, context::Context, regions::Request, table::Table};
-use core::{mem::size_of, pin::Pin};
+use core::{
+    mem::{size_of, size_of_val, MaybeUninit},
+    pin::Pin,
+    slice,
+};
 use kernel::{
     bindings,
     error::from_result,
@@ -205,43 +209,44 @@ fn batch(arg: usize, mut step: impl FnMut(usize, usize) -> Result<usize>) -> Res
     store(arg, &data).and(result)
 }
 
-/// Reads the first `count` entries from `address`; all of them at once if that is what is asked.
+/// Room for the entries of a step, on the stack; filled by [`fetch_entries`] and not before.
+type Room<T> = [MaybeUninit<T>; BATCH_STEP];
+
+/// Reads `count` entries, at most [`BATCH_STEP`], from `address` into `room`.
 fn fetch_entries<T: FromBytes>(
-    entries: &mut [T; BATCH_STEP],
+    room: &mut Room<T>,
     address: usize,
     count: usize,
-) -> Result {
-    if count == BATCH_STEP {
-        *entries = fetch(address)?;
-    } else {
-        for (i, entry) in entries[..count].iter_mut().enumerate() {
-            *entry = fetch(address.wrapping_add(i * size_of::<T>()))?;
-        }
-    }
-    Ok(())
+) -> Result<&mut [T]> {
+    let room = &mut room[..count];
+    let size = size_of_val(room);
+    let first = room.as_mut_ptr();
+    // SAFETY: The memory is that of `room`, and may be uninitialised also as bytes.
+    let bytes = unsafe { slice::from_raw_parts_mut(first.cast::<MaybeUninit<u8>>(), size) };
+    UserSlice::new(UserPtr::from_addr(address), size)
+        .reader()
+        .read_raw(bytes)?;
+    // SAFETY: All bytes of these `count` entries have just been read, and by `FromBytes` any bytes
+    // are a valid entry. `bytes` is not used any more.
+    Ok(unsafe { slice::from_raw_parts_mut(first.cast::<T>(), count) })
 }
 
-/// Writes the first `count` entries to `address` and returns their size.
-fn store_entries<T: AsBytes>(
-    entries: &[T; BATCH_STEP],
-    address: usize,
-    count: usize,
-) -> Result<usize> {
-    if count == BATCH_STEP {
-        store(address, entries)?;
-    } else {
-        for (i, entry) in entries[..count].iter().enumerate() {
-            store(address.wrapping_add(i * size_of::<T>()), entry)?;
-        }
-    }
-    Ok(count * size_of::<T>())
+/// Writes entries to `address` and returns their size.
+fn store_entries<T: AsBytes>(entries: &[T], address: usize) -> Result<usize> {
+    let size = size_of_val(entries);
+    // SAFETY: By `AsBytes` all bytes of the entries are initialised, and nobody changes them.
+    let bytes = unsafe { slice::from_raw_parts(entries.as_ptr().cast::<u8>(), size) };
+    UserSlice::new(UserPtr::from_addr(address), size)
+        .writer()
+        .write_slice(bytes)?;
+    Ok(size)
 }
 
 fn monitor_step(context: &Context, address: usize, count: usize) -> Result<usize> {
-    let mut entries = [KdregMonitorEntry::default(); BATCH_STEP];
-    fetch_entries(&mut entries, address, count)?;
-    let new = context.monitor_entries(&mut entries[..count]);
-    store_entries(&entries, address, count).inspect_err(|_| {
+    let mut room: Room<KdregMonitorEntry> = [const { MaybeUninit::uninit() }; BATCH_STEP];
+    let entries = fetch_entries(&mut room, address, count)?;
+    let new = context.monitor_entries(entries);
+    store_entries(entries, address).inspect_err(|_| {
         // The client does not learn of these regions, so they must not be.
         for (i, entry) in entries.iter().enumerate() {
             if new & (1 << i) != 0 {
@@ -252,10 +257,10 @@ fn monitor_step(context: &Context, address: usize, count: usize) -> Result<usize
 }
 
 fn unmonitor_step(context: &Context, address: usize, count: usize) -> Result<usize> {
-    let mut entries = [KdregUnmonitorEntry::default(); BATCH_STEP];
-    fetch_entries(&mut entries, address, count)?;
-    context.unmonitor_entries(&mut entries[..count]);
-    store_entries(&entries, address, count)
+    let mut room: Room<KdregUnmonitorEntry> = [const { MaybeUninit::uninit() }; BATCH_STEP];
+    let entries = fetch_entries(&mut room, address, count)?;
+    context.unmonitor_entries(entries);
+    store_entries(entries, address)
 }
 
 /// # Safety

@@ -74,6 +74,15 @@ pub(crate) enum Added {
     NeedsChunk(usize),
 }
 
+/// How far a batch has got.
+#[derive(Default)]
+pub(crate) struct Progress {
+    /// Entries that have their results.
+    entries: usize,
+    /// Those of them that are new, as a set of bits.
+    pub(crate) new: u64,
+}
+
 /// A list threaded through `Slot::link`, first in, first out.
 struct List {
     head: u32,
@@ -241,9 +250,10 @@ impl Regions {
     /// Finds a slot that is free; `Err(Some(n))` when chunk `n` is missing, `Err(None)` when all
     /// are taken. The slot is still free afterwards, but on no list.
     fn allocate(&mut self) -> Result<u32, Option<usize>> {
-        if let Some(slot) = self.slots.get(self.free) {
+        let index = self.free;
+        if let Some(slot) = self.slots.get(index) {
             self.free = slot.link.replace(NIL);
-            return Ok(slot.index.get());
+            return Ok(index);
         }
         while self.grown < self.statistics.max {
             let index = self.grown;
@@ -261,14 +271,14 @@ impl Regions {
 
     /// Puts a slot, which is in no tree and on no list, back on the free list.
     fn release(&mut self, index: u32) {
-        let Some(slot) = self.slots.get(index) else {
+        let Some((slot, word)) = self.slots.get_with_word(index) else {
             return;
         };
         slot.set_usage(Use::Free);
         // INVARIANT: The slot goes to the free list, or is retired.
         if slot.generation.get() >= GENERATION_MAX {
             self.statistics.retired += 1;
-            self.slots.set_word(index, 0);
+            word.set(0);
             return;
         }
         slot.link.set(self.free);
@@ -279,12 +289,12 @@ impl Regions {
         } else {
             GENERATION_MAX
         };
-        self.slots.set_word(index, next << 1);
+        word.set(next << 1);
         self.free = index;
     }
 
     /// Takes an active slot out of its tree and the table of cookies. The caller gives it another
-    /// use.
+    /// use, and publishes the counters.
     fn unlink(&mut self, index: u32) {
         let Some(slot) = self
             .slots
@@ -301,7 +311,14 @@ impl Regions {
             self.occupied[mask / 64] &= !(1 << (mask % 64));
         }
         self.statistics.active -= 1;
-        self.status.set_active(self.statistics.active);
+    }
+
+    /// Shows the counters to the client: before the lock is let go of, once for all that was done
+    /// under it. The words that the events are about have been changed before.
+    fn publish(&self) {
+        let s = &self.statistics;
+        self.status.set_active(s.active);
+        self.status.set_events(s.pending, s.total);
     }
 
     // --- Monitoring ------------------------------------------------------------------------
@@ -311,10 +328,69 @@ impl Regions {
     /// ENOSPC when all slots are in use, be it by events that have not been read; EBUSY when the
     /// cookie is in use for something else.
     pub(crate) fn monitor(&mut self, request: &Request) -> Result<Added> {
+        let added = self.add(request);
+        self.publish();
+        added
+    }
+
+    /// Monitors the regions of `entries` from where `done` says on, and fills in their results.
+    /// Returns the number of the chunk that has to be installed to go on; None at the end.
+    pub(crate) fn monitor_entries(
+        &mut self,
+        entries: &mut [KdregMonitorEntry],
+        done: &mut Progress,
+    ) -> Option<usize> {
+        let mut missing = None;
+        while let Some(entry) = entries.get_mut(done.entries) {
+            let added = Request::new(
+                entry.addr,
+                entry.length,
+                entry.cookie,
+                entry.changes,
+                entry.flags,
+            )
+            .and_then(|request| self.add(&request));
+            let params = match added {
+                Ok(Added::New(params)) => {
+                    done.new |= 1 << done.entries;
+                    params
+                }
+                Ok(Added::Same(params)) => params,
+                Ok(Added::NeedsChunk(number)) => {
+                    missing = Some(number);
+                    break;
+                }
+                Err(err) => {
+                    Self::refuse(entries, done, err);
+                    continue;
+                }
+            };
+            entry.location = params.location;
+            entry.generation = params.generation;
+            entry.status = 0;
+            done.entries += 1;
+        }
+        self.publish();
+        missing
+    }
+
+    /// Fills in the failure of the entry that comes next.
+    pub(crate) fn refuse(entries: &mut [KdregMonitorEntry], done: &mut Progress, err: Error) {
+        if let Some(entry) = entries.get_mut(done.entries) {
+            entry.location = KDREG2_LOCATION_NONE;
+            entry.generation = 0;
+            entry.status = err.to_errno();
+            done.entries += 1;
+        }
+    }
+
+    /// Monitors a region; the caller publishes the counters.
+    #[inline]
+    fn add(&mut self, request: &Request) -> Result<Added> {
         if self.statistics.max == 0 {
             return Err(ENOSPC);
         }
-        if let Some(slot) = self.cookies.find(&self.slots, request.cookie) {
+        if let Some(slot) = self.find(request.cookie) {
             return if slot.range.bounds() == (request.start, request.last)
                 && slot.changes.get() == request.changes
                 && slot.wants_reason.get() == request.wants_reason
@@ -329,7 +405,12 @@ impl Regions {
             Err(Some(chunk)) => return Ok(Added::NeedsChunk(chunk)),
             Err(None) => return Err(ENOSPC),
         };
-        let slot = self.slots.get(index).ok_or(ENOSPC)?;
+        let (Some((slot, word)), Some(head)) = (
+            self.slots.get_with_word(index),
+            self.cookies.head(&self.slots, request.cookie),
+        ) else {
+            return Err(ENOSPC);
+        };
         slot.generation.set(slot.generation.get() + 1);
         slot.cookie.set(request.cookie);
         slot.changes.set(request.changes);
@@ -340,15 +421,19 @@ impl Regions {
         // SAFETY: The slot was free, so its node is in no tree. It stays where it is until
         // `take_chunks`, after which the trees are not used again.
         unsafe { self.trees[mask].insert(&slot.range, request.start, request.last) };
-        self.cookies.insert(&self.slots, slot);
+        Cookies::insert(head, slot);
         self.occupied[mask / 64] |= 1 << (mask % 64);
-        self.slots.set_word(index, slot.valid_word());
-        let params = Self::params(slot);
+        word.set(slot.valid_word());
         self.added_in_flight |= self.in_flight > 0;
         self.statistics.monitored += 1;
         self.statistics.active += 1;
-        self.status.set_active(self.statistics.active);
-        Ok(Added::New(params))
+        Ok(Added::New(Self::params(slot)))
+    }
+
+    /// The active slot with this cookie.
+    fn find(&self, cookie: u64) -> Option<&Slot> {
+        let head = self.cookies.head(&self.slots, cookie)?;
+        Cookies::find(&self.slots, head, cookie)
     }
 
     fn params(slot: &Slot) -> Kdreg2MonitoringParams {
@@ -365,10 +450,28 @@ impl Regions {
     /// EINVAL when `location` is out of range, EBADSLT when the cookie is known under other
     /// parameters.
     pub(crate) fn unmonitor(&mut self, cookie: u64, location: u64, generation: u32) -> Result {
+        let result = self.remove(cookie, location, generation);
+        self.publish();
+        result
+    }
+
+    /// Stops monitoring the regions of `entries` and fills in their results.
+    pub(crate) fn unmonitor_entries(&mut self, entries: &mut [KdregUnmonitorEntry]) {
+        for entry in entries {
+            entry.status = match self.remove(entry.cookie, entry.location, entry.generation) {
+                Ok(()) => 0,
+                Err(err) => err.to_errno(),
+            };
+        }
+        self.publish();
+    }
+
+    /// Stops monitoring a region; the caller publishes the counters.
+    fn remove(&mut self, cookie: u64, location: u64, generation: u32) -> Result {
         if location >= self.statistics.max.into() {
             return Err(EINVAL);
         }
-        let Some(slot) = self.cookies.find(&self.slots, cookie) else {
+        let Some(slot) = self.find(cookie) else {
             return Ok(());
         };
         let index = slot.index.get();
@@ -397,6 +500,7 @@ impl Regions {
             }
             *cursor += 1;
         }
+        self.publish();
         *cursor < self.grown && self.statistics.active > 0
     }
 
@@ -445,6 +549,15 @@ impl Regions {
     /// Marks up to `limit` of the regions that overlap `start..=last` and care for `change` as
     /// changed. Returns how many it marked; fewer than `limit` means that none is left.
     pub(crate) fn mark(&mut self, start: u64, last: u64, change: u32, limit: u32) -> u32 {
+        let marked = self.mark_up_to(start, last, change, limit);
+        if marked > 0 {
+            self.publish();
+        }
+        marked
+    }
+
+    /// Does it; the caller publishes the counters.
+    fn mark_up_to(&mut self, start: u64, last: u64, change: u32, limit: u32) -> u32 {
         let mut marked = 0;
         let mut next = self.next_mask(0, change);
         while let Some(mask) = next {
@@ -466,12 +579,12 @@ impl Regions {
     /// A monitored region changed: first the word, then the event.
     fn changed(&mut self, index: u32, change: u32) {
         self.unlink(index);
-        let Some(slot) = self.slots.get(index) else {
+        let Some((slot, word)) = self.slots.get_with_word(index) else {
             return;
         };
         slot.set_usage(Use::Event);
         // The word loses its lowest bit, so it matches no parameters.
-        self.slots.set_word(index, slot.generation.get() << 1);
+        word.set(slot.generation.get() << 1);
         // One bit, also for a change that counts as several.
         let bit = change.trailing_zeros();
         if slot.wants_reason.get() {
@@ -490,7 +603,6 @@ impl Regions {
         if let Some(count) = s.by_change.get_mut(bit as usize) {
             *count += 1;
         }
-        self.status.set_events(s.pending, s.total);
     }
 
     /// An invalidation lets go of the lock; until [`Regions::end_marking`] nothing is added.

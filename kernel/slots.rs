@@ -8,7 +8,10 @@ use core::{cell::Cell, ptr::NonNull};
 use kernel::{
     alloc::{flags::*, KVVec, VBox},
     error::Result,
-    sync::{atomic::Release, Arc},
+    sync::{
+        atomic::{Atomic, Release},
+        Arc,
+    },
 };
 
 /// Slots in a chunk. Divides the number of words in a page of any size, so that the state words
@@ -136,6 +139,13 @@ impl Chunk {
             first_word: (number * CHUNK_SLOTS) % StatePage::WORDS,
         })
     }
+
+    /// The slot with the given index, which is one of this chunk.
+    fn slot(&self, index: u32) -> &Slot {
+        // SAFETY: By the type invariants the array is alive and initialised. Its slots are never
+        // reached through a mutable reference.
+        unsafe { &self.slots.as_ref()[index as usize % CHUNK_SLOTS] }
+    }
 }
 
 impl Drop for Chunk {
@@ -208,23 +218,25 @@ impl Slots {
 
     /// The slot with the given index, if it has been allocated.
     pub(crate) fn get(&self, index: u32) -> Option<&Slot> {
-        let chunk = self.chunk(index)?;
-        // SAFETY: By the invariants of `Chunk` the array is alive and initialised. Its slots are
-        // never reached through a mutable reference.
-        Some(unsafe { &chunk.slots.as_ref()[index as usize % CHUNK_SLOTS] })
+        Some(self.chunk(index)?.slot(index))
     }
 
-    /// Sets the state word of the slot with the given index.
-    ///
+    /// The same with its state word.
+    pub(crate) fn get_with_word(&self, index: u32) -> Option<(&Slot, Word<'_>)> {
+        let chunk = self.chunk(index)?;
+        let word = chunk.first_word + index as usize % CHUNK_SLOTS;
+        Some((chunk.slot(index), Word(chunk.words.word(word))))
+    }
+}
+
+/// The state word of a slot.
+pub(crate) struct Word<'a>(&'a Atomic<u32>);
+
+impl Word<'_> {
     /// Release: pairs with the acquire load of the check in user space. Whoever sees the new word
     /// also sees what the kernel wrote before; and whoever is told of the change by someone who
     /// saw the call return, sees the new word.
-    pub(crate) fn set_word(&self, index: u32, value: u32) {
-        if let Some(chunk) = self.chunk(index) {
-            chunk
-                .words
-                .word(chunk.first_word + index as usize % CHUNK_SLOTS)
-                .store(value, Release);
-        }
+    pub(crate) fn set(self, value: u32) {
+        self.0.store(value, Release);
     }
 }

@@ -96,7 +96,7 @@ impl Pages {
     fn reset(&self, number: usize, page: &StatePage) {
         for i in 0..StatePage::WORDS {
             let word = Self::free_word(number * StatePage::WORDS + i, self.max);
-            // Release: as in `Slots::set_word`, for words that were valid up to now.
+            // Release: as in `Word::set`, for words that were valid up to now.
             page.word(i).store(word, Release);
         }
     }
