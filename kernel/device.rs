@@ -28,7 +28,7 @@ use kernel::{
 type Private = Pin<KBox<Context>>;
 
 /// Entries of a batch that are copied at a time.
-const BATCH_STEP: usize = 16;
+const BATCH_STEP: usize = 32;
 
 /// No `compat_ioctl`: the interface has no 32-bit form, and without one it fails with ENOTTY.
 pub(crate) static FOPS: Table<bindings::file_operations> = Table::new(bindings::file_operations {

@@ -8,7 +8,7 @@
 use crate::{
     abi::*,
     cookies::Cookies,
-    slots::{Chunk, Slot, Slots, Use, CHUNK_SLOTS, GENERATION_MAX, NIL},
+    slots::{Chunk, Slot, Slots, Use, Word, CHUNK_SLOTS, GENERATION_MAX, NIL},
     status::Status,
     tree::IntervalTree,
 };
@@ -127,6 +127,60 @@ pub(crate) struct Statistics {
     pub(crate) by_change: [u64; CHANGE_BITS as usize],
 }
 
+/// The slots that are not in use.
+struct Unused {
+    /// First slot of the free list.
+    free: u32,
+    /// Slots from here on are free and on no list.
+    grown: u32,
+    /// Slots that can never be used again.
+    retired: u32,
+}
+
+impl Unused {
+    const ALL: Self = Self {
+        free: NIL,
+        grown: 0,
+        retired: 0,
+    };
+
+    /// Takes a slot, of `max` that there are; `Err(Some(n))` when chunk `n` is missing, `Err(None)`
+    /// when all are in use. The slot is still free afterwards, but on no list.
+    #[inline(always)]
+    fn take<'a>(
+        &mut self,
+        slots: &'a Slots,
+        max: u32,
+    ) -> Result<(&'a Slot, Word<'a>), Option<usize>> {
+        match slots.get_with_word(self.free) {
+            Some((slot, word)) => {
+                self.free = slot.link.replace(NIL);
+                Ok((slot, word))
+            }
+            None => self.take_new(slots, max),
+        }
+    }
+
+    #[inline(never)]
+    fn take_new<'a>(
+        &mut self,
+        slots: &'a Slots,
+        max: u32,
+    ) -> Result<(&'a Slot, Word<'a>), Option<usize>> {
+        while self.grown < max {
+            let Some((slot, word)) = slots.get_with_word(self.grown) else {
+                return Err(Some(Slots::chunks_for(self.grown + 1) - 1));
+            };
+            self.grown += 1;
+            if slot.generation.get() < GENERATION_MAX {
+                return Ok((slot, word));
+            }
+            self.retired += 1;
+        }
+        Err(None)
+    }
+}
+
 /// The regions, their index, and the events about them.
 ///
 /// # Invariants
@@ -134,9 +188,9 @@ pub(crate) struct Statistics {
 /// - An active slot with the mask `m` has its range in `trees[m]` and is in `cookies`; no other
 ///   slot is in a tree or in `cookies`. The bit `m` of `occupied` is set if and only if `trees[m]` is
 ///   not empty.
-/// - A slot with index below `grown` is active, holds an event, is on the free list, or is
-///   retired (its generation is [`GENERATION_MAX`] and it is not used again). Slots from `grown`
-///   on are free and on no list.
+/// - A slot with index below `unused.grown` is active, holds an event, is on the free list, or is
+///   retired (its generation is [`GENERATION_MAX`] and it is not used again). Slots
+///   from there on are free and on no list.
 /// - Slots that hold an event are on `events`, or are in a [`Taken`].
 pub(crate) struct Regions {
     slots: Slots,
@@ -144,8 +198,7 @@ pub(crate) struct Regions {
     occupied: [u64; MASKS / 64],
     cookies: Cookies,
     events: List,
-    free: u32,
-    grown: u32,
+    unused: Unused,
     /// Events in [`Taken`]s.
     taken: u32,
     /// Changes under way: begun, and not ended yet.
@@ -167,8 +220,7 @@ impl Regions {
             occupied: [0; MASKS / 64],
             cookies: Cookies::new(),
             events: List::EMPTY,
-            free: NIL,
-            grown: 0,
+            unused: Unused::ALL,
             taken: 0,
             in_flight: 0,
             added_in_flight: false,
@@ -179,7 +231,10 @@ impl Regions {
     }
 
     pub(crate) fn statistics(&self) -> Statistics {
-        self.statistics
+        Statistics {
+            retired: self.unused.retired,
+            ..self.statistics
+        }
     }
 
     /// Whether there is an event to be read.
@@ -209,9 +264,7 @@ impl Regions {
     /// is for the caller to free.
     pub(crate) fn reconfigure(&mut self, max: u32, table: &mut KVVec<Option<Chunk>>) {
         self.slots.enlarge(table);
-        self.free = NIL;
-        self.grown = 0;
-        self.statistics.retired = 0;
+        self.unused = Unused::ALL;
         self.statistics.max = max;
     }
 
@@ -223,8 +276,7 @@ impl Regions {
         self.occupied = [0; MASKS / 64];
         self.cookies.clear();
         self.events = List::EMPTY;
-        self.free = NIL;
-        self.grown = 0;
+        self.unused = Unused::ALL;
         self.taken = 0;
         let s = &mut self.statistics;
         s.max = 0;
@@ -247,28 +299,6 @@ impl Regions {
 
     // --- Slots -----------------------------------------------------------------------------
 
-    /// Finds a slot that is free; `Err(Some(n))` when chunk `n` is missing, `Err(None)` when all
-    /// are taken. The slot is still free afterwards, but on no list.
-    fn allocate(&mut self) -> Result<u32, Option<usize>> {
-        let index = self.free;
-        if let Some(slot) = self.slots.get(index) {
-            self.free = slot.link.replace(NIL);
-            return Ok(index);
-        }
-        while self.grown < self.statistics.max {
-            let index = self.grown;
-            let Some(slot) = self.slots.get(index) else {
-                return Err(Some(Slots::chunks_for(index + 1) - 1));
-            };
-            self.grown += 1;
-            if slot.generation.get() < GENERATION_MAX {
-                return Ok(index);
-            }
-            self.statistics.retired += 1;
-        }
-        Err(None)
-    }
-
     /// Puts a slot, which is in no tree and on no list, back on the free list.
     fn release(&mut self, index: u32) {
         let Some((slot, word)) = self.slots.get_with_word(index) else {
@@ -277,20 +307,20 @@ impl Regions {
         slot.set_usage(Use::Free);
         // INVARIANT: The slot goes to the free list, or is retired.
         if slot.generation.get() >= GENERATION_MAX {
-            self.statistics.retired += 1;
+            self.unused.retired += 1;
             word.set(0);
             return;
         }
-        slot.link.set(self.free);
-        let next = if self.free != NIL {
-            self.free
-        } else if self.grown < self.statistics.max {
-            self.grown
+        slot.link.set(self.unused.free);
+        let next = if self.unused.free != NIL {
+            self.unused.free
+        } else if self.unused.grown < self.statistics.max {
+            self.unused.grown
         } else {
             GENERATION_MAX
         };
         word.set(next << 1);
-        self.free = index;
+        self.unused.free = index;
     }
 
     /// Takes an active slot out of its tree and the table of cookies. The caller gives it another
@@ -329,7 +359,7 @@ impl Regions {
     /// cookie is in use for something else.
     pub(crate) fn monitor(&mut self, request: &Request) -> Result<Added> {
         let added = self.add(request);
-        self.publish();
+        self.added(matches!(added, Ok(Added::New(_))).into());
         added
     }
 
@@ -341,6 +371,7 @@ impl Regions {
         done: &mut Progress,
     ) -> Option<usize> {
         let mut missing = None;
+        let new_before = done.new;
         while let Some(entry) = entries.get_mut(done.entries) {
             let added = Request::new(
                 entry.addr,
@@ -370,8 +401,16 @@ impl Regions {
             entry.status = 0;
             done.entries += 1;
         }
-        self.publish();
+        self.added((done.new ^ new_before).count_ones());
         missing
+    }
+
+    /// Accounts for `count` regions that [`Regions::add`] added since the lock was taken.
+    fn added(&mut self, count: u32) {
+        self.added_in_flight |= count > 0 && self.in_flight > 0;
+        self.statistics.monitored += u64::from(count);
+        self.statistics.active += count;
+        self.publish();
     }
 
     /// Fills in the failure of the entry that comes next.
@@ -384,13 +423,15 @@ impl Regions {
         }
     }
 
-    /// Monitors a region; the caller publishes the counters.
-    #[inline]
+    /// Monitors a region, of which the caller tells [`Regions::added`] before it lets go of the
+    /// lock.
+    #[inline(always)]
     fn add(&mut self, request: &Request) -> Result<Added> {
         if self.statistics.max == 0 {
             return Err(ENOSPC);
         }
-        if let Some(slot) = self.find(request.cookie) {
+        let head = self.cookies.head(&self.slots, request.cookie);
+        if let Some(slot) = head.and_then(|head| Cookies::find(&self.slots, head, request.cookie)) {
             return if slot.range.bounds() == (request.start, request.last)
                 && slot.changes.get() == request.changes
                 && slot.wants_reason.get() == request.wants_reason
@@ -400,15 +441,13 @@ impl Regions {
                 Err(EBUSY)
             };
         }
-        let index = match self.allocate() {
-            Ok(index) => index,
+        let (slot, word) = match self.unused.take(&self.slots, self.statistics.max) {
+            Ok(taken) => taken,
             Err(Some(chunk)) => return Ok(Added::NeedsChunk(chunk)),
             Err(None) => return Err(ENOSPC),
         };
-        let (Some((slot, word)), Some(head)) = (
-            self.slots.get_with_word(index),
-            self.cookies.head(&self.slots, request.cookie),
-        ) else {
+        // By the invariants of `Cookies` there are buckets once a slot has memory.
+        let Some(head) = head else {
             return Err(ENOSPC);
         };
         slot.generation.set(slot.generation.get() + 1);
@@ -424,9 +463,6 @@ impl Regions {
         Cookies::insert(head, slot);
         self.occupied[mask / 64] |= 1 << (mask % 64);
         word.set(slot.valid_word());
-        self.added_in_flight |= self.in_flight > 0;
-        self.statistics.monitored += 1;
-        self.statistics.active += 1;
         Ok(Added::New(Self::params(slot)))
     }
 
@@ -487,7 +523,7 @@ impl Regions {
     /// One step of UNMONITOR_ALL: looks at up to `limit` slots from `*cursor` on. Returns whether
     /// there are more.
     pub(crate) fn unmonitor_some(&mut self, cursor: &mut u32, limit: u32) -> bool {
-        let end = self.grown.min(cursor.saturating_add(limit));
+        let end = self.unused.grown.min(cursor.saturating_add(limit));
         while *cursor < end && self.statistics.active > 0 {
             if self
                 .slots
@@ -501,7 +537,7 @@ impl Regions {
             *cursor += 1;
         }
         self.publish();
-        *cursor < self.grown && self.statistics.active > 0
+        *cursor < self.unused.grown && self.statistics.active > 0
     }
 
     // --- Invalidation ----------------------------------------------------------------------

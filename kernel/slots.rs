@@ -7,7 +7,7 @@ use crate::{status::StatePage, tree::Node};
 use core::{cell::Cell, ptr::NonNull};
 use kernel::{
     alloc::{flags::*, KVVec, VBox},
-    error::Result,
+    error::{code::EINVAL, Result},
     sync::{
         atomic::{Atomic, Release},
         Arc,
@@ -102,17 +102,18 @@ impl Slot {
 ///
 /// # Invariants
 ///
-/// `slots` points to an array of `CHUNK_SLOTS` initialised slots which this chunk owns and which
-/// was allocated as a `VBox<[Slot; CHUNK_SLOTS]>`. It is kept as a raw pointer because the trees
-/// hold pointers into it while the chunk itself is moved about.
+/// - `slots` points to an array of `CHUNK_SLOTS` initialised slots which this chunk owns and which
+///   was allocated as a `VBox<[Slot; CHUNK_SLOTS]>`. It is kept as a raw pointer because the trees
+///   hold pointers into it while the chunk itself is moved about.
+/// - `words` points to `CHUNK_SLOTS` words of the page that `_page` keeps.
 pub(crate) struct Chunk {
     slots: NonNull<[Slot; CHUNK_SLOTS]>,
-    words: Arc<StatePage>,
-    first_word: usize,
+    words: NonNull<[Atomic<u32>; CHUNK_SLOTS]>,
+    _page: Arc<StatePage>,
 }
 
-// SAFETY: Slots are plain data and tree links; neither is bound to a thread. Access is serialised
-// by the lock around the `Regions` that own the chunk.
+// SAFETY: Slots are plain data and tree links, words are atomics; none is bound to a thread. Access
+// to the slots is serialised by the lock around the `Regions` that own the chunk.
 unsafe impl Send for Chunk {}
 
 impl Chunk {
@@ -131,12 +132,19 @@ impl Chunk {
             slot.bucket.set(NIL);
             slot.generation.set(generation);
         }
-        // INVARIANT: The array was just allocated and initialised; we take over its ownership.
+        // A chunk is all in one page.
+        let words: &[Atomic<u32>; CHUNK_SLOTS] = page
+            .words((number * CHUNK_SLOTS) % StatePage::WORDS, CHUNK_SLOTS)
+            .try_into()
+            .map_err(|_| EINVAL)?;
+        let words = NonNull::from(words);
+        // INVARIANT: The array was just allocated and initialised; we take over its ownership. The
+        // words are those of `page`, which do not move when the reference to it does.
         Ok(Self {
             // SAFETY: `into_raw` never returns a null pointer.
             slots: unsafe { NonNull::new_unchecked(VBox::into_raw(slots)) },
-            words: page,
-            first_word: (number * CHUNK_SLOTS) % StatePage::WORDS,
+            words,
+            _page: page,
         })
     }
 
@@ -145,6 +153,12 @@ impl Chunk {
         // SAFETY: By the type invariants the array is alive and initialised. Its slots are never
         // reached through a mutable reference.
         unsafe { &self.slots.as_ref()[index as usize % CHUNK_SLOTS] }
+    }
+
+    /// The state word of that slot.
+    fn word(&self, index: u32) -> Word<'_> {
+        // SAFETY: By the type invariants the words are alive for as long as the chunk is.
+        Word(unsafe { &self.words.as_ref()[index as usize % CHUNK_SLOTS] })
     }
 }
 
@@ -224,8 +238,7 @@ impl Slots {
     /// The same with its state word.
     pub(crate) fn get_with_word(&self, index: u32) -> Option<(&Slot, Word<'_>)> {
         let chunk = self.chunk(index)?;
-        let word = chunk.first_word + index as usize % CHUNK_SLOTS;
-        Some((chunk.slot(index), Word(chunk.words.word(word))))
+        Some((chunk.slot(index), chunk.word(index)))
     }
 }
 

@@ -56,8 +56,13 @@ impl<T: AtomicType, const N: usize> SharedPage<T, N> {
         })
     }
 
-    pub(crate) fn word(&self, index: usize) -> &Atomic<T> {
+    fn word(&self, index: usize) -> &Atomic<T> {
         &self.cells[index]
+    }
+
+    /// The `count` words from `first` on, as far as the page goes.
+    pub(crate) fn words(&self, first: usize, count: usize) -> &[Atomic<T>] {
+        self.cells.get(first..first + count).unwrap_or(&[])
     }
 
     /// The page behind the memory; valid as long as `self`.

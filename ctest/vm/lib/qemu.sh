@@ -17,7 +17,7 @@ qemu_command() {
     if [ "$accel" = kvm ]; then
         qemu+=(-accel kvm -cpu host)
     elif [ -n "$icount" ]; then
-        qemu+=(-accel tcg,thread=single -cpu max -icount shift=0)
+        qemu+=(-accel tcg,thread=single -cpu max,-erms,-fsrm -icount shift=0)
     else
         qemu+=(-accel tcg,thread=multi -cpu max)
     fi
