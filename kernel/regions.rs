@@ -365,6 +365,7 @@ impl Regions {
 
     /// Monitors the regions of `entries` from where `done` says on, and fills in their results.
     /// Returns the number of the chunk that has to be installed to go on; None at the end.
+    #[inline(never)]
     pub(crate) fn monitor_entries(
         &mut self,
         entries: &mut [KdregMonitorEntry],
@@ -383,7 +384,7 @@ impl Regions {
             .and_then(|request| self.add(&request));
             let params = match added {
                 Ok(Added::New(params)) => {
-                    done.new |= 1 << done.entries;
+                    done.new |= 1u64.wrapping_shl(done.entries as u32);
                     params
                 }
                 Ok(Added::Same(params)) => params,
@@ -457,13 +458,16 @@ impl Regions {
         slot.reason.set(0);
         slot.set_usage(Use::Active);
         let mask = request.changes as usize % MASKS;
+        if self.trees[mask].is_empty() {
+            self.occupied[mask / 64] |= 1 << (mask % 64);
+        }
         // SAFETY: The slot was free, so its node is in no tree. It stays where it is until
         // `take_chunks`, after which the trees are not used again.
         unsafe { self.trees[mask].insert(&slot.range, request.start, request.last) };
         Cookies::insert(head, slot);
-        self.occupied[mask / 64] |= 1 << (mask % 64);
-        word.set(slot.valid_word());
-        Ok(Added::New(Self::params(slot)))
+        let params = Self::params(slot);
+        word.set(params.generation);
+        Ok(Added::New(params))
     }
 
     /// The active slot with this cookie.
