@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
  * Threads hammer MONITOR, UNMONITOR, batches, read and poll on one descriptor
- * while others change mappings and look at the state word at once on return.
+ * while others change mappings and look at the state words at once on return.
  * No invalidation may be late, and every changed region yields one event.
  *
- *   contention [CHANGES]      how many changes to make, all threads together
+ *   contention [INVALIDATIONS]   how many to check, all threads together
+ *
+ * KDREG_INVALIDATIONS says the same.
  */
 #include "kt.h"
 
@@ -14,7 +16,9 @@
 
 #define CHANGERS 2
 #define HAMMERS 2
-#define READERS 1
+#define READERS 2
+#define POLLERS 1
+#define PAGES 32 /* that one change replaces at most, each a region */
 #define SLOTS 4096
 /* Cookies of the changers' regions; those of the hammers' are above. */
 #define HAMMER_COOKIE (1ULL << 40)
@@ -22,53 +26,89 @@
 static int fd;
 static size_t page;
 static const struct kdreg2_status_data *status;
-static unsigned long wanted = 8000;
-static atomic_ulong changes, late, full, events_for_changers;
-static atomic_bool done;
+static unsigned long wanted = 1200000;
+static atomic_ulong changes, checked, late, full, events_for_changers, polls;
+static atomic_bool started, done;
 
-static int change(char *memory, unsigned long n)
+static int change(char *memory, size_t length, unsigned long n)
 {
     switch (n % 4) {
     case 0:
-        return mmap(memory, page, PROT_READ | PROT_WRITE,
+        return mmap(memory, length, PROT_READ | PROT_WRITE,
                     MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_POPULATE, -1, 0) == MAP_FAILED;
     case 1:
-        return madvise(memory, page, MADV_DONTNEED);
+        return madvise(memory, length, MADV_DONTNEED);
     case 2:
-        return mprotect(memory, page, PROT_READ) || mprotect(memory, page, PROT_READ | PROT_WRITE);
+        return mprotect(memory, length, PROT_READ) ||
+               mprotect(memory, length, PROT_READ | PROT_WRITE);
     default:
-        return munmap(memory, page) ||
-               mmap(memory, page, PROT_READ | PROT_WRITE,
-                    MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_POPULATE, -1, 0) == MAP_FAILED;
+        return munmap(memory, length);
     }
 }
 
-/* Each has its own page and cookies: whether its region is valid is for it
+/* Monitors each of the pages, the first alone and the others in a batch. Returns
+ * how many it was given slots for. */
+static unsigned monitor_pages(char *memory, unsigned pages, uint64_t cookie,
+                              struct kdreg2_monitoring_params *p)
+{
+    struct kdreg_monitor_entry m[PAGES];
+    struct kdreg_batch batch = {.entries = (uintptr_t)(m + 1), .count = pages - 1};
+    unsigned good = 1;
+
+    if (kt_try_monitor(fd, memory, page, cookie, p) != 0) {
+        CHECK(errno == ENOSPC, "%m");
+        return 0;
+    }
+    for (unsigned i = 1; i < pages; i++)
+        m[i] = (struct kdreg_monitor_entry){
+            .addr = (uintptr_t)memory + i * page, .length = page, .cookie = cookie + i};
+    if (pages > 1)
+        CHECK(ioctl(fd, KDREG_IOCTL_MONITOR_BATCH, &batch) == 0, "%m");
+    for (unsigned i = 1; i < pages; i++) {
+        CHECK(m[i].status == 0 || m[i].status == -ENOSPC, "%d", m[i].status);
+        if (m[i].status == 0)
+            p[good++] = (struct kdreg2_monitoring_params){m[i].location, m[i].generation};
+    }
+    return good;
+}
+
+/* Each has its own pages and cookies: whether its regions are valid is for it
  * alone to say. */
 static void *changer(void *argument)
 {
     unsigned long self = (unsigned long)argument, n;
-    char *memory = kt_map(3 * page) + page;
+    char *memory = kt_map((PAGES + 2) * page) + page;
 
+    /* Nothing else is mapped from then on, where these pages are not. */
+    while (!atomic_load(&started))
+        sched_yield();
     for (n = 0; !atomic_load(&done); n++) {
-        struct kdreg2_monitoring_params p;
+        struct kdreg2_monitoring_params p[PAGES];
+        unsigned pages = 1 + (unsigned)(n / 4 % PAGES), good, missed = 0;
 
-        *memory = 1;
-        if (kt_try_monitor(fd, memory, page, self << 32 | n, &p) != 0) {
-            CHECK(errno == ENOSPC, "%m");
+        if (n % 4 == 0)
+            CHECK(mmap(memory, pages * page, PROT_READ | PROT_WRITE,
+                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_POPULATE, -1, 0) == memory,
+                  "%m");
+        else
+            /* mprotect and MADV_DONTNEED are seen because the pages are there. */
+            for (unsigned i = 0; i < pages; i++)
+                memory[i * page] = 1;
+        good = monitor_pages(memory, pages, self << 36 | n << 6, p);
+        CHECK(change(memory, pages * page, n) == 0, "%m");
+        for (unsigned i = 0; i < good; i++)
+            missed += !kt_changed(status, p[i]);
+        atomic_fetch_add(&late, missed);
+        atomic_fetch_add(&changes, 1);
+        unsigned long before = atomic_fetch_add(&checked, good), step = wanted / 10 + 1;
+        if (before / step != (before + good) / step)
+            fprintf(stderr, "%lu of %lu invalidations, %lu late\n", before + good, wanted, late);
+        if (before + good >= wanted)
+            atomic_store(&done, true);
+        if (good < pages) {
             atomic_fetch_add(&full, 1);
             sched_yield();
-            continue;
         }
-        /* mprotect and MADV_DONTNEED are seen because the page is there. */
-        CHECK(change(memory, n) == 0, "%m");
-        if (!kt_changed(status, p))
-            atomic_fetch_add(&late, 1);
-        unsigned long made = atomic_fetch_add(&changes, 1) + 1;
-        if (made % (wanted / 10 + 1) == 0)
-            fprintf(stderr, "%lu of %lu changes, %lu late\n", made, wanted, late);
-        if (made >= wanted)
-            atomic_store(&done, true);
     }
     return NULL;
 }
@@ -137,15 +177,27 @@ static void *reader(void *argument)
     }
 }
 
+/* Asks for events over and over, and takes none. */
+static void *poller(void *argument)
+{
+    (void)argument;
+    while (!atomic_load(&done)) {
+        CHECK((kt_poll(fd) & ~POLLIN) == 0);
+        atomic_fetch_add(&polls, 1);
+        sched_yield();
+    }
+    return NULL;
+}
+
 int main(int argc, char **argv)
 {
-    pthread_t threads[CHANGERS + HAMMERS + READERS];
+    pthread_t threads[CHANGERS + HAMMERS + READERS + POLLERS];
     unsigned n = 0;
 
     if (argc > 1)
         wanted = strtoul(argv[1], NULL, 0);
-    else if (getenv("KDREG_CHANGES"))
-        wanted = strtoul(getenv("KDREG_CHANGES"), NULL, 0);
+    else if (getenv("KDREG_INVALIDATIONS"))
+        wanted = strtoul(getenv("KDREG_INVALIDATIONS"), NULL, 0);
     fd = kt_open();
     page = kt_page();
     status = kt_config(fd, SLOTS);
@@ -155,6 +207,9 @@ int main(int argc, char **argv)
         CHECK(pthread_create(&threads[n++], NULL, hammer, (void *)i) == 0);
     for (int i = 0; i < READERS; i++)
         CHECK(pthread_create(&threads[n++], NULL, reader, NULL) == 0);
+    for (int i = 0; i < POLLERS; i++)
+        CHECK(pthread_create(&threads[n++], NULL, poller, NULL) == 0);
+    atomic_store(&started, true);
     for (unsigned i = 0; i < CHANGERS; i++)
         CHECK(pthread_join(threads[i], NULL) == 0);
     for (unsigned i = CHANGERS; i < n; i++)
@@ -163,10 +218,11 @@ int main(int argc, char **argv)
     struct kdreg2_event event;
     while (read(fd, &event, sizeof event) == sizeof event)
         take(&event);
-    printf("%lu changes, %lu of them late; %lu events; %lu times full\n", changes, late,
-           events_for_changers, full);
+    printf("%lu invalidations checked after %lu changes, %lu of them late; %lu events; %lu polls; "
+           "%lu times full\n",
+           checked, changes, late, events_for_changers, polls, full);
     CHECK(late == 0);
-    CHECK(events_for_changers == changes, "%lu events", events_for_changers);
+    CHECK(events_for_changers == checked, "%lu events", events_for_changers);
     CHECK(kt_active(status) == 0 && kt_pending(status) == 0);
     return 0;
 }

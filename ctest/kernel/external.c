@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /* Changes made from outside of the process: seen just the same. */
 #include "kt.h"
+#include "../inject.h"
 
 #include <signal.h>
-#include <sys/ptrace.h>
 #include <sys/uio.h>
-#include <sys/user.h>
 
 static size_t page;
 
@@ -162,11 +161,7 @@ static void by_file(void)
 static void by_debugger(void)
 {
 #ifdef __x86_64__
-    int pipe_fds[2];
-    struct user_regs_struct saved, r;
-    int status;
-
-    CHECK(pipe(pipe_fds) == 0, "%m");
+    long result;
     pid_t child = fork();
     if (child == 0) {
         int fd = kt_open();
@@ -178,34 +173,11 @@ static void by_debugger(void)
         raise(SIGSTOP);
         _exit(kt_changed(data, p) ? 42 : 1);
     }
-    CHECK(waitpid(child, &status, WUNTRACED) == child && WIFSTOPPED(status), "%m");
-    CHECK(ptrace(PTRACE_SEIZE, child, 0, 0) == 0, "%m");
-    CHECK(ptrace(PTRACE_INTERRUPT, child, 0, 0) == 0, "%m");
-    kill(child, SIGCONT);
-    CHECK(waitpid(child, &status, 0) == child && WIFSTOPPED(status), "%m");
-    CHECK(ptrace(PTRACE_GETREGS, child, 0, &saved) == 0, "%m");
-    /* Run the syscall instruction that the process last ran, with arguments
-     * of our own: back up over it. */
-    r = saved;
-    long text = ptrace(PTRACE_PEEKTEXT, child, (void *)(saved.rip - 2), 0);
-    CHECK((text & 0xffff) == 0x050f, "no syscall instruction at %#llx", saved.rip - 2);
-    r.rip = saved.rip - 2;
-    r.rax = SYS_munmap;
-    r.orig_rax = (unsigned long long)-1;
-    r.rdi = (unsigned long long)shared->address;
-    r.rsi = page;
-    CHECK(ptrace(PTRACE_SETREGS, child, 0, &r) == 0, "%m");
-    /* There may be a stop or two on the way to it. */
-    for (int i = 0; i < 20; i++) {
-        CHECK(ptrace(PTRACE_SINGLESTEP, child, 0, 0) == 0, "%m");
-        CHECK(waitpid(child, &status, 0) == child && WIFSTOPPED(status), "status %#x", status);
-        CHECK(ptrace(PTRACE_GETREGS, child, 0, &r) == 0, "%m");
-        if (r.rip == saved.rip)
-            break;
-    }
-    CHECK(r.rax == 0, "munmap returned %lld", (long long)r.rax);
-    CHECK(ptrace(PTRACE_SETREGS, child, 0, &saved) == 0, "%m");
-    CHECK(ptrace(PTRACE_DETACH, child, 0, 0) == 0, "%m");
+    /* Where its memory is, it says before it stops. */
+    siginfo_t stopped;
+    CHECK(waitid(P_PID, (id_t)child, &stopped, WSTOPPED | WNOWAIT) == 0, "%m");
+    CHECK(inject(child, SYS_munmap, (unsigned long)shared->address, page, 0, &result));
+    CHECK(result == 0, "munmap returned %ld", result);
     CHECK(kt_wait(child) == 42, "munmap by a debugger was not noticed");
     memset(shared, 0, sizeof *shared);
 #endif

@@ -5,7 +5,11 @@
  * with good and bad arguments, by several threads. The process must survive
  * and the kernel must not complain (the rig looks at its log).
  *
- *   fuzz [STEPS [SEED]]       also KDREG_FUZZ_STEPS, KDREG_FUZZ_SEED
+ *   fuzz [SECONDS [SEED [STEPS]]]
+ *
+ * It ends after SECONDS or after STEPS, whichever is first; 0 means no limit.
+ * KDREG_FUZZ_SECONDS, KDREG_FUZZ_SEED and KDREG_FUZZ_STEPS say the same. A day
+ * by hand, where the module is loaded: fuzz 86400 7
  */
 #include "kt.h"
 
@@ -14,6 +18,7 @@
 #include <stdatomic.h>
 #include <sys/resource.h>
 #include <sys/uio.h>
+#include <time.h>
 
 #define THREADS 3
 #define FDS 6
@@ -22,7 +27,10 @@
  * lies behind it is the program's own. */
 #define FENCE_PAGES 4096
 
-static unsigned long steps = 40000;
+static unsigned long steps;
+static unsigned long seconds = 15;
+static double end; /* on the clock of now() */
+static atomic_ulong made;
 static uint64_t seed = 1;
 static size_t page;
 static char *area;              /* memory that is being monitored and changed */
@@ -279,16 +287,40 @@ static void fork_child(unsigned i)
     pthread_mutex_unlock(&children);
 }
 
+static double now(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
+}
+
+/* Is it time to stop? Counts the step, and tells every minute how far it got. */
+static bool over(unsigned self, unsigned long n)
+{
+    static double told; /* the first thread's */
+
+    atomic_fetch_add_explicit(&made, 1, memory_order_relaxed);
+    if (steps && n >= steps / THREADS)
+        return true;
+    if (n % 64)
+        return false;
+    double t = now();
+    if (self == 0 && t - told > 60) {
+        told = t;
+        fprintf(stderr, "%lu steps\n", atomic_load(&made));
+    }
+    return seconds && t > end;
+}
+
 static void *worker(void *argument_)
 {
     unsigned self = (unsigned)(uintptr_t)argument_;
 
     state = seed * 1000003 + self;
-    for (unsigned long n = 0; n < steps / THREADS; n++) {
+    for (unsigned long n = 0; !over(self, n); n++) {
         unsigned i = (unsigned)below(FDS);
 
-        if (self == 0 && n % (steps / THREADS / 4 + 1) == 0)
-            fprintf(stderr, "%lu of %lu steps\n", n * THREADS, steps);
         switch (below(40)) {
         /* Seldom, because close() waits for grace periods. */
         case 0: if (below(10) == 0) reopen(i); break;
@@ -313,21 +345,27 @@ int main(int argc, char **argv)
     pthread_t threads[THREADS];
     struct rlimit locked = {1 << 20, 1 << 20};
 
-    if (getenv("KDREG_FUZZ_STEPS"))
-        steps = strtoul(getenv("KDREG_FUZZ_STEPS"), NULL, 0);
+    if (getenv("KDREG_FUZZ_SECONDS"))
+        seconds = strtoul(getenv("KDREG_FUZZ_SECONDS"), NULL, 0);
     if (getenv("KDREG_FUZZ_SEED"))
         seed = strtoull(getenv("KDREG_FUZZ_SEED"), NULL, 0);
+    if (getenv("KDREG_FUZZ_STEPS"))
+        steps = strtoul(getenv("KDREG_FUZZ_STEPS"), NULL, 0);
     if (argc > 1)
-        steps = strtoul(argv[1], NULL, 0);
+        seconds = strtoul(argv[1], NULL, 0);
     if (argc > 2)
         seed = strtoull(argv[2], NULL, 0);
+    if (argc > 3)
+        steps = strtoul(argv[3], NULL, 0);
+    end = now() + (double)seconds;
     page = kt_page();
     setrlimit(RLIMIT_MEMLOCK, &locked);
     area = kt_map(AREA_PAGES * page);
     scratch = mmap(NULL, (4 + FENCE_PAGES) * page, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     CHECK(scratch != MAP_FAILED, "%m");
     CHECK(mprotect(scratch, 4 * page, PROT_READ | PROT_WRITE) == 0, "%m");
-    fprintf(stderr, "%lu steps, seed %llu\n", steps, (unsigned long long)seed);
+    fprintf(stderr, "seed %llu, %lu seconds, %lu steps (0: no limit)\n", (unsigned long long)seed,
+            seconds, steps);
     for (unsigned i = 0; i < FDS; i++) {
         atomic_store(&fds[i], kt_open());
         pthread_mutex_init(&mappings[i].lock, NULL);
@@ -340,6 +378,8 @@ int main(int argc, char **argv)
         CHECK(pthread_create(&threads[i], NULL, worker, (void *)i) == 0);
     for (unsigned i = 0; i < THREADS; i++)
         CHECK(pthread_join(threads[i], NULL) == 0);
+
+    printf("%lu steps\n", atomic_load(&made));
 
     /* After all this, a fresh descriptor and an old one work as ever. */
     for (int round = 0; round < 2; round++) {
