@@ -82,12 +82,6 @@ impl Tree {
     ) -> ControlFlow<B> {
         visit_overlapping(nodes, self.root, start, end, visit)
     }
-
-    /// Any one stored range that overlaps `[start, end)`.
-    pub fn any_overlapping(&self, nodes: &impl Nodes, start: usize, end: usize) -> Option<u32> {
-        self.overlapping(nodes, start, end, &mut ControlFlow::Break)
-            .break_value()
-    }
 }
 
 fn key(nodes: &impl Nodes, index: u32) -> (usize, u32) {

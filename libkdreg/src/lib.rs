@@ -51,6 +51,7 @@
 #![warn(missing_docs)]
 
 pub mod adaptors;
+mod barrier;
 pub mod cache;
 pub mod errno;
 #[cfg(feature = "capi")]
@@ -60,6 +61,7 @@ pub mod log;
 #[doc = include_str!("../assets/migrating.md")]
 pub mod migrating {}
 pub mod monitor;
+mod owners;
 mod process;
 pub mod range;
 mod reservation;

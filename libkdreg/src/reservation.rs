@@ -149,6 +149,24 @@ impl<T: Zeroed> Reservation<T> {
         Ok(())
     }
 
+    /// Gives the memory back; all elements are zero from here on. For those
+    /// whose readers do not mind when.
+    pub fn discard(&self)
+    where
+        T: Sync,
+    {
+        // SAFETY: our own private anonymous memory, which stays mapped; zero
+        // is a value of T, T owns nothing, and nobody holds more than `&T` of
+        // something that others may change at any time.
+        unsafe {
+            libc::madvise(
+                self.base.as_ptr().cast(),
+                self.committed() * size_of::<T>(),
+                libc::MADV_DONTNEED,
+            )
+        };
+    }
+
     /// The element at `index`.
     ///
     /// # Panics
@@ -184,7 +202,16 @@ impl<T: Zeroed> Reservation<T> {
         unsafe { self.base.as_ptr().add(index as usize) }
     }
 
+    /// The element that `pointer` is exactly, if it is a committed one.
+    #[inline]
+    pub fn find(&self, pointer: *const T) -> Option<&T> {
+        self.index_of(pointer)?;
+        // SAFETY: as in `at`; it is one of ours.
+        Some(unsafe { &*pointer })
+    }
+
     /// Which committed element `pointer` is exactly, if it is one.
+    #[inline]
     pub fn index_of(&self, pointer: *const T) -> Option<u32> {
         let offset = (pointer as usize).checked_sub(self.base.as_ptr() as usize)?;
         if !offset.is_multiple_of(size_of::<T>()) {

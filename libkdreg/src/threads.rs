@@ -2,8 +2,9 @@
 //! The library's own threads, and a number for each of the application's.
 
 use crate::errno::Errno;
+use crate::owners::{Caller, Owner, Owners};
 use std::cell::Cell;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 
 /// Starts a thread of the library's: named, with a small stack, all signals
@@ -46,11 +47,64 @@ pub(crate) fn spawn(
     thread.map_err(|error| Errno::new(error.raw_os_error().unwrap_or(libc::EAGAIN)))
 }
 
-/// Numbers below this belong to one live thread alone.
+/// Numbers from 1 to this belong to one live thread alone.
 pub(crate) const OWN_NUMBERS: usize = 64;
 
 /// The number of threads beyond [`OWN_NUMBERS`]: shared by all of them.
-pub(crate) const SHARED_NUMBER: usize = OWN_NUMBERS;
+pub(crate) const SHARED_NUMBER: usize = 0;
+
+/// The threads as owners of entries, by number.
+static OWNERS: Owners = Owners(
+    [const {
+        Owner {
+            identity: AtomicUsize::new(0),
+            inside: AtomicUsize::new(0),
+        }
+    }; crate::sync::OWNERS],
+);
+
+/// The threads as owners, and which the calling one is.
+#[inline(always)]
+pub(crate) fn caller() -> Caller<'static> {
+    Caller {
+        owners: &OWNERS,
+        identity: identity(),
+    }
+}
+
+/// What tells the calling thread from every other that lives: its thread
+/// pointer. Never 0.
+#[inline(always)]
+#[cfg(target_arch = "x86_64")]
+fn identity() -> usize {
+    let pointer;
+    // SAFETY: reads a register's worth of the thread's own memory: by the ABI
+    // of thread-local storage the word at the thread pointer holds the thread
+    // pointer. Not `pure`: code that runs before and after a callback may run
+    // in different threads (fibers).
+    unsafe {
+        std::arch::asm!("mov {}, fs:0", out(reg) pointer, options(nostack, preserves_flags, readonly));
+    }
+    pointer
+}
+
+/// As above.
+#[inline(always)]
+#[cfg(target_arch = "aarch64")]
+fn identity() -> usize {
+    let pointer;
+    // SAFETY: reads a register.
+    unsafe {
+        std::arch::asm!("mrs {}, tpidr_el0", out(reg) pointer, options(nostack, preserves_flags, nomem));
+    }
+    pointer
+}
+
+/// As above; the address of something that every thread has one of will do.
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+fn identity() -> usize {
+    NUMBER.with(|number| std::ptr::from_ref(number) as usize)
+}
 
 /// Numbers in use, a bit each. Acquire/Release: the next owner of a number
 /// must see what the last one left in the places it indexes.
@@ -63,7 +117,8 @@ impl Drop for Number {
     fn drop(&mut self) {
         NUMBER.set(UNNUMBERED);
         if self.0 != SHARED_NUMBER {
-            NUMBERS.fetch_and(!(1 << self.0), Ordering::Release);
+            OWNERS.of(self.0 as u8).set(0);
+            NUMBERS.fetch_and(!(1 << (self.0 - 1)), Ordering::Release);
         }
     }
 }
@@ -78,7 +133,7 @@ thread_local! {
 }
 
 /// A small number for the calling thread, to index per-thread places with:
-/// its own below [`OWN_NUMBERS`], or [`SHARED_NUMBER`].
+/// its own, or [`SHARED_NUMBER`].
 #[inline]
 pub(crate) fn number() -> usize {
     match NUMBER.get() {
@@ -101,7 +156,7 @@ fn assign() -> usize {
             Ordering::Acquire,
             Ordering::Relaxed,
         ) {
-            Ok(_) => break free,
+            Ok(_) => break free + 1,
             Err(now) => taken = now,
         }
     };
@@ -110,6 +165,9 @@ fn assign() -> usize {
     let owner = Number(number);
     match OWNER.try_with(|place| place.set(Some(owner))) {
         Ok(()) => {
+            if number != SHARED_NUMBER {
+                OWNERS.of(number as u8).set(identity());
+            }
             NUMBER.set(number);
             number
         }

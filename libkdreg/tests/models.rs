@@ -4,9 +4,34 @@
 //! are compiled here a second time, over loom's atomics, so that every
 //! interleaving and every allowed reordering is tried.
 
+/// The library's fences are a compiler fence and membarrier(2): of a light and
+/// a heavy one, one comes wholly before the other, which is what `SeqCst` says
+/// of two fences. It says so of two light ones as well, which the library must
+/// not rely on; and does not, since one thread at a time, an entry's owner,
+/// executes light fences on account of an entry.
 mod sync {
-    pub(crate) use loom::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
+    pub(crate) use loom::sync::atomic::{
+        AtomicU32, AtomicU64, AtomicUsize, Ordering, fence,
+    };
+
+    pub(crate) const OWNERS: usize = 4;
+
+    pub(crate) fn light() {
+        fence(Ordering::SeqCst);
+    }
+
+    pub(crate) fn heavy() {
+        fence(Ordering::SeqCst);
+    }
+
+    pub(crate) fn pause(_round: u32) {
+        loom::thread::yield_now();
+    }
 }
+
+#[path = "../src/owners.rs"]
+#[allow(dead_code, reason = "models use parts of the file")]
+mod owners;
 
 #[path = "../src/cache/refs.rs"]
 #[allow(dead_code, reason = "models use parts of the file")]
@@ -21,44 +46,89 @@ use loom::cell::UnsafeCell;
 use loom::sync::Arc;
 use loom::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use loom::thread;
-use refs::{Detach, Put, Refs};
+use owners::{Caller, Owner, Owners};
+use refs::{Detach, NOBODY, Put, Refs};
+
+/// Two threads that can own entries, and their numbers.
+const FIRST: u8 = 1;
+const SECOND: u8 = 2;
+
+/// What a thread calls itself: its number, as good as any.
+fn owners() -> Owners {
+    let line = |number: usize| Owner {
+        identity: AtomicUsize::new(if number <= usize::from(SECOND) { number } else { 0 }),
+        inside: AtomicUsize::new(0),
+    };
+    Owners([line(0), line(1), line(2), line(3)])
+}
 
 /// An entry whose payload is only touched by who may touch it: loom reports
-/// any access that is not ordered by the reference word.
+/// any access that is not ordered by the reference counts.
 struct Entry {
     refs: Refs,
+    owners: Owners,
     payload: UnsafeCell<u32>,
     released: AtomicUsize,
 }
 
 impl Entry {
-    fn live(payload: u32) -> Entry {
+    /// A live entry, owned by a thread or by none.
+    fn live(payload: u32, owner: u8) -> Arc<Entry> {
         let entry = Entry {
             refs: Refs::new(),
+            owners: owners(),
             payload: UnsafeCell::new(payload),
             released: AtomicUsize::new(0),
         };
         entry.refs.publish();
         assert_eq!(entry.refs.put(), Put::Done);
-        entry
+        if owner != NOBODY {
+            entry.refs.adopt(owner);
+        }
+        Arc::new(entry)
+    }
+
+    fn caller(&self, me: u8) -> Caller<'_> {
+        Caller {
+            owners: &self.owners,
+            identity: usize::from(me),
+        }
     }
 
     /// What a lookup does with an entry it found.
-    fn use_it(&self) -> Option<u32> {
+    fn take(&self, me: u8) -> bool {
+        if self.refs.take_own(self.caller(me), || true).is_some() {
+            return true;
+        }
         match self.refs.take() {
-            Ok(()) => {
-                // SAFETY: a reference was granted; loom checks that this keeps
-                // writers away.
-                let seen = self.payload.with(|payload| unsafe { *payload });
-                let put = self.refs.put();
-                self.after_put(put);
-                Some(seen)
-            }
+            Ok(()) => true,
             Err(put) => {
                 self.after_put(put);
-                None
+                false
             }
         }
+    }
+
+    /// What the holder of a reference may do.
+    fn read(&self) -> u32 {
+        // SAFETY: a reference was granted; loom checks that this keeps writers
+        // away.
+        self.payload.with(|payload| unsafe { *payload })
+    }
+
+    fn put(&self, me: u8) {
+        if !self.refs.put_own(self.caller(me)) {
+            let put = self.refs.put();
+            self.after_put(put);
+        }
+    }
+
+    fn use_it(&self, me: u8) -> Option<u32> {
+        self.take(me).then(|| {
+            let seen = self.read();
+            self.put(me);
+            seen
+        })
     }
 
     fn after_put(&self, put: Put) {
@@ -68,99 +138,226 @@ impl Entry {
         }
     }
 
+    /// What eviction does, by a thread that owns nothing.
+    fn evict(&self) -> bool {
+        let evicted = self.refs.revoke_idle(self.caller(STRANGER));
+        if evicted {
+            self.release();
+        } else {
+            self.refs.reopen(NOBODY);
+        }
+        evicted
+    }
+
+    /// What invalidation does.
+    fn detach(&self, me: u8) -> Detach {
+        self.refs.revoke(self.caller(me));
+        let outcome = self.refs.detach();
+        if outcome == Detach::Claimed {
+            self.release();
+        }
+        outcome
+    }
+
     /// The owner of a retired entry takes the payload away.
     fn release(&self) {
         // SAFETY: retired entries have one owner; loom checks it.
         self.payload.with_mut(|payload| unsafe { *payload = 0 });
         self.released.fetch_add(1, Ordering::Relaxed);
     }
+
+    fn released(&self) -> usize {
+        self.released.load(Ordering::Relaxed)
+    }
+}
+
+/// A thread whose number no entry has.
+const STRANGER: u8 = 3;
+
+/// Runs a model with an entry that has no owner, and with one whose owner is
+/// the first thread.
+fn owned_or_not(model: impl Fn(u8) + Sync + Send + Copy + 'static) {
+    for owner in [NOBODY, FIRST] {
+        loom::model(move || model(owner));
+    }
 }
 
 #[test]
 fn eviction_never_takes_what_a_lookup_uses() {
-    loom::model(|| {
-        let entry = Arc::new(Entry::live(7));
+    owned_or_not(|owner| {
+        let entry = Entry::live(7, owner);
         let lookup = {
             let entry = entry.clone();
             thread::spawn(move || {
-                if let Some(seen) = entry.use_it() {
+                if let Some(seen) = entry.use_it(FIRST) {
                     assert_eq!(seen, 7);
                 }
             })
         };
-        if entry.refs.claim_idle() {
-            entry.release();
-        }
+        entry.evict();
         lookup.join().unwrap();
+        assert_eq!(entry.refs.count(), 0);
     });
 }
 
 #[test]
 fn a_detached_entry_is_released_once_by_its_last_user() {
-    loom::model(|| {
-        let entry = Arc::new(Entry::live(7));
-        let lookups: Vec<_> = (0..2)
-            .map(|_| {
+    owned_or_not(|owner| {
+        let entry = Entry::live(7, owner);
+        let lookups: Vec<_> = [FIRST, SECOND]
+            .map(|me| {
                 let entry = entry.clone();
                 thread::spawn(move || {
-                    if let Some(seen) = entry.use_it() {
+                    if let Some(seen) = entry.use_it(me) {
                         assert_eq!(seen, 7);
                     }
                 })
             })
-            .collect();
-        match entry.refs.detach() {
-            Detach::Claimed => entry.release(),
-            Detach::InUse => {}
-            Detach::NotLive => unreachable!("nobody else detaches"),
-        }
+            .into();
+        assert_ne!(entry.detach(STRANGER), Detach::NotLive);
         for lookup in lookups {
             lookup.join().unwrap();
         }
-        assert_eq!(entry.released.load(Ordering::Relaxed), 1);
+        assert_eq!(entry.released(), 1);
     });
 }
 
 #[test]
 fn invalidation_and_eviction_agree_on_one_owner() {
-    loom::model(|| {
-        let entry = Arc::new(Entry::live(7));
+    owned_or_not(|owner| {
+        let entry = Entry::live(7, owner);
         let user = {
             let entry = entry.clone();
             thread::spawn(move || {
-                entry.use_it();
+                entry.use_it(FIRST);
             })
         };
         // Detaching and evicting happen under the cache's lock, one after the
         // other; the user runs beside both.
-        if entry.refs.claim_idle() || entry.refs.detach() == Detach::Claimed {
-            entry.release();
+        if !entry.evict() {
+            entry.detach(STRANGER);
         }
         user.join().unwrap();
-        assert_eq!(entry.released.load(Ordering::Relaxed), 1);
+        assert_eq!(entry.released(), 1);
+    });
+}
+
+#[test]
+fn a_reference_is_put_back_by_another_thread() {
+    owned_or_not(|owner| {
+        let entry = Entry::live(7, owner);
+        assert!(entry.take(FIRST));
+        let other = {
+            let entry = entry.clone();
+            thread::spawn(move || {
+                assert_eq!(entry.read(), 7);
+                entry.put(SECOND);
+            })
+        };
+        // Meanwhile the owner goes on counting, and somebody invalidates.
+        let outcome = entry.detach(SECOND);
+        assert_ne!(outcome, Detach::NotLive);
+        assert!(!entry.take(FIRST), "nothing is found any more");
+        other.join().unwrap();
+        assert_eq!(entry.released(), 1);
+        assert_eq!(entry.refs.count(), 0);
+    });
+}
+
+#[test]
+fn the_counts_of_two_threads_cancel_out() {
+    loom::model(|| {
+        let entry = Entry::live(7, FIRST);
+        assert!(entry.take(FIRST) && entry.take(FIRST));
+        let other = {
+            let entry = entry.clone();
+            thread::spawn(move || {
+                entry.put(SECOND);
+                entry.put(SECOND);
+            })
+        };
+        // One more use while the word goes below zero.
+        assert_eq!(entry.use_it(FIRST), Some(7));
+        other.join().unwrap();
+        assert_eq!(entry.refs.count(), 0);
+        assert!(!entry.refs.put_own(entry.caller(FIRST)), "nobody holds it");
+        assert!(entry.evict());
+    });
+}
+
+#[test]
+fn an_owner_at_the_entry_is_waited_for() {
+    loom::model(|| {
+        let entry = Entry::live(7, FIRST);
+        let owner = {
+            let entry = entry.clone();
+            thread::spawn(move || {
+                if entry.take(FIRST) {
+                    assert!(matches!(entry.read(), 7 | 8));
+                    entry.put(FIRST);
+                }
+            })
+        };
+        if entry.evict() {
+            entry.refs.free();
+            // The next life: another thread's, which counts by itself, so
+            // that a late count of the former owner's would be seen.
+            // SAFETY: free, and not yet published; loom checks it.
+            entry.payload.with_mut(|payload| unsafe { *payload = 8 });
+            entry.refs.publish();
+            entry.refs.adopt(SECOND);
+            assert!(entry.take(SECOND));
+            entry.put(SECOND);
+            let put = entry.refs.put();
+            entry.after_put(put);
+        }
+        owner.join().unwrap();
+        assert_eq!(entry.refs.count(), 0);
+        assert!(entry.evict(), "an idle entry can always be evicted");
+    });
+}
+
+#[test]
+fn an_entry_passes_from_one_owner_to_the_next() {
+    loom::model(|| {
+        let entry = Entry::live(7, FIRST);
+        let first = {
+            let entry = entry.clone();
+            thread::spawn(move || {
+                assert!(entry.take(FIRST));
+                entry.put(FIRST);
+            })
+        };
+        // As a thread does that takes an entry over, under the cache's lock.
+        entry.refs.revoke(entry.caller(SECOND));
+        entry.refs.reopen(SECOND);
+        assert!(entry.take(SECOND));
+        entry.put(SECOND);
+        first.join().unwrap();
+        assert_eq!(entry.refs.count(), 0);
+        assert!(entry.evict());
     });
 }
 
 #[test]
 fn a_late_lookup_does_not_disturb_the_next_life() {
-    loom::model(|| {
-        let entry = Arc::new(Entry::live(7));
+    owned_or_not(|owner| {
+        let entry = Entry::live(7, owner);
         let late = {
             let entry = entry.clone();
             thread::spawn(move || {
-                if let Some(seen) = entry.use_it() {
+                if let Some(seen) = entry.use_it(FIRST) {
                     assert!(seen == 7 || seen == 8);
                 }
             })
         };
-        if entry.refs.claim_idle() {
-            entry.release();
+        if entry.evict() {
             entry.refs.free();
             // The next life, in use by its maker.
             // SAFETY: free, and not yet published; loom checks it.
             entry.payload.with_mut(|payload| unsafe { *payload = 8 });
             entry.refs.publish();
-            assert!(!entry.refs.claim_idle(), "its maker still uses it");
+            assert!(!entry.evict(), "its maker still uses it");
             let put = entry.refs.put();
             entry.after_put(put);
         }
@@ -172,30 +369,37 @@ fn a_late_lookup_does_not_disturb_the_next_life() {
 
 #[test]
 fn an_unfiled_entry_is_filed_by_exactly_one_put() {
-    loom::model(|| {
-        let refs = Arc::new(Refs::new());
-        refs.publish(); // one user
+    owned_or_not(|owner| {
+        let entry = Entry::live(7, owner);
+        assert!(entry.take(FIRST)); // one user
         let filed = Arc::new(AtomicUsize::new(0));
+        let put = |entry: &Entry, filed: &AtomicUsize, me: u8| {
+            if !entry.refs.put_own(entry.caller(me))
+                && entry.refs.put() == Put::Unfiled
+                && entry.refs.file()
+            {
+                filed.fetch_add(1, Ordering::Relaxed);
+            }
+        };
         let user = {
-            let (refs, filed) = (refs.clone(), filed.clone());
-            thread::spawn(move || {
-                if refs.put() == Put::Unfiled && refs.file() {
-                    filed.fetch_add(1, Ordering::Relaxed);
-                }
-            })
+            let (entry, filed) = (entry.clone(), filed.clone());
+            thread::spawn(move || put(&entry, &filed, FIRST))
         };
         let other = {
-            let (refs, filed) = (refs.clone(), filed.clone());
+            let (entry, filed) = (entry.clone(), filed.clone());
             thread::spawn(move || {
-                if refs.take().is_ok() && refs.put() == Put::Unfiled && refs.file() {
-                    filed.fetch_add(1, Ordering::Relaxed);
+                if entry.take(SECOND) {
+                    put(&entry, &filed, SECOND);
                 }
             })
         };
-        let unfiled = refs.unfile();
+        entry.refs.revoke(entry.caller(STRANGER));
+        let unfiled = entry.refs.unfile();
+        entry.refs.reopen(NOBODY);
         user.join().unwrap();
         other.join().unwrap();
         assert_eq!(filed.load(Ordering::Relaxed), usize::from(unfiled));
+        assert_eq!(entry.refs.count(), 0);
     });
 }
 

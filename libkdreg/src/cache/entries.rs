@@ -27,15 +27,29 @@ pub(crate) struct Entry {
     /// The state word; null when the registration is not monitored.
     word: AtomicPtr<AtomicU32>,
     handle: AtomicUsize,
-    /// When it was last got.
+    /// When it was last got, and by whom: see [`Stamp`].
     pub stamp: AtomicU64,
-    /// The monitor's slot.
-    slot: AtomicU32,
 }
 const _: () = assert!(size_of::<Entry>() == 64);
 
 // SAFETY: zero is a free entry, and it owns nothing that needs dropping.
 unsafe impl Zeroed for Entry {}
+
+/// A time on a thread's clock, and the thread's number in the low byte. In the
+/// order of the clock, for the uses of one thread.
+pub(crate) struct Stamp;
+
+impl Stamp {
+    #[inline]
+    pub fn new(clock: u64, number: usize) -> u64 {
+        clock << 8 | number as u64
+    }
+
+    #[inline]
+    pub fn number(stamp: u64) -> usize {
+        (stamp & 0xff) as usize
+    }
+}
 
 impl Entry {
     /// Sets everything but the reference word. The entry is free, or retired
@@ -57,7 +71,7 @@ impl Entry {
         };
         self.word.store(word, Ordering::Relaxed);
         self.generation.store(generation, Ordering::Relaxed);
-        self.slot.store(slot, Ordering::Relaxed);
+        self.slot().store(slot, Ordering::Relaxed);
     }
 
     /// Whether the entry covers `range` with at least the rights in `access`.
@@ -67,6 +81,11 @@ impl Entry {
         self.start.load(Ordering::Relaxed) <= range.start()
             && range.end() <= self.end.load(Ordering::Relaxed)
             && self.access.load(Ordering::Relaxed) & access == access
+    }
+
+    /// The monitor's slot.
+    fn slot(&self) -> &AtomicU32 {
+        &self.refs.beside
     }
 
     pub fn start(&self) -> usize {
@@ -113,7 +132,7 @@ impl Entry {
     /// What the monitor knows the region by.
     pub fn watched(&self) -> Option<RegionName> {
         self.word().map(|(word, generation)| RegionName {
-            slot: self.slot.load(Ordering::Relaxed),
+            slot: self.slot().load(Ordering::Relaxed),
             generation,
             word: word.as_ptr() as usize,
         })
@@ -195,9 +214,17 @@ impl Entries {
         unsafe { self.entries.at_unchecked(index) }
     }
 
-    /// Which entry this address is exactly, if it is one.
-    pub fn index_of(&self, entry: *const Entry) -> Option<u32> {
-        self.entries.index_of(entry)
+    /// The entry that this address is exactly, if it is one.
+    #[inline]
+    pub fn find(&self, entry: *const Entry) -> Option<&Entry> {
+        self.entries.find(entry)
+    }
+
+    /// The index of one of this cache's entries.
+    pub fn index_of(&self, entry: &Entry) -> u32 {
+        self.entries
+            .index_of(entry)
+            .expect("an entry of this cache")
     }
 }
 

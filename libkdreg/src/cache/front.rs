@@ -7,8 +7,9 @@
 //! address is found as fast as a base address once it was looked up.
 
 use crate::errno::Errno;
+use crate::reservation::{OnFork, Reservation, Zeroed};
 use parking_lot::Mutex;
-use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 /// Places a key may be in: one cache line.
 const WAYS: usize = 8;
@@ -20,110 +21,132 @@ const MULTIPLIER: u64 = 0x9e37_79b9_7f4a_7c15;
 #[repr(C, align(64))]
 struct Bucket([AtomicU64; WAYS]);
 
-struct Table {
-    buckets: Box<[Bucket]>,
-    /// How far the hash is shifted down to give the bucket.
-    shift: u32,
-}
+// SAFETY: zero is eight free places, and it owns nothing.
+unsafe impl Zeroed for Bucket {}
+
+/// Buckets, a power of two of them but one at least, and how far a hash is
+/// shifted down to choose one: in one word, since a hit waits for it. Buckets
+/// are aligned to 64, and the low six bits are the shift.
+#[derive(Clone, Copy)]
+struct Table(usize);
 
 impl Table {
-    /// `None` when there is no memory for it.
-    fn new(buckets: usize) -> Option<Table> {
-        debug_assert!(buckets.is_power_of_two());
-        let mut places = Vec::new();
-        places.try_reserve_exact(buckets).ok()?;
-        places.resize_with(buckets, || Bucket([const { AtomicU64::new(0) }; WAYS]));
-        Some(Table {
-            buckets: places.into_boxed_slice(),
-            shift: 64 - buckets.trailing_zeros(),
-        })
+    fn new(buckets: &Reservation<Bucket>) -> Table {
+        let shift = 64 - buckets.capacity().trailing_zeros();
+        Table(std::ptr::from_ref(buckets.at(0)) as usize | shift as usize)
     }
 
-    #[inline]
-    fn bucket(&self, hash: u64) -> &Bucket {
-        // A shift by 64 (one bucket) would overflow; the mask keeps it legal.
-        let index = hash.checked_shr(self.shift).unwrap_or(0) as usize;
-        &self.buckets[index & (self.buckets.len() - 1)]
+    fn buckets(self) -> usize {
+        1 << (64 - (self.0 & 63))
     }
 }
 
 /// See the module's documentation.
 pub(crate) struct Front {
-    current: AtomicPtr<Table>,
-    /// Every table there ever was, the current one last: readers may still be
-    /// in an old one, so they go with the cache. They add up to one more of
-    /// the current size. Protects the growing, nothing else.
-    tables: Mutex<Vec<Owned>>,
+    /// The current [`Table`].
+    current: AtomicUsize,
     page_shift: u32,
+    /// Every table there ever was, the current one last: readers may still be
+    /// in an old one, so their addresses go with the cache. Their memory goes
+    /// at once: what is left reads as free places. Protects the growing,
+    /// nothing else.
+    tables: Mutex<Vec<Reservation<Bucket>>>,
 }
 
-/// A table from `Box::into_raw`, freed with its owner.
-struct Owned(*mut Table);
-
-// SAFETY: tables are atomics and plain data, not tied to a thread.
-unsafe impl Send for Owned {}
-
-impl Drop for Owned {
-    fn drop(&mut self) {
-        // SAFETY: from `Box::into_raw`, freed once; with the front index, its
-        // readers are gone.
-        drop(unsafe { Box::from_raw(self.0) });
+impl Bucket {
+    /// The entry in the `way`th place to look at, if it is noted for this hash.
+    #[inline(always)]
+    fn entry(&self, hash: u64, way: usize) -> Option<u32> {
+        // Acquire: the entry's index was committed before it was noted.
+        let place = self.0[place_of(hash, way)].load(Ordering::Acquire);
+        (place >> 32 == tag(hash) >> 32 && place as u32 != 0).then(|| place as u32 - 1)
     }
 }
 
-/// A page's hash and where it leads.
+/// The `way`th place to look at: each key has its own order.
+#[inline(always)]
+fn place_of(hash: u64, way: usize) -> usize {
+    // The bits below those that choose among 2^20 buckets: the lower a bit, the
+    // fewer bits of the page number it depends on.
+    ((hash >> 41) as usize ^ way) % WAYS
+}
+
+/// What a place says of the page that it is for.
 #[inline]
 fn tag(hash: u64) -> u64 {
-    // The middle bits: the high ones chose the bucket, the low ones are weak.
-    (hash >> 8) << 32
+    // The low half; the high bits chose the bucket.
+    hash << 32
+}
+
+/// As many buckets, with memory for them.
+fn buckets(count: usize) -> Result<Reservation<Bucket>, Errno> {
+    debug_assert!(count.is_power_of_two() && count > 1);
+    let buckets = Reservation::new(count, OnFork::Copy)?;
+    buckets.commit(count)?;
+    Ok(buckets)
 }
 
 impl Front {
     pub fn new(page_shift: u32) -> Result<Front, Errno> {
-        let table = Box::into_raw(Box::new(Table::new(8).ok_or(Errno::ENOMEM)?));
+        let buckets = buckets(8)?;
         Ok(Front {
-            current: AtomicPtr::new(table),
-            tables: Mutex::new(vec![Owned(table)]),
+            current: AtomicUsize::new(Table::new(&buckets).0),
+            tables: Mutex::new(vec![buckets]),
             page_shift,
         })
     }
 
-    #[inline]
-    fn table(&self) -> &Table {
-        // SAFETY: tables live as long as `self`. Acquire: pairs with the
-        // Release in `reserve`, which publishes the table's contents.
-        unsafe { &*self.current.load(Ordering::Acquire) }
+    #[inline(always)]
+    fn table(&self) -> Table {
+        // Acquire: pairs with the Release in `reserve`, which publishes the
+        // table's memory.
+        Table(self.current.load(Ordering::Acquire))
     }
 
-    #[inline]
+    #[inline(always)]
     fn hash(&self, address: usize) -> u64 {
         ((address >> self.page_shift) as u64).wrapping_mul(MULTIPLIER)
     }
 
-    /// The entries that may cover `address`, the likeliest first.
-    #[inline]
-    pub fn candidates(&self, address: usize) -> impl Iterator<Item = u32> {
+    #[inline(always)]
+    fn bucket(&self, hash: u64) -> &Bucket {
+        let Table(table) = self.table();
+        let index = (hash >> (table & 63)) as usize;
+        let first = (table & !63) as *const Bucket;
+        // SAFETY: a table has 2^(64 - shift) buckets, which live as long as
+        // `self`, and are all accessible.
+        unsafe { &*first.add(index) }
+    }
+
+    /// The entry that is likeliest to be noted for the page of `address`, if
+    /// it is.
+    #[inline(always)]
+    pub fn first(&self, address: usize) -> Option<u32> {
         let hash = self.hash(address);
-        let bucket = self.table().bucket(hash);
-        let (tag, first) = (tag(hash), hash as usize);
-        (0..WAYS).filter_map(move |way| {
-            // Acquire: the entry's index was committed before it was noted.
-            let place = bucket.0[(first ^ way) % WAYS].load(Ordering::Acquire);
-            (place & !0xffff_ffff == tag && place as u32 != 0).then(|| place as u32 - 1)
-        })
+        self.bucket(hash).entry(hash, 0)
+    }
+
+    /// The first entry noted for the page of `address` that `accept` takes.
+    #[inline]
+    pub fn find<T>(&self, address: usize, mut accept: impl FnMut(u32) -> Option<T>) -> Option<T> {
+        let hash = self.hash(address);
+        let bucket = self.bucket(hash);
+        (0..WAYS)
+            .filter_map(|way| bucket.entry(hash, way))
+            .find_map(&mut accept)
     }
 
     /// Notes that `entry` covers `address`. `is_live` says which of the
     /// entries noted so far are worth keeping.
     pub fn note(&self, address: usize, entry: u32, is_live: impl Fn(u32) -> bool) {
         let hash = self.hash(address);
-        let bucket = self.table().bucket(hash);
-        let (tag, first) = (tag(hash), hash as usize);
+        let bucket = self.bucket(hash);
+        let tag = tag(hash);
         let value = tag | (u64::from(entry) + 1);
-        let mut chosen = first % WAYS;
+        let mut chosen = place_of(hash, 0);
         let mut found_free = false;
         for way in 0..WAYS {
-            let place = (first ^ way) % WAYS;
+            let place = place_of(hash, way);
             let now = bucket.0[place].load(Ordering::Relaxed);
             if now == value {
                 return;
@@ -138,37 +161,57 @@ impl Front {
                 (chosen, found_free) = (place, true);
             }
         }
-        // Release: pairs with the Acquire in `candidates`. A racing note may
-        // be lost: it is a hint.
+        // Release: pairs with the Acquire in `find`. A racing note may be
+        // lost: it is a hint.
         bucket.0[chosen].store(value, Ordering::Release);
     }
 
     /// Makes the index large enough for `entries`, if there is memory for it;
-    /// allocates, so not to be called under a lock. Notes made so far are
+    /// maps memory, so not to be called under a lock. Notes made so far are
     /// forgotten: a place holds its page's tag only, which does not tell where
     /// it belongs in another table.
+    #[inline]
     pub fn reserve(&self, entries: usize) {
-        if entries * 2 <= self.table().buckets.len() * WAYS {
-            return;
+        // Half full at most: of buckets of eight one in fifty is then too
+        // small.
+        if entries * 2 > self.table().buckets() * WAYS {
+            self.grow(entries);
         }
+    }
+
+    #[cold]
+    fn grow(&self, entries: usize) {
         let mut tables = self.tables.lock();
-        let buckets = (entries * 4).div_ceil(WAYS).next_power_of_two();
-        if buckets <= self.table().buckets.len() || tables.try_reserve(1).is_err() {
+        let wanted = (entries * 2).div_ceil(WAYS).next_power_of_two();
+        if wanted <= self.table().buckets() || tables.try_reserve(1).is_err() {
             return;
         }
-        let Some(table) = Table::new(buckets) else {
+        let Ok(larger) = buckets(wanted) else {
             return;
         };
-        let table = Box::into_raw(Box::new(table));
-        tables.push(Owned(table));
         // Release: pairs with the Acquire in `table`.
-        self.current.store(table, Ordering::Release);
+        self.current
+            .store(Table::new(&larger).0, Ordering::Release);
+        if let Some(former) = tables.last() {
+            former.discard();
+        }
+        tables.push(larger);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Every entry noted for the page.
+    fn candidates(front: &Front, address: usize) -> Vec<u32> {
+        let mut all = Vec::new();
+        front.find::<()>(address, |entry| {
+            all.push(entry);
+            None
+        });
+        all
+    }
 
     #[test]
     fn finds_what_was_noted() {
@@ -178,13 +221,13 @@ mod tests {
             front.note(entry as usize * 4096 + 17, entry, |_| true);
         }
         let found = (0..10_000u32)
-            .filter(|&entry| front.candidates(entry as usize * 4096).any(|c| c == entry))
+            .filter(|&entry| candidates(&front, entry as usize * 4096).contains(&entry))
             .count();
         assert!(found > 9_800, "{found}");
         assert_eq!(
-            front
-                .candidates(20_000 * 4096)
-                .filter(|&c| c >= 10_000)
+            candidates(&front, 20_000 * 4096)
+                .iter()
+                .filter(|c| **c >= 10_000)
                 .count(),
             0
         );
@@ -196,7 +239,7 @@ mod tests {
         for entry in 0..1000u32 {
             front.note(0x5000, entry, |other| other == 0);
         }
-        assert!(front.candidates(0x5000).any(|c| c == 0));
-        assert!(front.candidates(0x5000).any(|c| c == 999));
+        assert!(candidates(&front, 0x5000).contains(&0));
+        assert!(candidates(&front, 0x5000).contains(&999));
     }
 }

@@ -2,13 +2,19 @@
 //! Finding an entry, using it, putting it back: the hit path.
 
 use super::Inner;
-use super::entries::{Entry, List};
-use super::refs::Put;
+use super::entries::{Entry, List, Stamp};
+use super::refs::{BATCH, Held, NOBODY, Put};
 use super::state::{Cause, Request};
+use crate::barrier;
 use crate::errno::Errno;
 use crate::range::Range;
 use crate::threads;
 use std::sync::atomic::Ordering;
+
+/// How many hits on other threads' entries, each its second in a row, a thread
+/// makes for each entry that it takes over: a microsecond's barrier each time,
+/// where a hit that pays for an atomic on a contended line costs a tenth.
+const STRANGERS: u64 = 256;
 
 /// What the tree holds for a request.
 pub(super) enum Found {
@@ -24,27 +30,99 @@ pub(super) enum Found {
 impl Inner {
     /// A reference on an entry that serves the request, by way of the front
     /// index. `None` says nothing about what the cache holds.
-    #[inline]
-    pub(super) fn find_fast(&self, range: Range, access: u32) -> Option<u32> {
-        for index in self.front.candidates(range.start()) {
+    #[inline(always)]
+    pub(super) fn find_fast(&self, range: Range, access: u32) -> Option<&Entry> {
+        // The common case in a straight line: the first place looked at, and
+        // an entry of the calling thread's.
+        if let Some(index) = self.front.first(range.start()) {
             // SAFETY: the front index holds indices of this cache only.
             let entry = unsafe { self.entries.at_unchecked(index) };
-            // A first look without a reference, to leave other entries' lines
-            // alone; it may read a mixture and proves nothing.
-            if !entry.serves(range, access) {
-                continue;
-            }
-            match entry.refs.take() {
-                // With the reference the fields hold still: look again.
-                Ok(()) if entry.serves(range, access) && self.is_current(entry) => {
-                    self.touch(entry);
-                    return Some(index);
+            let serves = || entry.serves(range, access);
+            if let Some(number) = entry.refs.take_own(threads::caller(), serves) {
+                if self.is_current(entry) {
+                    self.touch(entry, usize::from(number));
+                    return Some(entry);
                 }
-                Ok(()) => self.put(index),
-                Err(put) => self.after_put(index, put),
+                self.put(entry);
             }
         }
-        None
+        self.find_noted(range, access)
+    }
+
+    /// As `find_fast`, in all places.
+    #[inline(never)]
+    fn find_noted(&self, range: Range, access: u32) -> Option<&Entry> {
+        self.front.find(range.start(), |index| {
+            // SAFETY: the front index holds indices of this cache only.
+            let entry = unsafe { self.entries.at_unchecked(index) };
+            let serves = || entry.serves(range, access);
+            let Some(number) = entry.refs.take_own(threads::caller(), serves) else {
+                return self.take_shared(entry, range, access).then_some(entry);
+            };
+            if self.is_current(entry) {
+                self.touch(entry, usize::from(number));
+                return Some(entry);
+            }
+            self.put(entry);
+            None
+        })
+    }
+
+    /// As `find_fast` for one entry, by a thread that is not its owner.
+    #[inline(never)]
+    fn take_shared(&self, entry: &Entry, range: Range, access: u32) -> bool {
+        // A first look without a reference, to leave other entries' lines
+        // alone; it may read a mixture and proves nothing.
+        if !entry.serves(range, access) {
+            return false;
+        }
+        match entry.refs.take() {
+            // With the reference the fields hold still: look again.
+            Ok(()) if entry.serves(range, access) && self.is_current(entry) => {
+                let number = threads::number();
+                let last = entry.stamp.load(Ordering::Relaxed);
+                self.touch(entry, number);
+                if Stamp::number(last) == number && number != threads::SHARED_NUMBER {
+                    self.used_again(entry, number);
+                }
+                true
+            }
+            Ok(()) => {
+                self.put(entry);
+                false
+            }
+            Err(put) => {
+                self.after_put(entry, put);
+                false
+            }
+        }
+    }
+
+    /// A thread used an entry twice in a row and is not its owner: it becomes
+    /// the owner if there is none; if there is, now and then, at the price of
+    /// a barrier, since the owner may not come back.
+    fn used_again(&self, entry: &Entry, number: usize) {
+        if !entry.refs.has_owner() {
+            if barrier::is_available() {
+                entry.refs.adopt(number as u8);
+            }
+            return;
+        }
+        // This thread's own place.
+        let shard = &self.shards[number];
+        let strangers = shard.strangers.load(Ordering::Relaxed) + 1;
+        shard.strangers.store(strangers, Ordering::Relaxed);
+        if strangers.is_multiple_of(STRANGERS)
+            && let Some(_state) = self.state.try_lock()
+        {
+            entry.refs.revoke(threads::caller());
+            let owner = if barrier::is_available() {
+                number as u8
+            } else {
+                NOBODY
+            };
+            entry.refs.reopen(owner);
+        }
     }
 
     /// As `find_fast`, by way of the tree: finds whatever the cache holds.
@@ -58,7 +136,7 @@ impl Inner {
             };
             let entry = self.entries.at(index);
             if self.is_current(entry) {
-                self.touch(entry);
+                self.touch(entry, threads::number());
                 self.note(range, index);
                 return Ok(Found::Entry(index));
             }
@@ -66,7 +144,7 @@ impl Inner {
             if changed {
                 self.drop_entry(index, Cause::Invalidated);
             }
-            self.put(index);
+            self.put(entry);
             if !changed {
                 return Ok(Found::Unproven);
             }
@@ -89,17 +167,17 @@ impl Inner {
         }
     }
 
-    /// Records a use: the entry's stamp, and the thread's count of hits.
+    /// Records a use by the thread of this number: the entry's stamp, and the
+    /// thread's count of hits.
     ///
     /// Each thread has a clock of its own, so that stamping shares no cache
     /// line between threads. Seen from one thread stamps are in exact order;
     /// between threads they are as close as the last miss.
-    #[inline]
-    fn touch(&self, entry: &Entry) {
-        let number = threads::number();
+    #[inline(always)]
+    fn touch(&self, entry: &Entry, number: usize) {
         let shard = &self.shards[number];
         let epoch = self.epoch.load(Ordering::Relaxed);
-        let stamp = if number == threads::SHARED_NUMBER {
+        let clock = if number == threads::SHARED_NUMBER {
             shard.hits.fetch_add(1, Ordering::Relaxed);
             shard.clock.fetch_max(epoch, Ordering::Relaxed);
             shard.clock.fetch_add(1, Ordering::Relaxed) + 1
@@ -108,12 +186,14 @@ impl Inner {
             shard
                 .hits
                 .store(shard.hits.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
-            let stamp = shard.clock.load(Ordering::Relaxed).max(epoch) + 1;
-            shard.clock.store(stamp, Ordering::Relaxed);
-            stamp
+            let clock = shard.clock.load(Ordering::Relaxed).max(epoch) + 1;
+            shard.clock.store(clock, Ordering::Relaxed);
+            clock
         };
         // A racing touch may leave the older of two stamps; both are recent.
-        entry.stamp.store(stamp, Ordering::Relaxed);
+        entry
+            .stamp
+            .store(Stamp::new(clock, number), Ordering::Relaxed);
     }
 
     /// The next stamp of the calling thread's clock, which also becomes the
@@ -124,33 +204,59 @@ impl Inner {
         shard
             .clock
             .fetch_max(self.epoch.load(Ordering::Relaxed), Ordering::Relaxed);
-        let stamp = shard.clock.fetch_add(1, Ordering::Relaxed) + 1;
-        self.epoch.fetch_max(stamp, Ordering::Relaxed);
-        stamp
+        let clock = shard.clock.fetch_add(1, Ordering::Relaxed) + 1;
+        self.epoch.fetch_max(clock, Ordering::Relaxed);
+        Stamp::new(clock, number)
     }
 
     /// Puts a reference back.
     #[inline]
-    pub(crate) fn put(&self, index: u32) {
-        let put = self.entries.at(index).refs.put();
+    pub(crate) fn put(&self, entry: &Entry) {
+        if !entry.refs.put_own(threads::caller()) {
+            self.put_shared(entry);
+        }
+    }
+
+    /// As `put`, by a thread that is not the entry's owner.
+    #[inline(never)]
+    fn put_shared(&self, entry: &Entry) {
+        let put = entry.refs.put();
         if put != Put::Done {
-            self.after_put(index, put);
+            self.after_put(entry, put);
         }
     }
 
     /// Puts back a reference that a C caller claims to hold.
     #[inline]
     pub(crate) fn put_checked(&self, entry: *const Entry) -> Result<(), Errno> {
-        let index = self.entries.index_of(entry).ok_or(Errno::EINVAL)?;
-        let refs = &self.entries.at(index).refs;
-        if !refs.in_use() {
+        let entry = self.entries.find(entry).ok_or(Errno::EINVAL)?;
+        if entry.refs.put_own(threads::caller()) {
+            Ok(())
+        } else {
+            self.put_checked_shared(entry)
+        }
+    }
+
+    /// As `put_checked`, by a thread that is not the entry's owner.
+    #[inline(never)]
+    fn put_checked_shared(&self, entry: &Entry) -> Result<(), Errno> {
+        let held = match entry.refs.held() {
+            Held::Perhaps => {
+                let _state = self.state.lock();
+                entry.refs.revoke(threads::caller());
+                entry.refs.reopen(NOBODY);
+                entry.refs.held()
+            }
+            known => known,
+        };
+        if held == Held::No {
             return Err(Errno::EINVAL);
         }
-        match refs.put() {
+        match entry.refs.put() {
             Put::Done => Ok(()),
             Put::NotHeld => Err(Errno::EINVAL),
             put => {
-                self.after_put(index, put);
+                self.after_put(entry, put);
                 Ok(())
             }
         }
@@ -158,21 +264,20 @@ impl Inner {
 
     /// Does what the last put of an entry owes.
     #[cold]
-    fn after_put(&self, index: u32, put: Put) {
-        let refs = &self.entries.at(index).refs;
+    fn after_put(&self, entry: &Entry, put: Put) {
         match put {
             Put::Done | Put::NotHeld => {}
             Put::Detached => {
-                if self.home.is_here() && refs.claim_detached() {
-                    self.release_soon(index);
+                if self.home.is_here() && entry.refs.claim_detached() {
+                    self.release_soon(self.entries.index_of(entry));
                 }
             }
             Put::Unfiled => {
                 if self.home.is_here() {
                     let mut state = self.state.lock();
-                    if refs.file() {
-                        let stamp = self.entries.at(index).stamp.load(Ordering::Relaxed);
-                        state.file(index, stamp);
+                    if entry.refs.file() {
+                        let stamp = entry.stamp.load(Ordering::Relaxed);
+                        state.file(self.entries.index_of(entry), stamp);
                     }
                 }
             }
@@ -201,18 +306,14 @@ impl Inner {
             {
                 let mut state = self.state.lock();
                 // In batches, to hold the lock for short times.
-                while dropped - before < 64
-                    && let Some(index) =
-                        state
-                            .tree
-                            .any_overlapping(&state.links, range.start(), range.end())
-                {
-                    state.drop_live(&self.entries, index, cause, &mut retired);
-                    dropped += 1;
-                }
+                let mut batch = [0; BATCH];
+                let count = state.overlapping(range, &mut batch);
+                let batch = &batch[..count];
+                state.drop_all(&self.entries, batch, cause, &mut retired);
+                dropped += count;
             }
             self.release(retired);
-            if dropped - before < 64 {
+            if dropped - before < BATCH {
                 return dropped;
             }
         }
@@ -226,9 +327,8 @@ impl Inner {
 
     /// Whether the entry a C caller holds is still valid.
     pub(crate) fn is_valid_entry(&self, entry: *const Entry) -> bool {
-        self.entries.index_of(entry).is_some_and(|index| {
-            let entry = self.entries.at(index);
-            entry.refs.in_use() && self.is_current(entry)
+        self.entries.find(entry).is_some_and(|entry| {
+            entry.refs.held() != Held::No && self.is_current(entry)
         })
     }
 }

@@ -287,7 +287,7 @@ impl Inner {
                 if self.is_current(self.entries.at(rival)) {
                     return Attempt::Done(rival);
                 }
-                self.put(rival);
+                self.put(self.entries.at(rival));
                 Attempt::Changed
             }
         }

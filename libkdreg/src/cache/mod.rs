@@ -4,7 +4,8 @@
 //!
 //! # How it works
 //! * [`Cache::get`] first asks the front index, then the interval tree, for an
-//!   entry that covers the range; takes a reference by one atomic; and asks
+//!   entry that covers the range; takes a reference, by one atomic or, as the
+//!   thread that mostly uses the entry, by a plain store (`refs`); and asks
 //!   the monitor whether what the entry maps has changed. That is a hit: no
 //!   lock (by way of the index), no allocation, no system call beyond the
 //!   monitor's own.
@@ -15,8 +16,9 @@
 //!
 //! # Locks
 //! `state` protects the tree, the LRU heap, the lists and the counts. It is
-//! held for O(log n) steps; never across a callback, an allocation, a system
-//! call or a call to the monitor. So callbacks may call anything, this cache
+//! held for O(log n) steps; never across a callback, an allocation, a call to
+//! the monitor, or a system call but membarrier(2), which waits for nobody
+//! (`refs` on why ending an entry's ownership may need one). So callbacks may call anything, this cache
 //! included, and a hit in the index waits for nobody.
 //!
 //! # Releasing
@@ -47,6 +49,7 @@ use entries::Entries;
 pub(crate) use entries::Entry;
 use front::Front;
 use lookup::Found;
+
 use lru::LruMemory;
 use parking_lot::Mutex;
 use state::State;
@@ -93,8 +96,8 @@ pub(crate) struct Inner {
     front: Front,
     entries: Entries,
     validity: Validity,
-    /// Stamps given out so far are not above this, at the last miss: keeps the
-    /// clocks of threads near each other.
+    /// Clocks were not above this at the last miss: keeps the clocks of threads
+    /// near each other.
     epoch: AtomicU64,
     shards: Box<[Shard; OWN_NUMBERS + 1]>,
 
@@ -162,29 +165,29 @@ impl Cache {
     /// mapped; `ENOMEM` when there is no memory for another entry.
     #[inline]
     pub fn get(&self, range: Range, access: u32) -> Result<Held<'_>, Errno> {
-        let index = match self.inner.find_fast(range, access) {
-            Some(index) => index,
-            None => self.inner.get_slow(range, access)?,
+        let entry = match self.inner.find_fast(range, access) {
+            Some(entry) => entry,
+            None => self.inner.entries.at(self.inner.get_slow(range, access)?),
         };
         Ok(Held {
             inner: &self.inner,
-            index,
+            entry,
         })
     }
 
     /// As [`Cache::get`], but never registers: `ENOENT` when nothing covers it.
     #[inline]
     pub fn find(&self, range: Range, access: u32) -> Result<Held<'_>, Errno> {
-        let index = match self.inner.find_fast(range, access) {
-            Some(index) => index,
+        let entry = match self.inner.find_fast(range, access) {
+            Some(entry) => entry,
             None => match self.inner.find_slow(range, access)? {
-                Found::Entry(index) => index,
+                Found::Entry(index) => self.inner.entries.at(index),
                 Found::Nothing | Found::Unproven => return Err(Errno::ENOENT),
             },
         };
         Ok(Held {
             inner: &self.inner,
-            index,
+            entry,
         })
     }
 
@@ -235,6 +238,7 @@ impl Cache {
         }
     }
 
+    #[inline]
     pub(crate) fn inner(&self) -> &Inner {
         &self.inner
     }
@@ -257,40 +261,37 @@ impl Drop for Cache {
 /// A registration in use. Dropping it puts it back.
 pub struct Held<'a> {
     inner: &'a Inner,
-    index: u32,
+    entry: &'a Entry,
 }
 
 impl Held<'_> {
-    fn entry(&self) -> &Entry {
-        self.inner.entries.at(self.index)
-    }
-
     /// The registered range: at least what was asked for.
     pub fn range(&self) -> Range {
-        self.entry().range()
+        self.entry.range()
     }
 
     /// The rights it was registered with: at least what was asked for.
     pub fn access(&self) -> u32 {
-        self.entry().access()
+        self.entry.access()
     }
 
     /// What `register` returned.
     pub fn handle(&self) -> Handle {
-        Handle(self.entry().handle())
+        Handle(self.entry.handle())
     }
 
     /// Whether the memory is still what was registered. It can change while
     /// the registration is in use, if the application does not keep its own
     /// buffers mapped.
     pub fn is_valid(&self) -> bool {
-        self.inner.is_current(self.entry())
+        self.inner.is_current(self.entry)
     }
 
     /// Gives up the guard without putting the reference back; the C face hands
     /// out the entry instead.
+    #[inline]
     pub(crate) fn into_raw(self) -> *const Entry {
-        let entry: *const Entry = self.entry();
+        let entry: *const Entry = self.entry;
         std::mem::forget(self);
         entry
     }
@@ -299,6 +300,6 @@ impl Held<'_> {
 impl Drop for Held<'_> {
     #[inline]
     fn drop(&mut self) {
-        self.inner.put(self.index);
+        self.inner.put(self.entry);
     }
 }

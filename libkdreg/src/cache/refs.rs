@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The reference word of a cache entry: who may use it, who must clean it up.
+//! The references on a cache entry: who may use it, who must clean it up.
 //!
 //! Entries live in type-stable memory, so a lock-free lookup may take a
 //! reference on an entry that is being thrown away, or is another one by now:
@@ -18,25 +18,77 @@
 //! `UNFILED`, with `LIVE`, says that the entry was in use when the LRU order
 //! came to it and is not filed there: the put that makes it idle files it.
 //!
+//! # The two counts
+//! A live entry may have an owner: a thread that used it twice in a row. The
+//! owner counts its references in `own`, with plain loads and stores; all
+//! others in the word, with atomic additions. A reference may be put back by
+//! another thread than took it, so either count alone says nothing, and the
+//! one in the word may go below zero: the references out are their sum.
+//!
+//! ```text
+//! nobody ──adopt──> owner ──close──> CLOSED ──settle──> CLOSED, own == 0
+//!    ^                                                     │
+//!    └──detach, unfile, claim_idle, reopen─────────────────┘
+//! ```
+//! Whoever needs the sum first ends the ownership (`close`, heavy fence,
+//! `settle`: see `owners` for why no step of the owner's can be under way
+//! then), which moves the owner's count into the word. Only the holder of the
+//! cache's lock does that, so there is one at a time. An entry without an
+//! owner has `own == 0`, and one that is detached, unfiled, retired or free
+//! has no owner: everything about last puts is decided by the word alone.
+//!
 //! # Invariant
-//! The count is the number of references out, plus those that lookups have
+//! The sum is the number of references out, plus those that lookups have
 //! taken and are about to put back. An entry becomes `RETIRED` only by an
-//! exchange that sees a count of zero, so nobody holds a reference then, and
-//! nobody gains one later because the word is not `LIVE`.
+//! exchange that sees a settled count of zero, so nobody holds a reference
+//! then, and nobody gains one later because the word is not `LIVE`.
 
-use crate::sync::{AtomicU64, Ordering};
+use crate::owners::{Caller, Owners};
+use crate::sync::{AtomicU32, AtomicU64, Ordering, heavy};
 
 const LIVE: u64 = 1;
 const DETACHED: u64 = 1 << 1;
 const RETIRED: u64 = 1 << 2;
 const UNFILED: u64 = 1 << 3;
 const STATE: u64 = 0xff;
-/// The count is above the state, so that an underflow cannot disturb it.
-const ONE: u64 = 1 << 8;
+const OWNER: u64 = 0xff00;
+const OWNER_SHIFT: u32 = 8;
+/// The count is above state and owner, so that an underflow cannot disturb
+/// them. Signed.
+const COUNT_SHIFT: u32 = 16;
+const ONE: u64 = 1 << COUNT_SHIFT;
 
-/// See the module's documentation. Zero is the free state.
-#[repr(transparent)]
-pub(crate) struct Refs(AtomicU64);
+/// No owner.
+pub(crate) const NOBODY: u8 = 0;
+/// No owner, and no thread may become it.
+const CLOSED: u8 = u8::MAX;
+/// A live entry that has been closed.
+const LIVE_CLOSED: u64 = LIVE | owner_bits(CLOSED);
+
+const fn owner_bits(owner: u8) -> u64 {
+    (owner as u64) << OWNER_SHIFT
+}
+
+#[inline(always)]
+fn owner_in(word: u64) -> u8 {
+    (word >> OWNER_SHIFT) as u8
+}
+
+#[inline(always)]
+fn count_in(word: u64) -> i64 {
+    word.cast_signed() >> COUNT_SHIFT
+}
+
+/// See the module's documentation. All zero is the free state.
+#[repr(C)]
+pub(crate) struct Refs {
+    word: AtomicU64,
+    /// What the owner counts.
+    own: AtomicU32,
+    /// Not looked at here: a place for the entry, which would otherwise be
+    /// padding.
+    pub(crate) beside: AtomicU32,
+}
 
 /// What became of a reference that was put back.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -62,14 +114,32 @@ pub(crate) enum Detach {
     NotLive,
 }
 
+/// Whether a reference is out, as far as can be told at a glance.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Held {
+    Yes,
+    No,
+    /// The two counts were read one after the other and cancel out: only
+    /// [`Refs::revoke`] makes sure.
+    Perhaps,
+}
+
 impl Refs {
-    /// A free entry's word.
+    /// A free entry's references.
     #[allow(
         dead_code,
         reason = "used by the models; in the library these words come zeroed"
     )]
     pub fn new() -> Refs {
-        Refs(AtomicU64::new(0))
+        Refs {
+            word: AtomicU64::new(0),
+            own: AtomicU32::new(0),
+            beside: AtomicU32::new(0),
+        }
+    }
+
+    fn address(&self) -> usize {
+        std::ptr::from_ref(self) as usize
     }
 
     /// Makes a free entry live, with one reference for the caller.
@@ -77,12 +147,64 @@ impl Refs {
         // Release: pairs with the Acquire of `take`, which then sees the
         // entry's fields. Added, not stored: a late lookup may be about to put
         // back a reference on the entry's former self.
-        self.0.fetch_add(LIVE + ONE, Ordering::Release);
+        self.word.fetch_add(LIVE + ONE, Ordering::Release);
     }
 
     /// Makes a free entry one that is never found, with one reference.
     pub fn publish_detached(&self) {
-        self.0.fetch_add(DETACHED + ONE, Ordering::Release);
+        self.word.fetch_add(DETACHED + ONE, Ordering::Release);
+    }
+
+    /// As the owner, takes a reference on a live entry that `serves`; returns
+    /// the owner's number. `None` also when the caller is not the owner.
+    #[inline(always)]
+    pub fn take_own(&self, caller: Caller<'_>, serves: impl FnOnce() -> bool) -> Option<u8> {
+        // Relaxed: a first look, to know which line is to be asked.
+        let number = owner_in(self.word.load(Ordering::Relaxed));
+        if !caller.is(number) {
+            return None;
+        }
+        let line = caller.owners.of(number);
+        line.enter(self.address());
+        // Acquire: continues the release sequence of `publish`.
+        let word = self.word.load(Ordering::Acquire);
+        // Between this and `leave` the entry stays ours: its fields hold
+        // still, and nobody else touches `own`.
+        let own = self.own.load(Ordering::Relaxed);
+        let taken = word & (STATE | OWNER) == LIVE | owner_bits(number)
+            && own != u32::MAX
+            && serves();
+        if taken {
+            self.own.store(own + 1, Ordering::Relaxed);
+        }
+        line.leave();
+        taken.then_some(number)
+    }
+
+    /// As the owner of a live entry, puts a reference back. `false`: not so,
+    /// and nothing happened.
+    #[inline(always)]
+    pub fn put_own(&self, caller: Caller<'_>) -> bool {
+        let number = owner_in(self.word.load(Ordering::Relaxed));
+        if !caller.is(number) {
+            return false;
+        }
+        let line = caller.owners.of(number);
+        line.enter(self.address());
+        let word = self.word.load(Ordering::Relaxed);
+        let own = self.own.load(Ordering::Relaxed);
+        // The sum, too, must be positive: all our references may have been put
+        // back by others.
+        let put = word & (STATE | OWNER) == LIVE | owner_bits(number)
+            && own != 0
+            && i64::from(own) + count_in(word) > 0;
+        if put {
+            // Release: pairs with the Acquire in `settle`; what was done with
+            // the entry happens before its release.
+            self.own.store(own - 1, Ordering::Release);
+        }
+        line.leave();
+        put
     }
 
     /// Takes a reference if the entry is live. Otherwise the reference was put
@@ -91,7 +213,7 @@ impl Refs {
     pub fn take(&self) -> Result<(), Put> {
         // Acquire: pairs with the Release of `publish` (later increments and
         // decrements continue its release sequence).
-        if self.0.fetch_add(ONE, Ordering::Acquire) & LIVE != 0 {
+        if self.word.fetch_add(ONE, Ordering::Acquire) & LIVE != 0 {
             Ok(())
         } else {
             Err(self.put())
@@ -103,12 +225,12 @@ impl Refs {
     pub fn put(&self) -> Put {
         // Release: pairs with the Acquire of the exchanges that retire the
         // entry; what was done with it happens before its release.
-        let before = self.0.fetch_sub(ONE, Ordering::Release);
-        if before & !STATE == 0 {
-            self.0.fetch_add(ONE, Ordering::Relaxed);
+        let before = self.word.fetch_sub(ONE, Ordering::Release);
+        if count_in(before) <= 0 && owner_in(before) == NOBODY {
+            self.word.fetch_add(ONE, Ordering::Relaxed);
             return Put::NotHeld;
         }
-        if before & !STATE == ONE && before & (DETACHED | UNFILED) != 0 {
+        if count_in(before) == 1 && before & (DETACHED | UNFILED) != 0 {
             return if before & DETACHED != 0 {
                 Put::Detached
             } else {
@@ -118,9 +240,13 @@ impl Refs {
         Put::Done
     }
 
-    /// How many references are out. A snapshot.
+    /// How many references are out. A snapshot: exact when nobody takes or
+    /// puts any meanwhile.
     pub fn count(&self) -> u64 {
-        self.0.load(Ordering::Relaxed) / ONE
+        // Acquire, and in this order: when the owner's count is found moved,
+        // so is the word that it was moved into.
+        let own = i64::from(self.own.load(Ordering::Acquire));
+        (own + count_in(self.word.load(Ordering::Relaxed))).max(0).cast_unsigned()
     }
 
     /// Whether any reference is out. A snapshot.
@@ -128,23 +254,130 @@ impl Refs {
         self.count() != 0
     }
 
+    /// Whether a reference is out, by who may hold it itself: `No` is certain
+    /// then.
+    pub fn held(&self) -> Held {
+        if self.in_use() {
+            return Held::Yes;
+        }
+        // Acquire: as in `count`. Without an owner this word is the sum.
+        let word = self.word.load(Ordering::Acquire);
+        if owner_in(word) != NOBODY {
+            Held::Perhaps
+        } else if count_in(word) > 0 {
+            Held::Yes
+        } else {
+            Held::No
+        }
+    }
+
     /// Whether lookups may find the entry. A snapshot, exact under the lock
     /// that orders publishing and detaching.
     pub fn is_live(&self) -> bool {
-        self.0.load(Ordering::Relaxed) & LIVE != 0
+        self.word.load(Ordering::Relaxed) & LIVE != 0
+    }
+
+    /// Whether there is an owner. A snapshot.
+    pub fn has_owner(&self) -> bool {
+        owner_in(self.word.load(Ordering::Relaxed)) != NOBODY
+    }
+
+    /// Makes the caller, by its number, the owner of a live entry that has
+    /// none.
+    pub fn adopt(&self, number: u8) {
+        let word = self.word.load(Ordering::Relaxed);
+        if word & (STATE | OWNER) == LIVE {
+            // Acquire: pairs with the Release that ended the last ownership,
+            // after which `own` was 0. That it fails does no harm.
+            let _ = self.word.compare_exchange(
+                word,
+                word | owner_bits(number),
+                Ordering::Acquire,
+                Ordering::Relaxed,
+            );
+        }
+    }
+
+    /// Keeps the owner from counting any further; returns its number if the
+    /// entry is live and there was one. Under the lock, as all that follow;
+    /// to be followed by `settle` once the owner is known to have noticed.
+    pub fn close(&self) -> Option<u8> {
+        let mut word = self.word.load(Ordering::Relaxed);
+        loop {
+            let owner = owner_in(word);
+            if word & STATE != LIVE || owner == CLOSED {
+                return None;
+            }
+            // Relaxed: the heavy fence orders it.
+            match self.word.compare_exchange_weak(
+                word,
+                word | owner_bits(CLOSED),
+                Ordering::Relaxed,
+                Ordering::Relaxed,
+            ) {
+                Ok(_) => return (owner != NOBODY).then_some(owner),
+                Err(now) => word = now,
+            }
+        }
+    }
+
+    /// Moves the count of a former owner into the word. After `close`, and a
+    /// heavy fence unless the caller is that owner.
+    pub fn settle(&self, owners: &Owners, owner: u8) {
+        owners.of(owner).wait_out(self.address());
+        // Acquire: pairs with the Release in `put_own`.
+        let own = self.own.load(Ordering::Acquire);
+        // In this order: who reads `own` first never finds less than there is.
+        self.word.fetch_add(u64::from(own) * ONE, Ordering::Relaxed);
+        // Release: see `count`.
+        self.own.store(0, Ordering::Release);
+    }
+
+    /// Ends the ownership of a live entry; the count in the word is the sum
+    /// from here on, until `detach`, `claim_idle`, `unfile` or `reopen`.
+    pub fn revoke(&self, caller: Caller<'_>) {
+        if let Some(owner) = self.close() {
+            if !caller.is(owner) {
+                heavy();
+            }
+            self.settle(caller.owners, owner);
+        }
+    }
+
+    /// Gives a closed entry to an owner, or to [`NOBODY`].
+    pub fn reopen(&self, number: u8) {
+        let mut word = self.word.load(Ordering::Relaxed);
+        while word & (STATE | OWNER) == LIVE_CLOSED {
+            // Release: pairs with the Acquire of `adopt`: `own` is 0.
+            match self.word.compare_exchange_weak(
+                word,
+                word & !OWNER | owner_bits(number),
+                Ordering::Release,
+                Ordering::Relaxed,
+            ) {
+                Ok(_) => return,
+                Err(now) => word = now,
+            }
+        }
     }
 
     /// Moves from one exact state with no references to RETIRED.
     fn retire_from(&self, state: u64) -> bool {
         // Acquire: pairs with the Release of the puts before.
-        self.0
+        self.word
             .compare_exchange(state, RETIRED, Ordering::Acquire, Ordering::Relaxed)
             .is_ok()
     }
 
-    /// Retires a live entry that nobody uses.
+    /// Retires a live entry that nobody uses. After `revoke`.
     pub fn claim_idle(&self) -> bool {
-        self.retire_from(LIVE) || self.retire_from(LIVE | UNFILED)
+        self.retire_from(LIVE_CLOSED) || self.retire_from(LIVE | UNFILED)
+    }
+
+    /// Ends the ownership and retires the entry if nobody uses it.
+    pub fn revoke_idle(&self, caller: Caller<'_>) -> bool {
+        self.revoke(caller);
+        self.claim_idle()
     }
 
     /// Retires a detached entry that nobody uses any more. Of several threads
@@ -153,20 +386,22 @@ impl Refs {
         self.retire_from(DETACHED)
     }
 
-    /// Ends the findability of a live entry.
+    /// Ends the findability of a live entry. After `revoke`.
     pub fn detach(&self) -> Detach {
-        let mut word = self.0.load(Ordering::Relaxed);
+        let mut word = self.word.load(Ordering::Relaxed);
         loop {
             if word & LIVE == 0 {
                 return Detach::NotLive;
             }
-            let (next, outcome) = if word & !STATE == 0 {
+            debug_assert!(owner_in(word) == CLOSED || word & UNFILED != 0);
+            let count = word & !(STATE | OWNER);
+            let (next, outcome) = if count == 0 {
                 (RETIRED, Detach::Claimed)
             } else {
-                (word & !STATE | DETACHED, Detach::InUse)
+                (count | DETACHED, Detach::InUse)
             };
             match self
-                .0
+                .word
                 .compare_exchange_weak(word, next, Ordering::Acquire, Ordering::Relaxed)
             {
                 Ok(_) => return outcome,
@@ -179,17 +414,17 @@ impl Refs {
     pub fn free(&self) {
         // Release: the next life's fields are written after this one's were
         // last read. Subtracted, not stored: see `publish`.
-        self.0.fetch_sub(RETIRED, Ordering::Release);
+        self.word.fetch_sub(RETIRED, Ordering::Release);
     }
 
     /// Notes that a live entry in use is not filed; `false` if it is idle (or
-    /// not live), and so the caller's to deal with.
+    /// not live), and so the caller's to deal with. After `revoke`.
     pub fn unfile(&self) -> bool {
-        let mut word = self.0.load(Ordering::Relaxed);
-        while word & LIVE != 0 && word & !STATE != 0 {
-            let next = word | UNFILED;
+        let mut word = self.word.load(Ordering::Relaxed);
+        while word & LIVE != 0 && count_in(word) > 0 {
+            let next = word & !OWNER | UNFILED;
             match self
-                .0
+                .word
                 .compare_exchange_weak(word, next, Ordering::Relaxed, Ordering::Relaxed)
             {
                 Ok(_) => return true,
@@ -202,8 +437,34 @@ impl Refs {
     /// Clears the note of an idle entry; `true` if the caller must file it.
     /// Of several threads that try, one succeeds.
     pub fn file(&self) -> bool {
-        self.0
+        self.word
             .compare_exchange(LIVE | UNFILED, LIVE, Ordering::Acquire, Ordering::Relaxed)
             .is_ok()
+    }
+}
+
+/// The most entries that [`revoke_all`] sees to.
+pub(crate) const BATCH: usize = 64;
+
+/// As [`Refs::revoke`] for up to [`BATCH`] entries, with one barrier.
+pub(crate) fn revoke_all<'e>(
+    entries: impl Iterator<Item = &'e Refs> + Clone,
+    caller: Caller<'_>,
+) {
+    let mut closed = [NOBODY; BATCH];
+    let mut foreign = false;
+    for (refs, place) in entries.clone().zip(&mut closed) {
+        if let Some(owner) = refs.close() {
+            *place = owner;
+            foreign |= !caller.is(owner);
+        }
+    }
+    if foreign {
+        heavy();
+    }
+    for (refs, owner) in entries.zip(closed) {
+        if owner != NOBODY {
+            refs.settle(caller.owners, owner);
+        }
     }
 }

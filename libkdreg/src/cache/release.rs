@@ -10,6 +10,9 @@ use crate::monitor::Event;
 use crate::range::Range;
 use std::cell::Cell;
 
+/// Events taken in at a time.
+const EVENTS: usize = 32;
+
 /// A callback that the calling thread is inside of, and the one around it.
 struct Frame {
     cache: *const Inner,
@@ -153,11 +156,13 @@ impl Inner {
     /// were released.
     pub(super) fn reap(&self) -> usize {
         let mut released = 0;
-        let mut events = [Event::default(); 32];
+        let mut events = [Event::default(); EVENTS];
         while let Ok(count) = self.monitor.drain(&mut events) {
             let mut retired = List::EMPTY;
             if count > 0 {
                 let mut state = self.state.lock();
+                let mut batch = [0; EVENTS];
+                let mut changed = 0;
                 for event in &events[..count] {
                     // The cookie is the entry's index. The entry may have been
                     // released and be another one by now: only one that did
@@ -165,9 +170,12 @@ impl Inner {
                     let index = event.cookie as u32;
                     let entry = self.entries.at(index);
                     if entry.refs.is_live() && entry.has_changed() {
-                        state.drop_live(&self.entries, index, Cause::Invalidated, &mut retired);
+                        batch[changed] = index;
+                        changed += 1;
                     }
                 }
+                let batch = &batch[..changed];
+                state.drop_all(&self.entries, batch, Cause::Invalidated, &mut retired);
             }
             released += self.release_now(retired);
             if count < events.len() {

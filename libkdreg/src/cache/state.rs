@@ -5,10 +5,11 @@
 use super::entries::{Entries, Entry, EntryLinks, List};
 use super::limits::Options;
 use super::lru::Lru;
-use super::refs::Detach;
+use super::refs::{Detach, revoke_all};
 use super::statistics::Statistics;
 use crate::interval_tree::Tree;
 use crate::range::Range;
+use crate::threads;
 use std::ops::ControlFlow;
 use std::sync::atomic::Ordering;
 
@@ -143,11 +144,45 @@ impl State {
     /// Ends the findability of a live entry; if nobody uses it, it joins
     /// `retired`.
     pub fn drop_live(&mut self, entries: &Entries, index: u32, cause: Cause, retired: &mut List) {
+        entries.at(index).refs.revoke(threads::caller());
         let outcome = entries.at(index).refs.detach();
         debug_assert_ne!(outcome, Detach::NotLive);
         self.unlink(entries, index, cause);
         if outcome == Detach::Claimed {
             retired.push(&mut self.links, index);
+        }
+    }
+
+    /// Up to `batch.len()` live entries that overlap `range`; returns how many.
+    pub fn overlapping(&self, range: Range, batch: &mut [u32]) -> usize {
+        let mut count = 0;
+        let _ = self
+            .tree
+            .overlapping(&self.links, range.start(), range.end(), &mut |index| {
+                if count == batch.len() {
+                    return ControlFlow::Break(());
+                }
+                batch[count] = index;
+                count += 1;
+                ControlFlow::Continue(())
+            });
+        count
+    }
+
+    /// As `drop_live` for several, those of them that are live.
+    pub fn drop_all(
+        &mut self,
+        entries: &Entries,
+        batch: &[u32],
+        cause: Cause,
+        retired: &mut List,
+    ) {
+        let refs = |&index: &u32| &entries.at(index).refs;
+        revoke_all(batch.iter().map(refs), threads::caller());
+        for &index in batch {
+            if entries.at(index).refs.is_live() {
+                self.drop_live(entries, index, cause, retired);
+            }
         }
     }
 
@@ -184,7 +219,7 @@ impl State {
             } else if incoming.is_some_and(|request| request.supersedes(entry)) {
                 self.lru.remove(&mut self.links, index);
                 spared.push(&mut self.links, index);
-            } else if entry.refs.claim_idle() {
+            } else if entry.refs.revoke_idle(threads::caller()) {
                 self.unlink(entries, index, Cause::Evicted);
                 retired.push(&mut self.links, index);
                 evicted = true;

@@ -9,6 +9,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 pub(super) struct Shard {
     pub hits: AtomicU64,
     pub clock: AtomicU64,
+    /// Hits, second ones in a row, on entries that another thread owns.
+    pub strangers: AtomicU64,
 }
 
 impl Shard {
@@ -16,6 +18,7 @@ impl Shard {
         Shard {
             hits: AtomicU64::new(0),
             clock: AtomicU64::new(0),
+            strangers: AtomicU64::new(0),
         }
     }
 }

@@ -55,16 +55,23 @@ static CLOSED: PerProcess<Closed> = PerProcess::new();
 /// Sequence numbers, never repeated.
 static SEQUENCE: AtomicU64 = AtomicU64::new(1);
 
+// Not a OnceLock: a child forked while it is being filled would wait for a
+// thread it does not have.
+static TABLE: AtomicPtr<Table> = AtomicPtr::new(std::ptr::null_mut());
+
+#[inline]
 fn table() -> Result<&'static Table, Errno> {
-    // Not a OnceLock: a child forked while it is being filled would wait for
-    // a thread it does not have.
-    static TABLE: AtomicPtr<Table> = AtomicPtr::new(std::ptr::null_mut());
-    // Acquire: pairs with the Release below.
+    // Acquire: pairs with the Release in `make_table`.
     let table = TABLE.load(Ordering::Acquire);
-    if !table.is_null() {
-        // SAFETY: once published, never freed.
-        return Ok(unsafe { &*table });
+    if table.is_null() {
+        return make_table();
     }
+    // SAFETY: once published, never freed.
+    Ok(unsafe { &*table })
+}
+
+#[cold]
+fn make_table() -> Result<&'static Table, Errno> {
     let fresh = Box::into_raw(Box::new(Table {
         slots: Reservation::new(MAX_HANDLES, OnFork::Zero)?,
         inherited: Reservation::new(MAX_HANDLES, OnFork::Copy)?,
@@ -150,9 +157,12 @@ fn slot<T: Object>(
 
 /// Why a slot does not hold an open `T`.
 #[cold]
-fn refusal<T: Object>(table: &Table, index: u32, slot: &Slot) -> Errno {
+fn refusal<T: Object>(table: &Table, slot: &Slot) -> Errno {
     let wiped = slot.identity.load(Ordering::Relaxed) == 0;
-    let was_open = table.inherited.at(index).load(Ordering::Relaxed) == T::TYPE;
+    let was_open = table
+        .slots
+        .index_of(slot)
+        .is_some_and(|index| table.inherited.at(index).load(Ordering::Relaxed) == T::TYPE);
     if wiped && was_open {
         Errno::ECHILD
     } else {
@@ -170,9 +180,9 @@ pub(crate) fn resolve<T: Object>(handle: *const T::Opaque) -> Result<&'static T,
         return Err(Errno::EINVAL);
     }
     let table = table()?;
-    let (index, slot) = slot::<T>(table, handle).ok_or(Errno::EBADF)?;
+    let slot = table.slots.find(handle.cast()).ok_or(Errno::EBADF)?;
     if slot.identity.load(Ordering::Acquire) as u8 != T::TYPE {
-        return Err(refusal::<T>(table, index, slot));
+        return Err(refusal::<T>(table, slot));
     }
     // SAFETY: a slot of this type holds a pointer to a T from `open`, which
     // `close` frees only after the identity is cleared; callers do not close

@@ -12,8 +12,11 @@ pub(crate) mod boundary;
 pub mod cache;
 pub(crate) mod handle;
 pub mod library;
+mod measured;
 pub mod monitor;
 pub(crate) mod sized;
+
+pub use measured::open_monitor;
 
 /// A monitor handle: one subscriber with an event queue of its own.
 ///

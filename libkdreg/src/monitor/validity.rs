@@ -59,7 +59,7 @@ impl Validity {
     }
 
     /// Whether `word` still is `generation`, now.
-    #[inline]
+    #[inline(always)]
     pub fn check(&self, word: &AtomicU32, generation: u32) -> bool {
         // A changed word never changes back, so this answer is final.
         // Acquire: pairs with the Release of the bump; what the changing
@@ -77,7 +77,7 @@ impl Validity {
     /// in flight (every change that let go of mmap_lock before now has been
     /// read, and the guard was made odd before it was read), then the guard is
     /// even (everything read is in the words), then the word.
-    #[inline]
+    #[inline(never)]
     fn check_guarded(&self, guard: &Guard, word: &AtomicU32, generation: u32) -> bool {
         if self.userfaultfd >= 0 {
             match changes_in_flight(self.userfaultfd) {

@@ -1,0 +1,265 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Does one kind of operation so many times, on a backend that costs nothing:
+//! to be run under an instruction counter (scripts/check-instructions.sh), or
+//! by hand for a time.
+//!
+//!     cost KIND REGIONS OPERATIONS
+//!
+//! KIND: `hit` (get and put through the C interface), `rust` (the same in
+//! Rust), `interior` (at an address inside a region), `find`, `shared` (hits
+//! of a thread that is not the region's own), `miss` (register and evict),
+//! `unrelated` (invalidate a range that covers nothing), `change` (one region
+//! each), `atomics` (two uncontended read-modify-writes, to compare with).
+
+use kdreg::cache::{Cache, Handle, Options, Registrar};
+use kdreg::errno::Errno;
+use kdreg::ffi;
+use kdreg::monitor::manual::Manual;
+use kdreg::range::Range;
+use std::hint::black_box;
+use std::ptr::null_mut;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+/// The processor time of this process: other programs do not count.
+#[derive(Clone, Copy)]
+struct Instant(Duration);
+
+impl Instant {
+    fn now() -> Instant {
+        let mut time = libc::timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        };
+        // SAFETY: writes the time into a local variable.
+        unsafe { libc::clock_gettime(libc::CLOCK_PROCESS_CPUTIME_ID, &raw mut time) };
+        Instant(Duration::new(time.tv_sec as u64, time.tv_nsec as u32))
+    }
+
+    fn elapsed(self) -> Duration {
+        Instant::now().0 - self.0
+    }
+}
+
+const PAGE: usize = 4096;
+const BASE: usize = 0x10_0000_0000;
+
+struct Nothing;
+
+impl Registrar for Nothing {
+    fn register(&self, range: Range, _access: u32) -> Result<Handle, Errno> {
+        Ok(Handle(range.start()))
+    }
+    fn deregister(&self, _range: Range, _handle: Handle) {}
+}
+
+/// Region `index`: pages apart, so that nothing merges.
+fn start_of(index: usize) -> usize {
+    BASE + index * 4 * PAGE
+}
+
+/// A fixed pseudorandom order.
+fn order(regions: usize) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..regions).collect();
+    let mut random = 0x2545_f491_4f6c_dd1d_u64;
+    for place in (1..regions).rev() {
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        order.swap(place, random as usize % (place + 1));
+    }
+    order
+}
+
+unsafe extern "C" fn register(
+    _: *mut std::ffi::c_void,
+    addr: *mut std::ffi::c_void,
+    _: usize,
+    _: u32,
+    handle: *mut *mut std::ffi::c_void,
+) -> i32 {
+    // SAFETY: the cache hands in a place for the handle.
+    unsafe { *handle = addr };
+    0
+}
+
+unsafe extern "C" fn deregister(
+    _: *mut std::ffi::c_void,
+    _: *mut std::ffi::c_void,
+    _: usize,
+    _: *mut std::ffi::c_void,
+) -> i32 {
+    0
+}
+
+/// `kdreg_cache_get` or `_find`, and `_put`, so many times.
+fn in_c(regions: usize, operations: usize, offset: usize, find: bool) -> Instant {
+    let (_manual, monitor) = Manual::open().unwrap();
+    let monitor = ffi::open_monitor(monitor).unwrap();
+    let attr = ffi::cache::kdreg_cache_attr {
+        size: size_of::<ffi::cache::kdreg_cache_attr>(),
+        reg: Some(register),
+        dereg: Some(deregister),
+        ctx: null_mut(),
+        max_entries: regions,
+        max_bytes: 0,
+        max_unreleased: 0,
+        alignment: 0,
+        max_merge: 0,
+        flags: ffi::cache::KDREG_CACHE_NO_REAPER,
+        reserved: 0,
+    };
+    let mut cache = null_mut();
+    assert_eq!(
+        ffi::cache::kdreg_cache_create(monitor, &raw const attr, &raw mut cache),
+        0
+    );
+    let order = order(regions);
+    let call = if find {
+        ffi::cache::kdreg_cache_find
+    } else {
+        ffi::cache::kdreg_cache_get
+    };
+    let mut entry = null_mut();
+    for round in 0..3 {
+        for &index in &order {
+            let address = start_of(index) + if round == 0 { 0 } else { offset };
+            let length = if round == 0 { 2 * PAGE } else { 64 };
+            let get = if round == 0 {
+                ffi::cache::kdreg_cache_get
+            } else {
+                call
+            };
+            assert_eq!(
+                get(cache, address as *const _, length, 1, &raw mut entry),
+                0
+            );
+            assert_eq!(ffi::cache::kdreg_cache_put(cache, entry), 0);
+        }
+    }
+    let began = Instant::now();
+    let mut next = 0;
+    for _ in 0..operations {
+        let address = start_of(order[next]) + offset;
+        next = if next + 1 == regions { 0 } else { next + 1 };
+        black_box(call(cache, address as *const _, 64, 1, &raw mut entry));
+        black_box(ffi::cache::kdreg_cache_put(cache, entry));
+    }
+    began
+}
+
+fn in_rust(regions: usize, operations: usize, elsewhere: bool) -> Instant {
+    let (_manual, monitor) = Manual::open().unwrap();
+    let options = Options {
+        max_entries: regions,
+        no_reaper: true,
+        ..Options::default()
+    };
+    let cache = Cache::new(&monitor, options, Box::new(Nothing)).unwrap();
+    let order = order(regions);
+    let range = |index| Range::new(start_of(index), 2 * PAGE).unwrap();
+    for _ in 0..3 {
+        for &index in &order {
+            drop(cache.get(range(index), 1).unwrap());
+        }
+    }
+    let run = || {
+        let began = Instant::now();
+        let mut next = 0;
+        for _ in 0..operations {
+            let held = cache.get(range(order[next]), 1).unwrap();
+            next = if next + 1 == regions { 0 } else { next + 1 };
+            drop(black_box(held));
+        }
+        began
+    };
+    if elsewhere {
+        std::thread::scope(|scope| scope.spawn(run).join().unwrap())
+    } else {
+        run()
+    }
+}
+
+fn misses(regions: usize, operations: usize) -> Instant {
+    let (_manual, monitor) = Manual::open().unwrap();
+    let options = Options {
+        max_entries: regions,
+        no_reaper: true,
+        ..Options::default()
+    };
+    let cache = Cache::new(&monitor, options, Box::new(Nothing)).unwrap();
+    // One more than fits, in turn: each is the one that was just evicted.
+    let order = order(regions + 1);
+    let mut next = 0;
+    let mut step = || {
+        let range = Range::new(start_of(order[next]), 2 * PAGE).unwrap();
+        next = if next == regions { 0 } else { next + 1 };
+        drop(black_box(cache.get(range, 1).unwrap()));
+    };
+    (0..2 * regions).for_each(|_| step());
+    let began = Instant::now();
+    (0..operations).for_each(|_| step());
+    let counts = cache.statistics().unwrap();
+    assert_eq!(counts.hits, 0);
+    began
+}
+
+fn changes(regions: usize, operations: usize, unrelated: bool) -> Instant {
+    let (manual, monitor) = Manual::open().unwrap();
+    let options = Options {
+        max_entries: regions,
+        no_reaper: true,
+        ..Options::default()
+    };
+    let cache = Cache::new(&monitor, options, Box::new(Nothing)).unwrap();
+    let order = order(regions);
+    for &index in &order {
+        let range = Range::new(start_of(index), 2 * PAGE).unwrap();
+        drop(cache.get(range, 1).unwrap());
+    }
+    assert!(unrelated || operations <= regions);
+    let began = Instant::now();
+    for operation in 0..operations {
+        let index = order[operation % regions];
+        let gap = if unrelated { 2 * PAGE } else { 0 };
+        manual.change(Range::new(start_of(index) + gap, PAGE).unwrap());
+    }
+    black_box(began)
+}
+
+fn atomics(operations: usize) -> Instant {
+    let count = AtomicU64::new(0);
+    let began = Instant::now();
+    for _ in 0..operations {
+        black_box(&count).fetch_add(1, Ordering::Acquire);
+        black_box(&count).fetch_sub(1, Ordering::Release);
+    }
+    began
+}
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let [kind, regions, operations] = arguments.as_slice() else {
+        eprintln!("usage: cost KIND REGIONS OPERATIONS");
+        std::process::exit(2);
+    };
+    let number = |text: &str| text.parse::<usize>().expect("a number");
+    let (regions, operations) = (number(regions), number(operations));
+    let began = match kind.as_str() {
+        "hit" => in_c(regions, operations, 0, false),
+        "interior" => in_c(regions, operations, PAGE + 512, false),
+        "find" => in_c(regions, operations, 0, true),
+        "rust" => in_rust(regions, operations, false),
+        "shared" => in_rust(regions, operations, true),
+        "miss" => misses(regions, operations),
+        "unrelated" => changes(regions, operations, true),
+        "change" => changes(regions, operations, false),
+        "atomics" => atomics(operations),
+        _ => {
+            eprintln!("no such kind: {kind}");
+            std::process::exit(2);
+        }
+    };
+    let each = began.elapsed().as_nanos() as f64 / operations as f64;
+    println!("{kind} {regions} regions: {each:.1} ns");
+}
