@@ -10,9 +10,7 @@
 /// not rely on; and does not, since one thread at a time, an entry's owner,
 /// executes light fences on account of an entry.
 mod sync {
-    pub(crate) use loom::sync::atomic::{
-        AtomicU32, AtomicU64, AtomicUsize, Ordering, fence,
-    };
+    pub(crate) use loom::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
 
     pub(crate) const OWNERS: usize = 4;
 
@@ -56,7 +54,11 @@ const SECOND: u8 = 2;
 /// What a thread calls itself: its number, as good as any.
 fn owners() -> Owners {
     let line = |number: usize| Owner {
-        identity: AtomicUsize::new(if number <= usize::from(SECOND) { number } else { 0 }),
+        identity: AtomicUsize::new(if number <= usize::from(SECOND) {
+            number
+        } else {
+            0
+        }),
         inside: AtomicUsize::new(0),
     };
     Owners([line(0), line(1), line(2), line(3)])
@@ -171,20 +173,28 @@ impl Entry {
     }
 }
 
+/// Every interleaving with at most so many switches away from a thread that
+/// could go on: all of them are more than can be tried.
+fn explore(preemptions: usize, model: impl Fn() + Sync + Send + 'static) {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound.get_or_insert(preemptions);
+    builder.check(model);
+}
+
 /// A thread whose number no entry has.
 const STRANGER: u8 = 3;
 
 /// Runs a model with an entry that has no owner, and with one whose owner is
 /// the first thread.
-fn owned_or_not(model: impl Fn(u8) + Sync + Send + Copy + 'static) {
+fn owned_or_not(preemptions: usize, model: impl Fn(u8) + Sync + Send + Copy + 'static) {
     for owner in [NOBODY, FIRST] {
-        loom::model(move || model(owner));
+        explore(preemptions, move || model(owner));
     }
 }
 
 #[test]
 fn eviction_never_takes_what_a_lookup_uses() {
-    owned_or_not(|owner| {
+    owned_or_not(3, |owner| {
         let entry = Entry::live(7, owner);
         let lookup = {
             let entry = entry.clone();
@@ -202,7 +212,7 @@ fn eviction_never_takes_what_a_lookup_uses() {
 
 #[test]
 fn a_detached_entry_is_released_once_by_its_last_user() {
-    owned_or_not(|owner| {
+    owned_or_not(2, |owner| {
         let entry = Entry::live(7, owner);
         let lookups: Vec<_> = [FIRST, SECOND]
             .map(|me| {
@@ -224,7 +234,7 @@ fn a_detached_entry_is_released_once_by_its_last_user() {
 
 #[test]
 fn invalidation_and_eviction_agree_on_one_owner() {
-    owned_or_not(|owner| {
+    owned_or_not(3, |owner| {
         let entry = Entry::live(7, owner);
         let user = {
             let entry = entry.clone();
@@ -244,7 +254,7 @@ fn invalidation_and_eviction_agree_on_one_owner() {
 
 #[test]
 fn a_reference_is_put_back_by_another_thread() {
-    owned_or_not(|owner| {
+    owned_or_not(3, |owner| {
         let entry = Entry::live(7, owner);
         assert!(entry.take(FIRST));
         let other = {
@@ -266,7 +276,7 @@ fn a_reference_is_put_back_by_another_thread() {
 
 #[test]
 fn the_counts_of_two_threads_cancel_out() {
-    loom::model(|| {
+    explore(3, || {
         let entry = Entry::live(7, FIRST);
         assert!(entry.take(FIRST) && entry.take(FIRST));
         let other = {
@@ -287,7 +297,7 @@ fn the_counts_of_two_threads_cancel_out() {
 
 #[test]
 fn an_owner_at_the_entry_is_waited_for() {
-    loom::model(|| {
+    explore(3, || {
         let entry = Entry::live(7, FIRST);
         let owner = {
             let entry = entry.clone();
@@ -319,7 +329,7 @@ fn an_owner_at_the_entry_is_waited_for() {
 
 #[test]
 fn an_entry_passes_from_one_owner_to_the_next() {
-    loom::model(|| {
+    explore(3, || {
         let entry = Entry::live(7, FIRST);
         let first = {
             let entry = entry.clone();
@@ -341,7 +351,7 @@ fn an_entry_passes_from_one_owner_to_the_next() {
 
 #[test]
 fn a_late_lookup_does_not_disturb_the_next_life() {
-    owned_or_not(|owner| {
+    owned_or_not(3, |owner| {
         let entry = Entry::live(7, owner);
         let late = {
             let entry = entry.clone();
@@ -369,7 +379,7 @@ fn a_late_lookup_does_not_disturb_the_next_life() {
 
 #[test]
 fn an_unfiled_entry_is_filed_by_exactly_one_put() {
-    owned_or_not(|owner| {
+    owned_or_not(2, |owner| {
         let entry = Entry::live(7, owner);
         assert!(entry.take(FIRST)); // one user
         let filed = Arc::new(AtomicUsize::new(0));

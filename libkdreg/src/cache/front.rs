@@ -190,8 +190,7 @@ impl Front {
             return;
         };
         // Release: pairs with the Acquire in `table`.
-        self.current
-            .store(Table::new(&larger).0, Ordering::Release);
+        self.current.store(Table::new(&larger).0, Ordering::Release);
         if let Some(former) = tables.last() {
             former.discard();
         }

@@ -327,8 +327,8 @@ impl Inner {
 
     /// Whether the entry a C caller holds is still valid.
     pub(crate) fn is_valid_entry(&self, entry: *const Entry) -> bool {
-        self.entries.find(entry).is_some_and(|entry| {
-            entry.refs.held() != Held::No && self.is_current(entry)
-        })
+        self.entries
+            .find(entry)
+            .is_some_and(|entry| entry.refs.held() != Held::No && self.is_current(entry))
     }
 }

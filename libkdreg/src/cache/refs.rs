@@ -171,9 +171,8 @@ impl Refs {
         // Between this and `leave` the entry stays ours: its fields hold
         // still, and nobody else touches `own`.
         let own = self.own.load(Ordering::Relaxed);
-        let taken = word & (STATE | OWNER) == LIVE | owner_bits(number)
-            && own != u32::MAX
-            && serves();
+        let taken =
+            word & (STATE | OWNER) == LIVE | owner_bits(number) && own != u32::MAX && serves();
         if taken {
             self.own.store(own + 1, Ordering::Relaxed);
         }
@@ -246,7 +245,9 @@ impl Refs {
         // Acquire, and in this order: when the owner's count is found moved,
         // so is the word that it was moved into.
         let own = i64::from(self.own.load(Ordering::Acquire));
-        (own + count_in(self.word.load(Ordering::Relaxed))).max(0).cast_unsigned()
+        (own + count_in(self.word.load(Ordering::Relaxed)))
+            .max(0)
+            .cast_unsigned()
     }
 
     /// Whether any reference is out. A snapshot.
@@ -328,7 +329,9 @@ impl Refs {
         // Acquire: pairs with the Release in `put_own`.
         let own = self.own.load(Ordering::Acquire);
         // In this order: who reads `own` first never finds less than there is.
-        self.word.fetch_add(u64::from(own) * ONE, Ordering::Relaxed);
+        // Release: passes on what was just acquired to whoever retires the
+        // entry in the end.
+        self.word.fetch_add(u64::from(own) * ONE, Ordering::Release);
         // Release: see `count`.
         self.own.store(0, Ordering::Release);
     }
@@ -447,10 +450,7 @@ impl Refs {
 pub(crate) const BATCH: usize = 64;
 
 /// As [`Refs::revoke`] for up to [`BATCH`] entries, with one barrier.
-pub(crate) fn revoke_all<'e>(
-    entries: impl Iterator<Item = &'e Refs> + Clone,
-    caller: Caller<'_>,
-) {
+pub(crate) fn revoke_all<'e>(entries: impl Iterator<Item = &'e Refs> + Clone, caller: Caller<'_>) {
     let mut closed = [NOBODY; BATCH];
     let mut foreign = false;
     for (refs, place) in entries.clone().zip(&mut closed) {

@@ -170,13 +170,7 @@ impl State {
     }
 
     /// As `drop_live` for several, those of them that are live.
-    pub fn drop_all(
-        &mut self,
-        entries: &Entries,
-        batch: &[u32],
-        cause: Cause,
-        retired: &mut List,
-    ) {
+    pub fn drop_all(&mut self, entries: &Entries, batch: &[u32], cause: Cause, retired: &mut List) {
         let refs = |&index: &u32| &entries.at(index).refs;
         revoke_all(batch.iter().map(refs), threads::caller());
         for &index in batch {
