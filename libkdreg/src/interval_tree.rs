@@ -37,6 +37,25 @@ impl Node {
     }
 }
 
+/// What a node that is in no tree has room for.
+#[derive(Debug)]
+pub(crate) struct Loose<'a> {
+    pub word: &'a mut usize,
+    pub next: &'a mut u32,
+    pub previous: &'a mut u32,
+}
+
+impl Node {
+    /// The links of a node that is in no tree, for its owner to use.
+    pub fn loose(&mut self) -> Loose<'_> {
+        Loose {
+            word: &mut self.max_end,
+            next: &mut self.left,
+            previous: &mut self.right,
+        }
+    }
+}
+
 /// Where the nodes are. `height` is kept beside the node because owners have
 /// a spare byte for it and the node itself has none.
 pub(crate) trait Nodes {
@@ -50,11 +69,16 @@ pub(crate) trait Nodes {
 #[derive(Debug)]
 pub(crate) struct Tree {
     root: u32,
+    /// No range is longer. Grows only, until the tree is empty.
+    longest: usize,
 }
 
 impl Tree {
     pub const fn new() -> Tree {
-        Tree { root: NIL }
+        Tree {
+            root: NIL,
+            longest: 0,
+        }
     }
 
     /// Links node `index`, whose `start` and `end` are set, into the tree.
@@ -62,13 +86,19 @@ impl Tree {
         let node = nodes.node_mut(index);
         debug_assert!(node.start < node.end);
         (node.left, node.right, node.max_end) = (NIL, NIL, node.end);
+        let (start, end) = (node.start, node.end);
+        self.longest = self.longest.max(end - start);
         nodes.set_height(index, 1);
-        self.root = insert_below(nodes, self.root, index);
+        self.root = insert_below(nodes, self.root, index, (start, index), end).0;
     }
 
     /// Unlinks node `index`, which is in the tree.
     pub fn remove(&mut self, nodes: &mut impl Nodes, index: u32) {
-        self.root = remove_below(nodes, self.root, index);
+        let Node { start, end, .. } = *nodes.node(index);
+        self.root = remove_below(nodes, self.root, (start, index), end).0;
+        if self.root == NIL {
+            self.longest = 0;
+        }
     }
 
     /// Calls `visit` for every stored range that overlaps `[start, end)`, in
@@ -80,7 +110,12 @@ impl Tree {
         end: usize,
         visit: &mut impl FnMut(u32) -> ControlFlow<B>,
     ) -> ControlFlow<B> {
-        visit_overlapping(nodes, self.root, start, end, visit)
+        let query = Query {
+            start,
+            end,
+            reach: start.saturating_sub(self.longest),
+        };
+        visit_overlapping(nodes, self.root, query, visit)
     }
 }
 
@@ -166,72 +201,140 @@ fn balance(nodes: &mut impl Nodes, index: u32) -> u32 {
     }
 }
 
-fn insert_below(nodes: &mut impl Nodes, root: u32, index: u32) -> u32 {
+// The functions below return, with the root of the changed subtree, whether its
+// height changed. Where it did not, there is nothing to balance further up, and
+// the siblings, which are cache lines of their own, are left alone.
+
+fn insert_below(
+    nodes: &mut impl Nodes,
+    root: u32,
+    index: u32,
+    place: (usize, u32),
+    end: usize,
+) -> (u32, bool) {
     if root == NIL {
-        return index;
+        return (index, true);
     }
-    if key(nodes, index) < key(nodes, root) {
-        let child = insert_below(nodes, nodes.node(root).left, index);
-        nodes.node_mut(root).left = child;
-    } else {
-        let child = insert_below(nodes, nodes.node(root).right, index);
-        nodes.node_mut(root).right = child;
+    let before = nodes.height(root);
+    let left = place < key(nodes, root);
+    let node = nodes.node_mut(root);
+    node.max_end = node.max_end.max(end);
+    let child = if left { node.left } else { node.right };
+    let (below, grew) = insert_below(nodes, child, index, place, end);
+    if below != child {
+        let node = nodes.node_mut(root);
+        *(if left {
+            &mut node.left
+        } else {
+            &mut node.right
+        }) = below;
     }
-    balance(nodes, root)
+    if !grew {
+        return (root, false);
+    }
+    let top = balance(nodes, root);
+    (top, nodes.height(top) != before)
 }
 
-fn remove_below(nodes: &mut impl Nodes, root: u32, index: u32) -> u32 {
+/// What an ancestor of a removed node has to do: `shrank` says whether the
+/// subtree below is less high, `end` is where the removed range ended.
+fn after_removal(nodes: &mut impl Nodes, root: u32, end: usize, shrank: bool) -> (u32, bool) {
+    if shrank {
+        let before = nodes.height(root);
+        let top = balance(nodes, root);
+        return (top, nodes.height(top) != before);
+    }
+    // The highest end may have been the one that is gone.
+    if nodes.node(root).max_end == end {
+        refresh(nodes, root);
+    }
+    (root, false)
+}
+
+fn remove_below(nodes: &mut impl Nodes, root: u32, place: (usize, u32), end: usize) -> (u32, bool) {
     assert!(root != NIL, "a node to be removed is in the tree");
-    if root != index {
-        if key(nodes, index) < key(nodes, root) {
-            let child = remove_below(nodes, nodes.node(root).left, index);
-            nodes.node_mut(root).left = child;
-        } else {
-            let child = remove_below(nodes, nodes.node(root).right, index);
-            nodes.node_mut(root).right = child;
-        }
-        return balance(nodes, root);
-    }
     let Node { left, right, .. } = *nodes.node(root);
-    if right == NIL {
-        return left;
+    if root != place.1 {
+        let below = place < key(nodes, root);
+        let child = if below { left } else { right };
+        let (rest, shrank) = remove_below(nodes, child, place, end);
+        if rest != child {
+            let node = nodes.node_mut(root);
+            *(if below {
+                &mut node.left
+            } else {
+                &mut node.right
+            }) = rest;
+        }
+        return after_removal(nodes, root, end, shrank);
     }
-    let (successor, rest) = take_first(nodes, right);
+    if right == NIL {
+        return (left, true);
+    }
+    if left == NIL {
+        return (right, true);
+    }
+    let before = nodes.height(root);
+    let (successor, rest, _) = take_first(nodes, right);
     let node = nodes.node_mut(successor);
     (node.left, node.right) = (left, rest);
-    balance(nodes, successor)
+    // The successor knows nothing of its new subtree yet.
+    let top = balance(nodes, successor);
+    (top, nodes.height(top) != before)
 }
 
-/// Takes the leftmost node out of a subtree: it, and the subtree that remains.
-fn take_first(nodes: &mut impl Nodes, root: u32) -> (u32, u32) {
+/// Takes the leftmost node out of a subtree: it, the subtree that remains, and
+/// whether that is less high.
+fn take_first(nodes: &mut impl Nodes, root: u32) -> (u32, u32, bool) {
     let Node { left, right, .. } = *nodes.node(root);
     if left == NIL {
-        return (root, right);
+        return (root, right, true);
     }
-    let (first, rest) = take_first(nodes, left);
-    nodes.node_mut(root).left = rest;
-    (first, balance(nodes, root))
+    let (first, rest, shrank) = take_first(nodes, left);
+    if rest != left {
+        nodes.node_mut(root).left = rest;
+    }
+    let end = nodes.node(first).end;
+    let (top, shrank) = after_removal(nodes, root, end, shrank);
+    (first, top, shrank)
+}
+
+/// What is asked for: ranges that overlap `[start, end)`. None of them starts
+/// at or below `reach`, unless that is 0.
+#[derive(Clone, Copy)]
+struct Query {
+    start: usize,
+    end: usize,
+    reach: usize,
 }
 
 fn visit_overlapping<B>(
     nodes: &impl Nodes,
-    root: u32,
-    start: usize,
-    end: usize,
+    mut root: u32,
+    query: Query,
     visit: &mut impl FnMut(u32) -> ControlFlow<B>,
 ) -> ControlFlow<B> {
-    if root == NIL || nodes.node(root).max_end <= start {
-        return ControlFlow::Continue(());
+    while root != NIL {
+        let node = *nodes.node(root);
+        if node.max_end <= query.start {
+            break;
+        }
+        // What starts at or below `reach` ends too early, and so does all to
+        // the left of it, which then need not even be looked at.
+        if node.start > query.reach || query.reach == 0 {
+            if node.left != NIL {
+                visit_overlapping(nodes, node.left, query, visit)?;
+            }
+            if node.start >= query.end {
+                break;
+            }
+            if node.end > query.start {
+                visit(root)?;
+            }
+        }
+        root = node.right;
     }
-    let node = *nodes.node(root);
-    visit_overlapping(nodes, node.left, start, end, visit)?;
-    if node.start >= end {
-        return ControlFlow::Continue(());
-    }
-    if node.end > start {
-        visit(root)?;
-    }
-    visit_overlapping(nodes, node.right, start, end, visit)
+    ControlFlow::Continue(())
 }
 
 #[cfg(test)]

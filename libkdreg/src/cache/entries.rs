@@ -151,12 +151,13 @@ impl Entry {
 #[repr(C)]
 pub(crate) struct Links {
     node: Node,
-    /// Place in the LRU heap plus one; 0: not in it.
-    pub heap: u32,
-    /// The next entry of the list it is in (free, retired).
-    pub next: u32,
+    /// In the LRU heap: its place there plus one. In a list (free, retired,
+    /// spared), which no entry is that is in the heap: the next entry there.
+    /// Else 0.
+    place: u32,
     height: u8,
 }
+const _: () = assert!(size_of::<Links>() == 40);
 
 /// Links, reached through the cache's lock only.
 #[repr(transparent)]
@@ -248,6 +249,16 @@ impl EntryLinks {
         unsafe { &mut *self.pointer(index) }
     }
 
+    /// The place in the LRU heap plus one; 0: not in it. Not for an entry in a
+    /// list.
+    pub fn heap(&self, index: u32) -> u32 {
+        self.at(index).place
+    }
+
+    pub fn set_heap(&mut self, index: u32, place: u32) {
+        self.at_mut(index).place = place;
+    }
+
     /// Prepares the node of an entry for insertion into the tree.
     pub fn set_range(&mut self, index: u32, range: Range) {
         self.at_mut(index).node = Node::new(range.start(), range.end());
@@ -269,7 +280,7 @@ impl Nodes for EntryLinks {
     }
 }
 
-/// A list of entries linked through `Links::next`, first in, first out.
+/// A list of entries linked through their links, first in, first out.
 #[derive(Clone, Copy)]
 pub(crate) struct List {
     head: u32,
@@ -291,26 +302,26 @@ impl List {
     }
 
     pub fn push(&mut self, links: &mut EntryLinks, index: u32) {
-        links.at_mut(index).next = NIL;
+        links.at_mut(index).place = NIL;
         match self.tail {
             NIL => self.head = index,
-            tail => links.at_mut(tail).next = index,
+            tail => links.at_mut(tail).place = index,
         }
         self.tail = index;
     }
 
     /// Puts an entry in front of the others.
     pub fn push_first(&mut self, links: &mut EntryLinks, index: u32) {
-        links.at_mut(index).next = self.head;
+        links.at_mut(index).place = self.head;
         if self.head == NIL {
             self.tail = index;
         }
         self.head = index;
     }
 
-    pub fn pop(&mut self, links: &EntryLinks) -> Option<u32> {
+    pub fn pop(&mut self, links: &mut EntryLinks) -> Option<u32> {
         let index = self.first()?;
-        self.head = links.at(index).next;
+        self.head = std::mem::take(&mut links.at_mut(index).place);
         if self.head == NIL {
             self.tail = NIL;
         }

@@ -19,8 +19,9 @@ use std::sync::Arc;
 
 const WIDTH: usize = 4;
 
-/// An entry and the stamp it is filed under.
+/// An entry and the stamp it is filed under, without padding.
 #[derive(Clone, Copy)]
+#[repr(C, packed(4))]
 struct Filed {
     stamp: u64,
     entry: u32,
@@ -72,7 +73,7 @@ impl Lru {
     fn put(&mut self, links: &mut EntryLinks, place: usize, filed: Filed) {
         // SAFETY: the only heap on this memory, borrowed exclusively.
         unsafe { *self.pointer(place) = filed };
-        links.at_mut(filed.entry).heap = place as u32 + 1;
+        links.set_heap(filed.entry, place as u32 + 1);
     }
 
     /// The entry filed under the smallest stamp.
@@ -90,17 +91,17 @@ impl Lru {
 
     /// Files an entry that is not in the heap.
     pub fn file(&mut self, links: &mut EntryLinks, entry: u32, stamp: u64) {
-        debug_assert_eq!(links.at(entry).heap, 0);
+        debug_assert_eq!(links.heap(entry), 0);
         self.count += 1;
         self.rise(links, self.count - 1, Filed { stamp, entry });
     }
 
     /// Takes an entry out, if it is in.
     pub fn remove(&mut self, links: &mut EntryLinks, entry: u32) {
-        let Some(place) = (links.at(entry).heap as usize).checked_sub(1) else {
+        let Some(place) = (links.heap(entry) as usize).checked_sub(1) else {
             return;
         };
-        links.at_mut(entry).heap = 0;
+        links.set_heap(entry, 0);
         self.count -= 1;
         if place < self.count {
             let last = self.at(self.count);

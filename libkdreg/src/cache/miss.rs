@@ -50,8 +50,14 @@ impl Inner {
             Found::Nothing => true,
             Found::Unproven => false,
         };
-        self.state.lock().counts.misses += 1;
-        self.reap();
+        let backlog = {
+            let mut state = self.state.lock();
+            state.counts.misses += 1;
+            !state.backlog.is_empty()
+        };
+        if backlog || self.monitor.may_have_events() {
+            self.reap();
+        }
         // A wide alignment may reach beyond what is mapped: `narrow` does not.
         let narrow = Request {
             range: range.widened(page_size()),

@@ -91,7 +91,7 @@ impl Inner {
         let mut left = false;
         if !retired.is_empty() {
             let mut state = self.state.lock();
-            while let Some(index) = retired.pop(&state.links) {
+            while let Some(index) = retired.pop(&mut state.links) {
                 let length = self.entries.at(index).range().len();
                 if state.backlog_bytes.saturating_add(length) <= self.options.max_unreleased {
                     let mut backlog = state.backlog;
@@ -122,7 +122,7 @@ impl Inner {
     pub(super) fn release_now(&self, mut retired: List) -> usize {
         let mut released = 0;
         while !retired.is_empty() {
-            let Some(index) = retired.pop(&self.state.lock().links) else {
+            let Some(index) = retired.pop(&mut self.state.lock().links) else {
                 break;
             };
             let entry = self.entries.at(index);

@@ -82,7 +82,7 @@ impl State {
 
     /// A free slot, of which the first `committed` are usable.
     pub fn take_slot(&mut self, committed: u32) -> Option<u32> {
-        if let Some(index) = self.free.pop(&self.links) {
+        if let Some(index) = self.free.pop(&mut self.links) {
             return Some(index);
         }
         (self.fresh < committed).then(|| {
@@ -224,7 +224,7 @@ impl State {
             }
             // Else it became idle this moment: look at it again.
         }
-        while let Some(index) = spared.pop(&self.links) {
+        while let Some(index) = spared.pop(&mut self.links) {
             let stamp = entries.at(index).stamp.load(Ordering::Relaxed);
             self.lru.file(&mut self.links, index, stamp);
         }

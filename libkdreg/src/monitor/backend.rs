@@ -78,6 +78,12 @@ pub(crate) trait Backend: Send + Sync {
     /// Ends a watch. A region that has changed already is fine.
     fn unmonitor(&self, name: RegionName);
 
+    /// Whether `drain` may find something: a look that costs little. Events
+    /// queued this moment may be missed.
+    fn may_have_events(&self) -> bool {
+        true
+    }
+
     /// Takes events off a subscriber's queue. Its descriptor stays readable
     /// while there are more.
     fn drain(&self, subscriber: &Subscriber, events: &mut [Event]) -> usize;

@@ -72,6 +72,9 @@ impl Backend for Manual {
     fn unmonitor(&self, name: RegionName) {
         self.table.remove(name.slot, name.generation);
     }
+    fn may_have_events(&self) -> bool {
+        self.table.any_pending()
+    }
     fn drain(&self, subscriber: &Subscriber, events: &mut [Event]) -> usize {
         subscription::drain(&self.table, subscriber, events)
     }

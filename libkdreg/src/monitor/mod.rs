@@ -245,6 +245,11 @@ impl Monitor {
         self.validity
     }
 
+    /// Whether [`Monitor::drain`] may find something: a look that costs little.
+    pub(crate) fn may_have_events(&self) -> bool {
+        self.backend.may_have_events()
+    }
+
     /// Takes up to `events.len()` events off the queue; returns how many.
     /// A region whose event was taken needs no [`Monitor::unmonitor`].
     pub fn drain(&self, events: &mut [Event]) -> Result<usize, Errno> {

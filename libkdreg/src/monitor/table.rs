@@ -28,7 +28,7 @@ use crate::reservation::{OnFork, Reservation, Zeroed};
 use std::cell::UnsafeCell;
 use std::ops::ControlFlow;
 use std::os::fd::RawFd;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Subscribers one monitor can have.
@@ -46,24 +46,40 @@ enum State {
 }
 
 /// One slot. All zero is a free slot that was never used.
+///
+/// While the node is in no tree, its links serve the slot: Pending, they are
+/// the neighbours in the subscriber's queue; Free, `next` is the next free
+/// slot; Matching::BySlot, `word` is the region's state word there.
 #[repr(C)]
 struct Record {
     node: Node,
     cookie: u64,
-    /// Armed: unused. Pending: neighbours in the subscriber's queue. Free:
-    /// `next` is the next free slot.
-    next: u32,
-    previous: u32,
     subscriber: u16,
     state: State,
     reason: Reason,
-    height: u8,
-    /// What the backend noted when it began to watch the range.
-    note: u8,
-    /// Matching::BySlot: generation and state word of the region in whatever
-    /// does the matching. Generation 0: not known yet.
-    outer_generation: u32,
-    outer_word: usize,
+    /// Matching::ByAddress: the node's height, and what the backend noted when
+    /// it began to watch the range. Matching::BySlot: the generation of the
+    /// region in whatever does the matching; 0: not known yet.
+    extra: [u8; 4],
+}
+const _: () = assert!(size_of::<Record>() == 48);
+
+/// Places in `Record::extra`.
+const HEIGHT: usize = 0;
+const NOTE: usize = 1;
+
+impl Record {
+    fn outer(&mut self) -> Outer {
+        Outer {
+            generation: u32::from_ne_bytes(self.extra),
+            word: *self.node.loose().word,
+        }
+    }
+
+    fn set_outer(&mut self, name: Outer) {
+        self.extra = name.generation.to_ne_bytes();
+        *self.node.loose().word = name.word;
+    }
 }
 
 /// A record, reached through the table's lock only.
@@ -124,12 +140,14 @@ pub(crate) struct Table {
     limit: u32,
     matching: Matching,
     home: Home,
+    /// Events queued, for a look without the lock.
+    waiting: AtomicU32,
     shape: Mutex<Shape>,
 }
 
 /// What a region is called by whatever matches changes with it, where that is
 /// not this table: generation and address of its state word there.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Outer {
     pub generation: u32,
     pub word: usize,
@@ -158,6 +176,7 @@ impl Table {
             limit,
             matching,
             home: Home::here()?,
+            waiting: AtomicU32::new(0),
             shape: Mutex::new(Shape {
                 tree: Tree::new(),
                 free: NIL,
@@ -250,7 +269,7 @@ impl Table {
             let mut locked = self.lock();
             let slot = locked.shape.free;
             let slot = if slot != NIL {
-                locked.shape.free = locked.record(slot).next;
+                locked.shape.free = *locked.record(slot).node.loose().next;
                 slot
             } else if locked.shape.fresh < reach {
                 locked.shape.fresh += 1;
@@ -266,8 +285,11 @@ impl Table {
             record.cookie = cookie;
             record.subscriber = subscriber;
             record.state = State::Armed;
-            record.note = note;
-            record.outer_generation = 0;
+            record.extra = [0; 4];
+            record.extra[NOTE] = note;
+            if self.matching == Matching::BySlot {
+                record.extra = [0; 4];
+            }
             locked.link(slot);
             return Ok((slot, generation));
         }
@@ -285,7 +307,7 @@ impl Table {
         let count = word.load(Ordering::Relaxed);
         match locked.record(slot).state {
             State::Armed if count == generation => {
-                let note = locked.record(slot).note;
+                let note = locked.note(slot);
                 let range = locked.range(slot);
                 locked.unlink(slot);
                 words::bump(word);
@@ -306,8 +328,7 @@ impl Table {
     pub fn set_outer(&self, slot: u32, armed: u32, name: Outer) {
         let mut locked = self.lock();
         if locked.holds(slot, armed) {
-            let record = locked.record(slot);
-            (record.outer_generation, record.outer_word) = (name.generation, name.word);
+            locked.record(slot).set_outer(name);
         }
     }
 
@@ -320,7 +341,7 @@ impl Table {
             return None;
         }
         let record = locked.record(slot);
-        if (record.outer_generation, record.outer_word) != (name.generation, name.word) {
+        if record.outer() != name {
             return None;
         }
         let state = record.state;
@@ -348,11 +369,7 @@ impl Table {
         if !locked.holds(slot, armed) {
             return None;
         }
-        let record = locked.record(slot);
-        Some(Outer {
-            generation: record.outer_generation,
-            word: record.outer_word,
-        })
+        Some(locked.record(slot).outer())
     }
 
     /// Marks every region that overlaps `range` as changed, and queues the
@@ -432,6 +449,11 @@ impl Table {
         self.lock().queue(subscriber).head != NIL
     }
 
+    /// Whether any subscriber has events queued. A snapshot.
+    pub fn any_pending(&self) -> bool {
+        self.waiting.load(Ordering::Relaxed) != 0
+    }
+
     /// The lowest slot not below `from` that holds a region of `subscriber`,
     /// with the generation to remove it by.
     pub fn next_of(&self, subscriber: u16, from: u32) -> Option<(u32, u32)> {
@@ -499,7 +521,7 @@ impl Table {
         let mut locked = self.lock();
         // A region that changed meanwhile no longer needs the note.
         if self.words.at(slot).load(Ordering::Relaxed) == generation {
-            locked.record(slot).note = note;
+            locked.record(slot).extra[NOTE] = note;
         }
     }
 }
@@ -575,11 +597,11 @@ impl Nodes for Records<'_> {
     }
     fn height(&self, index: u32) -> u8 {
         // SAFETY: as above.
-        unsafe { (*self.at(index)).height }
+        unsafe { (*self.at(index)).extra[HEIGHT] }
     }
     fn set_height(&mut self, index: u32, height: u8) {
         // SAFETY: as above.
-        unsafe { (*self.at(index)).height = height };
+        unsafe { (*self.at(index)).extra[HEIGHT] = height };
     }
 }
 
@@ -650,41 +672,58 @@ impl Locked<'_> {
         (record.state, record.reason) = (State::Pending, reason);
         let subscriber = record.subscriber;
         let tail = self.queue(subscriber).tail;
-        let record = self.record(slot);
-        (record.next, record.previous) = (NIL, tail);
+        self.join(tail, slot);
+        self.join(slot, NIL);
         self.queue(subscriber).tail = slot;
+        self.table.waiting.fetch_add(1, Ordering::Relaxed);
         if tail == NIL {
+            *self.record(slot).node.loose().previous = NIL;
             let queue = self.queue(subscriber);
             queue.head = slot;
             super::eventfd::signal(queue.eventfd);
-        } else {
-            self.record(tail).next = slot;
+        }
+    }
+
+    /// Makes two queued regions neighbours; either may be NIL.
+    fn join(&mut self, first: u32, second: u32) {
+        if first != NIL {
+            *self.record(first).node.loose().next = second;
+        }
+        if second != NIL {
+            *self.record(second).node.loose().previous = first;
+        }
+    }
+
+    /// What was noted of an armed region.
+    fn note(&mut self, slot: u32) -> u8 {
+        match self.table.matching {
+            Matching::ByAddress => self.record(slot).extra[NOTE],
+            Matching::BySlot => 0,
         }
     }
 
     /// Takes a region out of its subscriber's queue.
     fn dequeue(&mut self, slot: u32) {
-        let Record {
-            next,
-            previous,
-            subscriber,
-            ..
-        } = *self.record(slot);
-        match previous {
-            NIL => self.queue(subscriber).head = next,
-            _ => self.record(previous).next = next,
+        let record = self.record(slot);
+        let subscriber = record.subscriber;
+        let links = record.node.loose();
+        let (next, previous) = (*links.next, *links.previous);
+        self.join(previous, next);
+        if previous == NIL {
+            self.queue(subscriber).head = next;
         }
-        match next {
-            NIL => self.queue(subscriber).tail = previous,
-            _ => self.record(next).previous = previous,
+        if next == NIL {
+            self.queue(subscriber).tail = previous;
         }
+        self.table.waiting.fetch_sub(1, Ordering::Relaxed);
     }
 
     /// Returns a slot that is in no structure to the free list.
     fn release(&mut self, slot: u32) {
         let free = self.shape.free;
         let record = self.record(slot);
-        (record.state, record.next) = (State::Free, free);
+        record.state = State::Free;
+        *record.node.loose().next = free;
         self.shape.free = slot;
     }
 }

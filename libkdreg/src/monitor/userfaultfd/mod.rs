@@ -455,6 +455,9 @@ impl Backend for Userfaultfd {
         }
     }
 
+    fn may_have_events(&self) -> bool {
+        self.table.any_pending()
+    }
     fn drain(&self, subscriber: &Subscriber, events: &mut [Event]) -> usize {
         subscription::drain(&self.table, subscriber, events)
     }
