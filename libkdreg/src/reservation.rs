@@ -202,6 +202,17 @@ impl<T: Zeroed> Reservation<T> {
         unsafe { self.base.as_ptr().add(index as usize) }
     }
 
+    /// As `pointer`, without the bounds check.
+    ///
+    /// # Safety
+    /// `index` was committed before.
+    #[inline(always)]
+    pub unsafe fn pointer_unchecked(&self, index: u32) -> *mut T {
+        debug_assert!((index as usize) < self.committed());
+        // SAFETY: in bounds of the mapping; the caller vouches for it.
+        unsafe { self.base.as_ptr().add(index as usize) }
+    }
+
     /// The element that `pointer` is exactly, if it is a committed one.
     #[inline]
     pub fn find(&self, pointer: *const T) -> Option<&T> {

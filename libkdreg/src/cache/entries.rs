@@ -265,18 +265,31 @@ impl EntryLinks {
     }
 }
 
+impl EntryLinks {
+    /// As `pointer`, for nodes of the tree and the one to be inserted.
+    #[inline(always)]
+    fn node_pointer(&self, index: u32) -> *mut Links {
+        // SAFETY: such entries have been given out, and so are committed.
+        unsafe { self.links.pointer_unchecked(index).cast() }
+    }
+}
+
 impl Nodes for EntryLinks {
     fn node(&self, index: u32) -> &Node {
-        &self.at(index).node
+        // SAFETY: the only EntryLinks there is, borrowed shared.
+        unsafe { &(*self.node_pointer(index)).node }
     }
     fn node_mut(&mut self, index: u32) -> &mut Node {
-        &mut self.at_mut(index).node
+        // SAFETY: the only EntryLinks there is, borrowed exclusively.
+        unsafe { &mut (*self.node_pointer(index)).node }
     }
     fn height(&self, index: u32) -> u8 {
-        self.at(index).height
+        // SAFETY: as for `node`.
+        unsafe { (*self.node_pointer(index)).height }
     }
     fn set_height(&mut self, index: u32, height: u8) {
-        self.at_mut(index).height = height;
+        // SAFETY: as for `node_mut`.
+        unsafe { (*self.node_pointer(index)).height = height };
     }
 }
 

@@ -560,8 +560,8 @@ struct View<'a> {
 impl Nodes for View<'_> {
     fn node(&self, index: u32) -> &Node {
         // SAFETY: a View lives only while its maker holds the lock and makes
-        // no exclusive reference.
-        unsafe { &(*self.table.records.pointer(index).cast::<Record>()).node }
+        // no exclusive reference; nodes of the tree are committed.
+        unsafe { &(*self.table.records.pointer_unchecked(index).cast::<Record>()).node }
     }
     fn node_mut(&mut self, _: u32) -> &mut Node {
         unreachable!("queries change nothing")
@@ -581,7 +581,9 @@ struct Records<'a> {
 
 impl Records<'_> {
     fn at(&self, slot: u32) -> *mut Record {
-        self.table.records.pointer(slot).cast()
+        // SAFETY: asked for nodes of the tree, and the one to be inserted: slots
+        // in use are committed.
+        unsafe { self.table.records.pointer_unchecked(slot).cast() }
     }
 }
 

@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What a cached region costs in memory, all told, and that it does not grow.
+//!
+//! Everything that grows with the number of regions lives in mappings of the
+//! library's own (no allocation on those paths, see `quiet.rs`), so what the
+//! process has resident beyond its start is what the regions cost. Alone in a
+//! process: one test, and what it does comes in order.
+//!
+//! KDREG_FOOTPRINT_CYCLES=100000000 for a long run.
+
+use kdreg::cache::{Cache, Handle, Options, Registrar};
+use kdreg::errno::Errno;
+use kdreg::monitor::manual::Manual;
+use kdreg::range::Range;
+
+const PAGE: usize = 4096;
+const BASE: usize = 0x10_0000_0000;
+const REGIONS: usize = 100_000;
+
+struct Nothing;
+
+impl Registrar for Nothing {
+    fn register(&self, range: Range, _access: u32) -> Result<Handle, Errno> {
+        Ok(Handle(range.start()))
+    }
+    fn deregister(&self, _range: Range, _handle: Handle) {}
+}
+
+/// Bytes of this process that are in memory.
+fn resident() -> usize {
+    let statm = std::fs::read_to_string("/proc/self/statm").unwrap();
+    let pages: usize = statm.split(' ').nth(1).unwrap().parse().unwrap();
+    // SAFETY: reads a number.
+    pages * unsafe { libc::sysconf(libc::_SC_PAGESIZE) } as usize
+}
+
+/// Regions with room between them, so that none is merged.
+fn region(index: usize) -> Range {
+    Range::new(BASE + index * 4 * PAGE, 2 * PAGE).unwrap()
+}
+
+#[test]
+fn a_region_costs_at_most_192_bytes_and_cycles_cost_nothing() {
+    let (_manual, monitor) = Manual::open().unwrap();
+    let options = Options {
+        max_entries: REGIONS,
+        no_reaper: true,
+        ..Options::default()
+    };
+    let cache = Cache::new(&monitor, options, Box::new(Nothing)).unwrap();
+    drop(cache.get(region(0), 1).unwrap());
+    let start = resident();
+    for index in 0..REGIONS {
+        drop(cache.get(region(index), 1).unwrap());
+    }
+    assert_eq!(cache.statistics().unwrap().entries as usize, REGIONS);
+    let full = resident();
+    let each = (full - start) as f64 / (REGIONS - 1) as f64;
+    println!("{each:.1} bytes for each of {REGIONS} regions");
+    assert!(each <= 192.0, "{each:.1} bytes for each region");
+
+    let cycles = std::env::var("KDREG_FOOTPRINT_CYCLES")
+        .map_or(300_000, |text| text.parse::<usize>().expect("a number"));
+    for cycle in 0..cycles {
+        // Each a region that is not there, in the place of the oldest.
+        drop(
+            cache
+                .get(region(REGIONS + cycle % (2 * REGIONS)), 1)
+                .unwrap(),
+        );
+    }
+    let counts = cache.statistics().unwrap();
+    assert_eq!(
+        counts.evictions as usize,
+        cycles.min(counts.registrations as usize - REGIONS)
+    );
+    let after = resident();
+    println!(
+        "{cycles} cycles later: {} bytes more",
+        after.saturating_sub(full)
+    );
+    assert!(
+        after <= full + 256 * 1024,
+        "resident size grew from {full} to {after} bytes in {cycles} cycles"
+    );
+}
