@@ -17,6 +17,8 @@ qemu_command() {
     if [ "$accel" = kvm ]; then
         qemu+=(-accel kvm -cpu host)
     elif [ -n "$icount" ]; then
+        # The emulator takes every byte of "rep movsb" for an instruction.
+        # Without these features the kernel copies eight bytes at a time.
         qemu+=(-accel tcg,thread=single -cpu max,-erms,-fsrm -icount shift=0)
     else
         qemu+=(-accel tcg,thread=multi -cpu max)
