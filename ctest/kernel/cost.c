@@ -91,6 +91,21 @@ static uint64_t cost_munmap(void)
 
 static int fd;
 static const struct kdreg2_status_data *status;
+
+/* Into the device and out again, with nothing to do there. */
+static uint64_t cost_call(void)
+{
+    uint64_t values[REPEAT];
+
+    for (unsigned i = 0; i < REPEAT; i++) {
+        uint64_t start = now();
+
+        CHECK_ERRNO(ioctl(fd, _IO(KDREG2_IOC_MAGIC, 99)), ENOTTY);
+        values[i] = now() - start - reading;
+    }
+    return median(values, REPEAT);
+}
+
 static char *area;
 static struct kdreg_monitor_entry entries[REGIONS];
 
@@ -215,6 +230,7 @@ int main(void)
     size_t present = 0;
     printf("instructions, median of %u\n", REPEAT);
     printf("munmap of a page, no descriptor open: %ju\n", (uintmax_t)without);
+    printf("an ioctl that does nothing: %ju\n", (uintmax_t)cost_call());
     for (unsigned i = 0; i < 3; i++) {
         fill(present, counts[i]);
         present = counts[i];
