@@ -209,7 +209,8 @@ fn batch(arg: usize, mut step: impl FnMut(usize, usize) -> Result<usize>) -> Res
     store(arg, &data).and(result)
 }
 
-/// Room for the entries of a step, on the stack; filled by [`fetch_entries`] and not before.
+/// Room for the entries of a step, on the stack (1.5 KiB at most, in the two functions below, which
+/// are kept out of line so that no other call pays for it); filled by [`fetch_entries`] and not before.
 type Room<T> = [MaybeUninit<T>; BATCH_STEP];
 
 /// Reads `count` entries, at most [`BATCH_STEP`], from `address` into `room`.
@@ -242,6 +243,7 @@ fn store_entries<T: AsBytes>(entries: &[T], address: usize) -> Result<usize> {
     Ok(size)
 }
 
+#[inline(never)]
 fn monitor_step(context: &Context, address: usize, count: usize) -> Result<usize> {
     let mut room: Room<KdregMonitorEntry> = [const { MaybeUninit::uninit() }; BATCH_STEP];
     let entries = fetch_entries(&mut room, address, count)?;
@@ -256,6 +258,7 @@ fn monitor_step(context: &Context, address: usize, count: usize) -> Result<usize
     })
 }
 
+#[inline(never)]
 fn unmonitor_step(context: &Context, address: usize, count: usize) -> Result<usize> {
     let mut room: Room<KdregUnmonitorEntry> = [const { MaybeUninit::uninit() }; BATCH_STEP];
     let entries = fetch_entries(&mut room, address, count)?;

@@ -189,8 +189,8 @@ impl Unused {
 ///   slot is in a tree or in `cookies`. The bit `m` of `occupied` is set if and only if `trees[m]` is
 ///   not empty.
 /// - A slot with index below `unused.grown` is active, holds an event, is on the free list, or is
-///   retired (its generation is [`GENERATION_MAX`] and it is not used again). Slots
-///   from there on are free and on no list.
+///   retired (its generation is [`GENERATION_MAX`] and it is not used again). Slots from there
+///   on are free and on no list.
 /// - Slots that hold an event are on `events`, or are in a [`Taken`].
 pub(crate) struct Regions {
     slots: Slots,
