@@ -12,7 +12,9 @@ get_filename_component(_kdreg_libdir "${CMAKE_CURRENT_LIST_DIR}/../.." ABSOLUTE)
 get_filename_component(_kdreg_above "${_kdreg_libdir}/.." ABSOLUTE)
 get_filename_component(_kdreg_prefix "${_kdreg_above}/.." ABSOLUTE)
 
-set(_kdreg_lib_hints "${_kdreg_libdir}")
+# The others are for an installation by cargo-c, which puts this file below
+# <prefix>/lib whatever its --libdir is.
+set(_kdreg_lib_hints "${_kdreg_libdir}" "${_kdreg_above}/lib64")
 if(CMAKE_LIBRARY_ARCHITECTURE)
   list(APPEND _kdreg_lib_hints "${_kdreg_libdir}/${CMAKE_LIBRARY_ARCHITECTURE}")
 endif()

@@ -60,9 +60,14 @@ build_smoke() {
         gcc -static -o "$2-static" "$1" $(pkg-config --static --cflags --libs kdreg)' \
         sh "$fixtures/smoke.c" "$work/smoke"
 }
+# It says which backend it had; without the module, that of a program here.
+here=$("$dist/kdreg_info" --selected | sed -n 's/.*: //p')
 smoke_runs() {
-    must "it runs${1:+ $1}" in_tree "$work/smoke"
-    must "so does a static one" in_tree "$work/smoke-static"
+    for kind in '' -static; do
+        checking "${kind:+static, }it runs on $here"
+        output=$(in_tree "$work/smoke$kind" 2>&1) || output="$output (it failed)"
+        case $output in *"backend $here") pass ;; *) fail "$output" ;; esac
+    done
 }
 
 echo "the packages themselves:"
@@ -103,7 +108,7 @@ fi
 says "it tells what is missing" 'lacks its Rust metadata (rust/libkernel.rmeta)' "$work/no-metadata.log"
 says "and how to come by it" 'make kernel-tree' "$work/no-metadata.log"
 must "a program builds with what pkg-config says" build_smoke
-smoke_runs "without the module"
+smoke_runs
 drop_tree
 
 echo "on Debian's stock kernel, $kernel:"
@@ -122,7 +127,8 @@ modprobe -a $(sed '/^#/d' /usr/lib/modules-load.d/kdreg.conf)
 kdreg_info --selected
 KDREG_BACKEND=kernel "$1"
 KDREG_BACKEND=kernel "$1-static"
-modprobe -r kdreg
+# What dpkg does first when the package is removed.
+/var/lib/dpkg/info/kdreg-dkms.prerm remove
 test ! -e /dev/kdreg
 G
 checking "a guest boots with them; the program uses the module"
@@ -131,5 +137,14 @@ if KERNEL_TREE_DIR=$state "$root/ctest/vm/run" --log "$work/console.log" -- \
 says "kdreg_info says so too" ': kernel' "$work/guest.log"
 must "all are purged" purge_packages
 no_traces
+checking "a file left, one changed and one gone would have been noticed"
+echo left >"$merged/etc/kdreg.conf"
+echo changed >>"$merged/etc/hostname"
+rm "$merged/usr/share/doc/pkgconf/copyright"
+noticed=$(traces)
+case $noticed in
+"changed: /etc/hostname"*"left behind: /etc/kdreg.conf"*"gone: /usr/share/doc/pkgconf/copyright") pass ;;
+*) fail "$noticed" ;;
+esac
 drop_tree
 finish
