@@ -106,7 +106,6 @@ module_files() {
     sources=/usr/src/kdreg-$version
     each "$sources" kernel/*.rs kernel/Kbuild kernel/dkms.conf
     file 755 kernel/rust-ready "$sources" rust-ready
-    file 644 kernel/60-kdreg.rules /usr/lib/udev/rules.d 60-kdreg.rules
     empty "$sources"
     file 644 kernel/60-kdreg.rules /usr/lib/udev/rules.d 60-kdreg.rules
     file 644 kernel/modules-load.conf /usr/lib/modules-load.d kdreg.conf
