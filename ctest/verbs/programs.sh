@@ -31,7 +31,7 @@ ends() {
         failed=1
     fi
     for log in /tmp/client.log /tmp/server.log; do
-        if ! grep -Eq "^kdreg-verbs: [1-9][0-9]* registrations asked for: [0-9]+ hits, [1-9][0-9]* registered, .*backend $KDREG_BACKEND" $log; then
+        if ! grep -Eq "kdreg-verbs: [1-9][0-9]* registrations asked for: [0-9]+ hits, [1-9][0-9]* registered, .*backend $KDREG_BACKEND" $log; then
             echo "FAILED: no word of the cache in $log"
             cat $log
             failed=1

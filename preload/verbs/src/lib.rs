@@ -77,6 +77,9 @@ fn share(request: &Request) -> *mut ibv_mr {
 }
 
 fn register(request: Request) -> *mut ibv_mr {
+    if real::is_inside() {
+        return request.make();
+    }
     report::ASKED.fetch_add(1, Ordering::Relaxed);
     let errno = report::errno();
     let shared = share(&request);

@@ -5,6 +5,7 @@
 #![allow(non_camel_case_types, reason = "the names of <infiniband/verbs.h>")]
 
 use crate::report;
+use std::cell::Cell;
 use std::ffi::{CStr, c_int, c_void};
 use std::sync::atomic::{AtomicPtr, Ordering};
 
@@ -120,6 +121,18 @@ static DEALLOC_PD: Function = Function::new(c"ibv_dealloc_pd", c"IBVERBS_1.1");
 static UNIMPORT_PD: Function = Function::new(c"ibv_unimport_pd", c"IBVERBS_1.10");
 static CLOSE_DEVICE: Function = Function::new(c"ibv_close_device", c"IBVERBS_1.1");
 
+thread_local! {
+    /// Whether this thread is inside libibverbs, on behalf of `Request::make`.
+    static INSIDE: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether libibverbs, or a driver, is registering for itself: its
+/// `ibv_reg_mr` calls `ibv_reg_mr_iova2` by its public name, which is this
+/// library's.
+pub fn is_inside() -> bool {
+    INSIDE.get()
+}
+
 /// Which of libibverbs's three functions registers.
 #[derive(Clone, Copy)]
 pub enum Way {
@@ -142,6 +155,13 @@ pub struct Request {
 impl Request {
     /// Calls libibverbs. Null, and errno set, when that fails.
     pub fn make(&self) -> *mut ibv_mr {
+        let outer = INSIDE.replace(true);
+        let mr = self.call();
+        INSIDE.set(outer);
+        mr
+    }
+
+    fn call(&self) -> *mut ibv_mr {
         let Request {
             pd,
             addr,

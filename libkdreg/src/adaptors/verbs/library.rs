@@ -82,10 +82,7 @@ impl Library {
         let opened = Library::open().map_err(|reason| {
             log::say(
                 Level::Error,
-                format_args!(
-                    "verbs: libibverbs cannot be used: {reason}; install it (Debian: libibverbs1 \
-                     and ibverbs-providers; Fedora: libibverbs), or set LD_LIBRARY_PATH to where it is"
-                ),
+                format_args!("verbs: libibverbs cannot be used: {reason}"),
             );
             Errno::ELIBACC
         })?;
@@ -108,7 +105,11 @@ impl Library {
         // SAFETY: the name is a C string.
         let dlopen = unsafe { libc::dlsym(libc::RTLD_DEFAULT, c"dlopen".as_ptr()) };
         if dlopen.is_null() {
-            return Err("this program is linked statically and can load no library".into());
+            return Err(
+                "a program that is linked statically can load no library: link it with \
+                 libkdreg.so and the shared libc"
+                    .into(),
+            );
         }
         // SAFETY: dlopen has had this type since there is a dlopen.
         let dlopen: DlOpen = unsafe { std::mem::transmute::<*mut c_void, DlOpen>(dlopen) };
@@ -117,7 +118,11 @@ impl Library {
         // constructors, which any program that links it runs too.
         let handle = unsafe { dlopen(NAME.as_ptr(), flags) };
         if handle.is_null() {
-            return Err(loader_error());
+            return Err(format!(
+                "{}; install it (Debian: libibverbs1 and ibverbs-providers; Fedora: libibverbs), \
+                 or set LD_LIBRARY_PATH to where it is",
+                loader_error()
+            ));
         }
         // SAFETY: each type is that of the function in <infiniband/verbs.h>;
         // looked up through the handle, they are libibverbs's own, whatever a
