@@ -4,6 +4,8 @@
 #include "device.h"
 #include "fake.h"
 
+#include <pthread.h>
+
 #define SIZE ((size_t)64 * 1024)
 enum { LOCAL = IBV_ACCESS_LOCAL_WRITE };
 
@@ -164,8 +166,14 @@ static void twice(struct ibv_pd *pd)
     char *buffer = fresh(NULL, SIZE);
     struct ibv_mr *mr = reg(pd, buffer, SIZE, LOCAL);
     pid_t child = fork();
-    if (child == 0)
-        _exit(ibv_dereg_mr(mr));
+    if (child == 0) {
+        int err = ibv_dereg_mr(mr);
+        /* Its own registrations are nobody else's. */
+        unsigned before = made();
+        if (!err && fake_registrations)
+            err = !(mr = ibv_reg_mr(pd, buffer, SIZE, LOCAL)) || made() != before + 1 || ibv_dereg_mr(mr);
+        _exit(err);
+    }
     int status;
     CHECK(waitpid(child, &status, 0) == child && status == 0, "the child ended with %#x", status);
     if (fake_live)
@@ -173,6 +181,38 @@ static void twice(struct ibv_pd *pd)
     CHECK_IS(ibv_dereg_mr(mr), 0);
     CHECK_IS(ibv_dereg_mr(mr), EINVAL);
     munmap(buffer, SIZE);
+}
+
+/* One thread's buffer, mapped anew now and then. */
+static void *in_a_thread(void *of)
+{
+    struct ibv_pd *pd = of;
+    char *buffer = fresh(NULL, SIZE);
+    uint32_t key = 0;
+    for (int i = 0; i < 400; i++) {
+        bool changed = i % 8 == 0;
+        if (changed)
+            fresh(buffer, SIZE);
+        struct ibv_mr *mr = reg(pd, buffer, SIZE, LOCAL), *other = reg(pd, buffer + 4096, 4096, LOCAL);
+        if (fake_registrations)
+            CHECK((mr->lkey == key) != changed, "transfer %d: key %#x after %#x", i, mr->lkey, key);
+        CHECK_IS(other->lkey, mr->lkey);
+        key = mr->lkey;
+        CHECK_IS(ibv_dereg_mr(mr), 0);
+        CHECK_IS(ibv_dereg_mr(other), 0);
+    }
+    munmap(buffer, SIZE);
+    return NULL;
+}
+
+static void threads(struct ibv_pd *pd)
+{
+    check_says("threads that register, deregister and map anew at the same time");
+    pthread_t thread[4];
+    for (int i = 0; i < 4; i++)
+        REQUIRE(pthread_create(&thread[i], NULL, in_a_thread, pd) == 0, "pthread_create");
+    for (int i = 0; i < 4; i++)
+        pthread_join(thread[i], NULL);
 }
 
 int main(int argc, char **argv)
@@ -195,6 +235,7 @@ int main(int argc, char **argv)
         domains(context);
         no_memory(pd);
         twice(pd);
+        threads(pd);
         check_says("a device can be closed with registrations idle in it");
         CHECK_IS(ibv_dereg_mr(reg(pd, buffer, SIZE, LOCAL)), 0);
     }

@@ -12,6 +12,7 @@
 //!
 //! Nothing is set up before the first registration.
 
+mod caller;
 mod domain;
 mod kdreg;
 mod real;
@@ -157,10 +158,13 @@ pub unsafe extern "C" fn ibv_reg_mr_iova(
 }
 
 /// `ibv_reg_mr_iova2`, from a cache where that may be. The header's inline
-/// `ibv_reg_mr` calls it when the flags are not a constant.
+/// `ibv_reg_mr` calls it when the flags are not a constant. Adds the address
+/// that it will return to, which a function cannot ask for.
 ///
 /// # Safety
 /// As libibverbs's.
+#[cfg(target_arch = "x86_64")]
+#[unsafe(naked)]
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ibv_reg_mr_iova2(
     pd: *mut ibv_pd,
@@ -169,15 +173,62 @@ pub unsafe extern "C" fn ibv_reg_mr_iova2(
     iova: u64,
     access: u32,
 ) -> *mut ibv_mr {
-    let way = Way::Iova2;
-    register(Request {
-        way,
+    std::arch::naked_asm!("mov r9, [rsp]", "jmp {}", sym iova2_from)
+}
+
+/// As for x86-64.
+///
+/// # Safety
+/// As libibverbs's.
+#[cfg(target_arch = "aarch64")]
+#[unsafe(naked)]
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ibv_reg_mr_iova2(
+    pd: *mut ibv_pd,
+    addr: *mut c_void,
+    length: usize,
+    iova: u64,
+    access: u32,
+) -> *mut ibv_mr {
+    std::arch::naked_asm!("mov x5, x30", "b {}", sym iova2_from)
+}
+
+/// On other architectures nobody knows who calls: passed through.
+///
+/// # Safety
+/// As libibverbs's.
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ibv_reg_mr_iova2(
+    pd: *mut ibv_pd,
+    addr: *mut c_void,
+    length: usize,
+    iova: u64,
+    access: u32,
+) -> *mut ibv_mr {
+    iova2_from(pd, addr, length, iova, access, 0)
+}
+
+extern "C" fn iova2_from(
+    pd: *mut ibv_pd,
+    addr: *mut c_void,
+    length: usize,
+    iova: u64,
+    access: u32,
+    caller: usize,
+) -> *mut ibv_mr {
+    let request = Request {
+        way: Way::Iova2,
         pd,
         addr,
         length,
         iova,
         access,
-    })
+    };
+    if real::is_inside() || !caller::is_linked(caller) {
+        return request.make();
+    }
+    register(request)
 }
 
 /// `ibv_dereg_mr`: gives a shared registration back. 0, or an errno value;

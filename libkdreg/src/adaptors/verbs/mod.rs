@@ -74,11 +74,12 @@ impl Registrar for Domain {
         // range is the kernel's to check; it is pinned, not touched.
         let mr = unsafe {
             match self.library.reg_mr_iova2 {
-                // As the inline function in <infiniband/verbs.h> does.
-                Some(iova2) if flags & access::OPTIONAL != 0 => {
-                    iova2(pd, addr, length, range.start() as u64, flags)
+                // Where it is there, ibv_reg_mr() is a call of it, by a name that
+                // a preloaded library may have taken.
+                Some(iova2) => iova2(pd, addr, length, range.start() as u64, flags),
+                None => {
+                    (self.library.reg_mr)(pd, addr, length, (flags & !access::OPTIONAL) as c_int)
                 }
-                _ => (self.library.reg_mr)(pd, addr, length, (flags & !access::OPTIONAL) as c_int),
             }
         };
         if mr.is_null() {
