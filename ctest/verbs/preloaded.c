@@ -72,7 +72,7 @@ static void not_shared(struct ibv_pd *pd)
             /* Not every device knows every kind: then it is the device's error that the program sees. */
             struct ibv_mr *mr = ibv_reg_mr(pd, buffer + 1, 100, kinds[i]);
             if (!mr) {
-                CHECK(!fake_registrations && (errno == EOPNOTSUPP || errno == EINVAL), "access %#x: %s", kinds[i], strerror(errno));
+                CHECK(!fake_registrations && errno, "access %#x: %s", kinds[i], strerror(errno));
                 continue;
             }
             made_since(before, 1, "not shared");
