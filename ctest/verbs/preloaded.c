@@ -187,7 +187,8 @@ static void twice(struct ibv_pd *pd)
 static void *in_a_thread(void *of)
 {
     struct ibv_pd *pd = of;
-    char *buffer = fresh(NULL, SIZE);
+    /* No neighbour of another thread's, with which it would be registered as one. */
+    char *around = fresh(NULL, 3 * SIZE), *buffer = around + SIZE;
     uint32_t key = 0;
     for (int i = 0; i < 400; i++) {
         bool changed = i % 8 == 0;
@@ -201,7 +202,7 @@ static void *in_a_thread(void *of)
         CHECK_IS(ibv_dereg_mr(mr), 0);
         CHECK_IS(ibv_dereg_mr(other), 0);
     }
-    munmap(buffer, SIZE);
+    munmap(around, 3 * SIZE);
     return NULL;
 }
 
