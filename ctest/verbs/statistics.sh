@@ -23,6 +23,9 @@ says() {
 
 says "statistics, disabled" "10 registrations asked for: 0 hits, 0 registered, 10 passed through, 0 failed.* backend none" \
     KDREG_VERBS_STATS=1 KDREG_VERBS_DISABLE=1
+says "a limit that nothing fits in" "10 registrations asked for: 0 hits, 10 registered, 0 passed .* 10 uncached" \
+    KDREG_VERBS_STATS=1 KDREG_VERBS_MAX_BYTES=4096
+says "a limit that is none" "lots is not a number of bytes" KDREG_VERBS_DISABLE=1 KDREG_VERBS_MAX_BYTES=lots
 says "no monitor" "nothing is cached: .*kdreg_info" KDREG_BACKEND=none
 said=$(env KDREG_BACKEND=none KDREG_LOG=off LD_PRELOAD="$preload" "$program" uncached 2>&1 | grep '^kdreg-verbs: ')
 [ -z "$said" ] || { echo "FAILED: not quiet: $said"; failed=1; }

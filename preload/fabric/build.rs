@@ -45,7 +45,9 @@ fn main() {
 fn import_library(map: &std::path::Path) {
     let out = PathBuf::from(env::var("OUT_DIR").unwrap());
     let source = out.join("kdreg.c");
-    let text: String = IMPORTS.map(|name| format!("void {name}(void) {{}}\n")).concat();
+    let text: String = IMPORTS
+        .map(|name| format!("void {name}(void) {{}}\n"))
+        .concat();
     fs::write(&source, text).expect("OUT_DIR is writable");
     let linker = env::var("RUSTC_LINKER").unwrap_or_else(|_| "cc".into());
     let major = env::var("CARGO_PKG_VERSION_MAJOR").unwrap();

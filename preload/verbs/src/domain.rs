@@ -6,10 +6,10 @@
 use crate::kdreg::*;
 use crate::real::{self, Request, ibv_context, ibv_mr, ibv_pd};
 use crate::report;
+use crate::watch::{is_forked_child, monitor, text};
 use std::collections::HashMap;
-use std::ffi::{CStr, c_int, c_void};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
+use std::ffi::{c_int, c_void};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 /// How many distances a protection domain may have caches for. Programs use
 /// one or two (0, or where a shared heap begins); one that uses a new one for
@@ -61,87 +61,6 @@ const ZERO: kdreg_cache_stats = kdreg_cache_stats {
     in_use: 0,
     unreleased_bytes: 0,
 };
-
-/// Set in a child after fork(): the caches are the parent's.
-static FORKED: AtomicBool = AtomicBool::new(false);
-
-extern "C" fn forked() {
-    FORKED.store(true, Ordering::Relaxed);
-}
-
-/// Whether this process is a child of the one that has the caches. It is
-/// passed through throughout, and takes none of the locks, which a thread of
-/// the parent may have held.
-pub fn is_forked_child() -> bool {
-    FORKED.load(Ordering::Relaxed)
-}
-
-/// The process's monitor, or why there is none. Opened at the first
-/// registration, never closed.
-struct Opened {
-    monitor: *mut kdreg_t,
-    backend: &'static str,
-}
-
-// SAFETY: a handle that any thread may use.
-unsafe impl Send for Opened {}
-// SAFETY: as above.
-unsafe impl Sync for Opened {}
-
-static MONITOR: OnceLock<Option<Opened>> = OnceLock::new();
-
-fn text(pointer: *const std::ffi::c_char) -> &'static str {
-    if pointer.is_null() {
-        return "";
-    }
-    // SAFETY: libkdreg's texts are C strings that stay.
-    unsafe { CStr::from_ptr(pointer) }.to_str().unwrap_or("")
-}
-
-fn open() -> Option<Opened> {
-    if report::settings().disabled {
-        return None;
-    }
-    let mut monitor = std::ptr::null_mut();
-    // SAFETY: the defaults, and room for the result.
-    let error = unsafe { kdreg_open(std::ptr::null(), &raw mut monitor) };
-    if error != 0 {
-        // SAFETY: any error has a text.
-        let why = text(unsafe { kdreg_strerror(error) });
-        report::once(format_args!(
-            "nothing is cached: no monitor ({why}); kdreg_info tells what this machine can do"
-        ));
-        return None;
-    }
-    // SAFETY: open.
-    let backend = text(unsafe { kdreg_backend_name(monitor) });
-    if backend == "none" {
-        report::once(format_args!(
-            "nothing is cached: no backend can watch memory here; kdreg_info tells why, and \
-             what would help"
-        ));
-        return None;
-    }
-    // SAFETY: a function without arguments; this library is never unloaded.
-    let error = unsafe { libc::pthread_atfork(None, None, Some(forked)) };
-    if error != 0 {
-        report::once(format_args!("nothing is cached: no memory"));
-        return None;
-    }
-    Some(Opened { monitor, backend })
-}
-
-fn monitor() -> Option<&'static Opened> {
-    MONITOR.get_or_init(open).as_ref()
-}
-
-/// The name of what watches memory, for people.
-pub fn backend() -> &'static str {
-    match MONITOR.get() {
-        Some(Some(opened)) => opened.backend,
-        _ => "none",
-    }
-}
 
 /// Registers a range that libkdreg has widened, on behalf of a cache.
 unsafe extern "C" fn register(

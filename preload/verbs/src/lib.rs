@@ -17,6 +17,8 @@ mod domain;
 mod kdreg;
 mod real;
 mod report;
+mod rereg;
+mod watch;
 mod wrapper;
 
 use domain::Domain;
@@ -40,7 +42,7 @@ const SHARED: u32 = real::ACCESS_LOCAL_WRITE
 /// it would need, they give it up.
 fn pass(request: &Request) -> *mut ibv_mr {
     let mr = request.make();
-    if !mr.is_null() || report::errno() != libc::ENOMEM || domain::is_forked_child() {
+    if !mr.is_null() || report::errno() != libc::ENOMEM || watch::is_forked_child() {
         return mr;
     }
     if domain::flush() {
@@ -56,7 +58,7 @@ fn share(request: &Request) -> *mut ibv_mr {
     if request.access & !SHARED != 0
         || request.pd.is_null()
         || request.length == 0
-        || domain::is_forked_child()
+        || watch::is_forked_child()
     {
         return none;
     }
@@ -242,7 +244,7 @@ pub unsafe extern "C" fn ibv_dereg_mr(mr: *mut ibv_mr) -> c_int {
         // SAFETY: the program's.
         return unsafe { real::dereg_mr(mr) };
     };
-    if domain::is_forked_child() {
+    if watch::is_forked_child() {
         // The registration is the parent's.
         return 0;
     }
@@ -253,76 +255,6 @@ pub unsafe extern "C" fn ibv_dereg_mr(mr: *mut ibv_mr) -> c_int {
     let error = wrapper.give_back().map_or(libc::EINVAL, release);
     report::set_errno(errno);
     error
-}
-
-/// `ibv_rereg_mr`. A shared registration is left to the others, and the program
-/// gets one of its own, with new keys, as this call may give.
-///
-/// # Safety
-/// As libibverbs's.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn ibv_rereg_mr(
-    mr: *mut ibv_mr,
-    flags: c_int,
-    pd: *mut ibv_pd,
-    addr: *mut c_void,
-    length: usize,
-    access: c_int,
-) -> c_int {
-    const CHANGE_TRANSLATION: c_int = 1;
-    const CHANGE_PD: c_int = 2;
-    const CHANGE_ACCESS: c_int = 4;
-    /// The old registration is as it was: every failure here is of that kind.
-    const UNCHANGED: c_int = -1;
-    let Some(found) = Wrapper::of(mr) else {
-        // SAFETY: the program's.
-        return unsafe { real::rereg_mr(mr, flags, pd, addr, length, access) };
-    };
-    let known = CHANGE_TRANSLATION | CHANGE_PD | CHANGE_ACCESS;
-    if flags == 0 || flags & !known != 0 || domain::is_forked_child() {
-        report::set_errno(libc::EINVAL);
-        return UNCHANGED;
-    }
-    let Some(wrapper) = Wrapper::take(found) else {
-        report::set_errno(libc::EINVAL);
-        return UNCHANGED;
-    };
-    let distance = match &wrapper.backing {
-        Some(Backing::Shared(domain, _)) if flags & CHANGE_TRANSLATION == 0 => domain.distance(),
-        _ => 0,
-    };
-    let mut new = Request {
-        way: Way::Plain,
-        pd: wrapper.mr.pd,
-        addr: wrapper.mr.addr,
-        length: wrapper.mr.length,
-        iova: 0,
-        access: wrapper.access,
-    };
-    if flags & CHANGE_TRANSLATION != 0 {
-        (new.addr, new.length) = (addr, length);
-    }
-    if flags & CHANGE_PD != 0 {
-        new.pd = pd;
-    }
-    if flags & CHANGE_ACCESS != 0 {
-        new.access = access.cast_unsigned();
-    }
-    new.iova = (new.addr as u64).wrapping_add(distance);
-    new.way = real::way_for(distance == 0, new.access);
-    let made = pass(&new);
-    if made.is_null() {
-        wrapper.keep();
-        return UNCHANGED;
-    }
-    // SAFETY: libibverbs made it just now.
-    wrapper.mr = unsafe { *made };
-    wrapper.access = new.access;
-    let old = wrapper.backing.replace(Backing::Own(made));
-    wrapper.keep();
-    // What it returns is about the old registration, which the program has no more.
-    let _ = old.map_or(0, release);
-    0
 }
 
 /// `ibv_dealloc_pd`, with nothing idle left registered in it.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What the user says by environment variables, and what is said to the user.
 
-use crate::domain;
+use crate::{domain, watch};
 use std::ffi::c_int;
 use std::fmt;
 use std::io::Write;
@@ -77,7 +77,7 @@ pub fn once(message: fmt::Arguments<'_>) {
 }
 
 extern "C" fn at_exit() {
-    if !settings().stats || domain::is_forked_child() {
+    if !settings().stats || watch::is_forked_child() {
         return;
     }
     let all = domain::statistics();
@@ -93,7 +93,7 @@ extern "C" fn at_exit() {
         all.invalidations,
         all.evictions,
         all.uncached,
-        domain::backend()
+        watch::backend()
     ));
 }
 

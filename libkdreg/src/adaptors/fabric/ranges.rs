@@ -66,11 +66,7 @@ pub enum Subscribed<R> {
 impl<R: Copy> Ranges<R> {
     /// Counts a subscription. The first of a range has `watch` called, with a
     /// number for the record, to begin watching it.
-    pub fn subscribe(
-        &mut self,
-        key: Key,
-        watch: impl FnOnce(u64) -> Option<R>,
-    ) -> Subscribed<R> {
+    pub fn subscribe(&mut self, key: Key, watch: impl FnOnce(u64) -> Option<R>) -> Subscribed<R> {
         if let Some(record) = self.records.get_mut(&key) {
             record.count += 1;
             return record.region.map_or(Subscribed::Unwatched, Subscribed::By);
