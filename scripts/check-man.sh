@@ -65,7 +65,8 @@ cat man/*.[37] | grep -oE 'KDREG_[A-Z0-9_]+' | sort -u >"$work/mentioned"
 nothing "each constant of the headers is in a page" "$(comm -23 "$work/constants" "$work/mentioned")"
 cat man/*.[1-9] | grep -v '^\.Dt' | grep -oE 'KDREG2?_[A-Z0-9_]+' | sort -u >"$work/every"
 # Environment variables, as the sources name them.
-grep -rhoE '"KDREG_[A-Z_]+"' libkdreg/src $(ls -d preload/*/src 2>/dev/null) | tr -d '"' | sort -u >"$work/variables"
+grep -rhoE '(VARIABLE: &str = |var(_os)?\(|switch\()"KDREG_[A-Z_]+"' libkdreg/src preload/*/src |
+    sed 's/.*"\(.*\)"/\1/' | sort -u >"$work/variables"
 sort -u "$work/constants" "$work/device" "$work/variables" >"$work/known"
 nothing "each constant in a page exists" "$(comm -13 "$work/known" "$work/every" | while read -r word; do
     # A prefix ends in an underscore, as in KDREG_ACCESS_*.

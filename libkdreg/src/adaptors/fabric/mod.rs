@@ -11,9 +11,9 @@
 //! `mm_lock` held, `start` and `stop` with another one. `notify`, which has it
 //! drop what changed, takes `mm_lock` and calls `unsubscribe` from inside. So:
 //!
-//! * [`Imported::subscriptions`] is taken inside `mm_lock`, and is never held
+//! * `Imported::subscriptions` is taken inside `mm_lock`, and is never held
 //!   across `notify`;
-//! * `notify` is called by one thread of this library's ([`dispatcher`]) alone: an
+//! * `notify` is called by one thread of this library's (`dispatcher`) alone: an
 //!   application's thread may be inside malloc, or hold `mm_lock`. It exists
 //!   from the first `start` on, so that nothing is notified before;
 //! * userfaultfd's handler thread takes neither lock: memory may be allocated
