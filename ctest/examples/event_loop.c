@@ -65,19 +65,20 @@ int main(void)
     if (fd < 0 || epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &of_cache) || epoll_ctl(epoll, EPOLL_CTL_ADD, done, &of_end) ||
         pthread_create(&thread, NULL, application, &done))
         return 1;
-    for (int finished = 0; !finished;) {
+    /* An event may come a moment after the call that it tells of: so until everything has come back. */
+    for (int finished = 0; !finished || released < BUFFERS;) {
         if (epoll_wait(epoll, &ready, 1, -1) < 0) {
             if (errno == EINTR)
                 continue;
             return 1;
         }
+        eventfd_t count;
         if (ready.data.fd == fd)
             kdreg_cache_reap(cache);
         else
-            finished = 1;
+            finished = eventfd_read(done, &count) == 0;
     }
     pthread_join(thread, NULL);
-    kdreg_cache_reap(cache); /* what came with the end itself */
     close(epoll), close(done);
     printf("%d of %d released, %d of them by another thread\n", released, BUFFERS, in_other_thread);
     return kdreg_cache_destroy(cache) || released != BUFFERS || in_other_thread ? 1 : 0;
