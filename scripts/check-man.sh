@@ -115,6 +115,18 @@ for program in "$prefix"/bin/kdreg_*; do
     fi
 done
 
+# name kernel userfaultfd none, as kdreg_info has it; of the page, the columns
+# of backends that work here and, for userfaultfd, have all that it can.
+kdreg_info --capabilities | awk 'NF > 3 && $2 ~ /^(yes|no|-)$/ { print $1, $2, $3, $4 }' >"$work/capabilities"
+awk '/^\.It Em name/ { inside = 1; next } /^\.El/ { inside = 0 }
+    inside { gsub(/ Ta /, " "); gsub(/\[[0-9]\]/, ""); print $2, $3, $5, $6 }' man/kdreg_backends.7 >"$work/table"
+awk 'NR == FNR { kernel[$1] = $2; userfaultfd[$1] = $3; none[$1] = $4; next }
+    { if (kernel[$1] == "-" || kernel["sync"] != "yes") $2 = kernel[$1]
+      if (userfaultfd["all-memory"] != "yes") $3 = userfaultfd[$1]
+      if (none[$1] == "-") $4 = "-"
+      print }' "$work/capabilities" "$work/table" >"$work/table.here"
+same "the table of kdreg_backends(7) is what kdreg_info --capabilities says" "$work/capabilities" "$work/table.here"
+
 echo "installed:"
 stage=$work/stage
 must "make install" env -u MAKEFLAGS PREFIX=/usr DESTDIR="$stage" BINDIR= LIBDIR= INCLUDEDIR= MANDIR= \
