@@ -20,9 +20,11 @@ cargo rustc --quiet --release -p libkdreg --lib --target-dir "$target/clib" \
     --crate-type cdylib,staticlib
 cargo build --quiet --release -p libkdreg --bin kdreg_info
 cargo build --quiet --release -p kdreg-verbs
+cargo build --quiet --release -p kdreg-fabric
 
 mkdir -p "$dist"
 sh "$root/scripts/localise.sh" "$lib/libkdreg.a" "$dist/libkdreg.a"
 cp -p "$lib/libkdreg.so" "$target/release/kdreg_info" "$dist/"
 cp -p "$target/release/libkdreg_verbs.so" "$dist/libkdreg-verbs.so"
 sh "$root/scripts/build-bw.sh"
+cp -p "$target/release/libkdreg_fabric.so" "$dist/libkdreg-fabric.so"

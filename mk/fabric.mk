@@ -1,0 +1,13 @@
+# SPDX-License-Identifier: MIT OR Apache-2.0
+# libfabric and Open MPI in a guest, over soft-RoCE.
+#
+#   make test-fabric            what README.md says of both, and more
+#   make test-fabric FABRIC_TESTS='*openmpi*'    some of ctest/fabric/tests
+
+FABRIC_TESTS ?= *
+export FABRIC_TESTS
+STAGES += test-fabric
+
+.PHONY: test-fabric
+test-fabric: vm-prerequisites module prefix ## libfabric (both ways) and Open MPI, in a guest
+	@bash scripts/test-fabric.sh

@@ -1,0 +1,54 @@
+#!/bin/bash
+# SPDX-License-Identifier: MIT OR Apache-2.0
+# Usage: test-fabric.sh
+# ctest/fabric/tests in one guest with soft-RoCE and the module, against the
+# library in target/prefix. FABRIC_TESTS chooses among them by a pattern.
+. "$(dirname "$0")/env.sh"
+set -eu
+
+work=$target/fabric
+module=$root/kernel/kdreg.ko
+[ "$(id -u)" = 0 ] || skip "the guest's root is the Debian tree of make kernel-tree, which only root can enter"
+
+echo "making what runs in the guest ..."
+ctest/fabric/build-libfabric "$target/libfabric"
+ctest/fabric/build-programs "$target/prefix" "$work"
+
+# The blocks of README.md that this stage stands for.
+rm -rf "$work/tests" "$work/readme"
+mkdir -p "$work/tests" "$work/readme"
+cp ctest/fabric/guest.sh "$work/"
+awk -v dir="$work/readme" '
+    /^<!-- covered: test-fabric -->$/ { mine = 1; next }
+    /^```sh$/ && mine { inside = 1; name = sprintf("%s/%02d", dir, ++n); next }
+    /^```/ { inside = 0; mine = 0; next }
+    inside { print >name; next }
+    { mine = 0 }
+' README.md
+# shellcheck disable=SC2231 # a pattern is what it is
+for test in ctest/fabric/tests/$FABRIC_TESTS; do
+    install -m 755 "$test" "$work/tests/"
+done
+
+start=$SECONDS
+status=0
+ctest/vm/run --module "$module" --rdma --memory 3072 --share "$work" --share "$target/libfabric" \
+    --timeout 900 --tests "$work/tests" >"$work/guest.log" 2>&1 || status=$?
+echo "the guest took $((SECONDS - start)) s; what it said is in target/fabric/guest.log"
+if [ ! -s "$work/tests/results.txt" ]; then
+    tail -n 30 "$work/guest.log"
+    die "no test ran"
+fi
+while read -r name result seconds; do
+    checking "$name"
+    case $result in
+    ok) pass "$seconds s" ;;
+    skipped) echo "skipped: $(tail -n 1 "$work/tests/$name.log")" ;;
+    *) fail "$result, after $seconds s; the end of target/fabric/tests/$name.log:" \
+        "$(tail -n 25 "$work/tests/$name.log")" ;;
+    esac
+    # What a test wants to be read.
+    sed -n 's/^| /      | /p' "$work/tests/$name.log"
+done <"$work/tests/results.txt"
+[ $status = 0 ] || [ $failures -gt 0 ] || fail "the guest ended with status $status" "$(tail -n 20 "$work/guest.log")"
+finish
