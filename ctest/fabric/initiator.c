@@ -4,6 +4,7 @@
 #include "monitor.h"
 #include "pattern.h"
 #include "rma.h"
+#include "stations.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -43,11 +44,7 @@ static uint64_t next_random(struct worker *worker)
 
 static void map(struct station *station, size_t length)
 {
-    void *memory = mmap(station->memory, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
-    if (memory != station->memory) {
-        perror("mmap");
-        exit(1);
-    }
+    station_map(station->memory, length, station->mapped);
     station->mapped = true;
 }
 
@@ -135,6 +132,7 @@ static int steps(struct worker *worker)
         failures++;
     }
     munmap(station->memory, options->length);
+    station->mapped = false;
     map(station, options->length);
     transfer(worker, station, true);
     printf("unmapped, and mapped anew at the same address: %s\n", worker->counts.stale ? "found stale" : "registered anew");
@@ -152,14 +150,9 @@ int initiator_run(const struct options *options, const int *sockets)
     struct endpoint endpoint;
     char ready;
 
-    char *area = mmap(NULL, STATIONS * (options->length + 65536), PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (area == MAP_FAILED) {
-        perror("mmap");
-        return 1;
-    }
     for (int i = 0; i < STATIONS; i++) {
         pthread_mutex_init(&stations[i].lock, NULL);
-        stations[i].memory = area + (size_t)i * (options->length + 65536);
+        stations[i].memory = station_address((size_t)i);
     }
     if (!receive_all(sockets[0], &ready, sizeof ready))
         return 0; /* the target has said why */

@@ -10,6 +10,7 @@
  */
 #define _GNU_SOURCE
 #include "pattern.h"
+#include "stations.h"
 
 #include <mpi.h>
 #include <stdio.h>
@@ -17,17 +18,6 @@
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>
-
-/* Always the same address, so that a stale registration is found again. */
-static void *map(void *at, size_t length)
-{
-    void *memory = mmap(at, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | (at ? MAP_FIXED_NOREPLACE : 0), -1, 0);
-    if (memory == MAP_FAILED) {
-        perror("mmap");
-        MPI_Abort(MPI_COMM_WORLD, 1);
-    }
-    return memory;
-}
 
 int main(int argc, char **argv)
 {
@@ -38,7 +28,7 @@ int main(int argc, char **argv)
     int rank, size;
     MPI_Comm_rank(MPI_COMM_WORLD, &rank);
     MPI_Comm_size(MPI_COMM_WORLD, &size);
-    if (size != 2 || messages < 1 || length < 8 || length % 8 || per_mapping < 1) {
+    if (size != 2 || messages < 1 || length < 8 || length > STATION_STRIDE || length % 8 || per_mapping < 1) {
         fprintf(stderr, "usage: mpirun -n 2 mpi_fresh [MESSAGES [LENGTH, a multiple of 8 [MESSAGES-PER-MAPPING]]]\n");
         MPI_Abort(MPI_COMM_WORLD, 2);
     }
@@ -48,7 +38,8 @@ int main(int argc, char **argv)
     double start = MPI_Wtime();
     for (long i = 0; i < messages; i++) {
         if (i % per_mapping == 0) {
-            memory = map(memory, length);
+            /* Always the same address, so that a stale registration is found again. */
+            memory = station_map(station_address(0), length, 0);
             mappings++;
         }
         if (rank == 0) {

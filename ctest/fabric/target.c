@@ -4,6 +4,7 @@
 #include "monitor.h"
 #include "pattern.h"
 #include "rma.h"
+#include "stations.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,18 +14,14 @@ struct slot {
     pthread_t thread;
     const struct options *options;
     struct endpoint *endpoint;
-    int socket;
+    int socket, number;
 };
 
 static void *serve(void *argument)
 {
     struct slot *slot = argument;
     size_t length = slot->options->length;
-    void *memory = mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (memory == MAP_FAILED) {
-        perror("mmap");
-        exit(1);
-    }
+    void *memory = station_map(station_address((size_t)slot->number), length, 0);
     struct fid_mr *mr = endpoint_register(slot->endpoint, memory, length, FI_REMOTE_WRITE);
     struct report report = { .address = (uint64_t)memory, .key = fi_mr_key(mr) };
     struct order order;
@@ -37,10 +34,7 @@ static void *serve(void *argument)
         if (order.remap) {
             must("fi_close(mr)", fi_close(&mr->fid));
             munmap(memory, length);
-            if (mmap(memory, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) != memory) {
-                perror("mmap");
-                exit(1);
-            }
+            station_map(memory, length, 0);
             mr = endpoint_register(slot->endpoint, memory, length, FI_REMOTE_WRITE);
             report.stale = fi_mr_key(mr) == report.key;
             report.key = fi_mr_key(mr);
@@ -64,7 +58,7 @@ int target_run(const struct options *options, const int *sockets)
 
     struct slot slots[MAX_THREADS];
     for (int i = 0; i < options->threads; i++) {
-        slots[i] = (struct slot){ .options = options, .endpoint = &endpoint, .socket = sockets[i] };
+        slots[i] = (struct slot){ .options = options, .endpoint = &endpoint, .socket = sockets[i], .number = i };
         must("pthread_create", -pthread_create(&slots[i].thread, NULL, serve, &slots[i]));
     }
     for (int i = 0; i < options->threads; i++)
