@@ -12,10 +12,8 @@ pub const SONAME: &CStr = c"libfabric.so.1";
 /// An open libfabric. Stays open, and so mapped, until this is dropped.
 pub struct Library {
     handle: *mut c_void,
-    /// `fi_version`.
-    pub version: VersionFn,
-    /// `fi_open`.
-    pub open: OpenFn,
+    version: VersionFn,
+    pub(super) open: OpenFn,
 }
 
 // SAFETY: the handle is only given to dlclose, which any thread may call; the

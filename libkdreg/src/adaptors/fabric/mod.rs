@@ -11,9 +11,9 @@
 //! `mm_lock` held, `start` and `stop` with another one. `notify`, which has it
 //! drop what changed, takes `mm_lock` and calls `unsubscribe` from inside. So:
 //!
-//! * `Imported::subscriptions` is taken inside `mm_lock`, and is never held
+//! * the lock of the subscriptions is taken inside `mm_lock`, and is never held
 //!   across `notify`;
-//! * `notify` is called by one thread of this library's (`dispatcher`) alone: an
+//! * `notify` is called by one thread of this library's (dispatcher.rs) alone: an
 //!   application's thread may be inside malloc, or hold `mm_lock`. It exists
 //!   from the first `start` on, so that nothing is notified before;
 //! * userfaultfd's handler thread takes neither lock: memory may be allocated
@@ -22,7 +22,7 @@
 //! `valid` is the truth, and never late. `notify` is only what releases a
 //! registration that nobody looks up any more.
 
-pub mod abi;
+mod abi;
 mod callbacks;
 mod dispatcher;
 pub mod ffi;
@@ -119,7 +119,7 @@ unsafe impl Send for Imported {}
 pub struct Options<'a> {
     /// Whose backend to use; `None`: the shared default.
     pub monitor: Option<&'a Monitor>,
-    /// libfabric, unless the process has it already.
+    /// The libfabric to import into.
     pub library: Library,
     /// Import although the environment names one of libfabric's monitors.
     pub override_environment: bool,
