@@ -26,7 +26,7 @@ awk -v dir="$work/readme" '
     { mine = 0 }
 ' README.md
 # shellcheck disable=SC2231 # a pattern is what it is
-for test in ctest/fabric/tests/$FABRIC_TESTS; do
+for test in ctest/fabric/tests/${FABRIC_TESTS:-*}; do
     install -m 755 "$test" "$work/tests/"
 done
 
