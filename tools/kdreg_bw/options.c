@@ -63,7 +63,7 @@ static const char help[] =
     "  -h, --help         this text\n"
     "  -V, --version      libkdreg's version\n"
     "\n"
-    "Exit status: 0; 1 when a transfer failed or carried wrong data; 2 for wrong usage; 77\n"
+    "Exit status: 0; 1 when a transfer failed or carried wrong data; 2 for wrong usage; 4\n"
     "when this machine cannot run it, which it says why.\n"
     "\n"
     "Examples\n"

@@ -10,7 +10,7 @@
 #define MOST_REUSES 32
 
 /* Exit statuses. */
-enum { EXIT_FINE, EXIT_FAILED, EXIT_USAGE, EXIT_CANNOT_RUN = 77 };
+enum { EXIT_FINE, EXIT_FAILED, EXIT_USAGE, EXIT_CANNOT_RUN = 4 };
 
 enum strategy { ONCE, EACH, CACHED, STRATEGIES };
 extern const char *const strategy_names[STRATEGIES];
