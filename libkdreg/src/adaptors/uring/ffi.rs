@@ -134,6 +134,11 @@ pub extern "C" fn kdreg_uring_create(
     status(|| {
         let out = writable(out)?;
         let options = options(attr)?;
+        // Before a backend is opened, which may be given this very number.
+        // SAFETY: F_GETFD reads a flag; a bad number is an error.
+        if ring_fd < 0 || unsafe { libc::fcntl(ring_fd, libc::F_GETFD) } < 0 {
+            return Err(super::not_open());
+        }
         let default;
         let monitor = if monitor.is_null() {
             default = Monitor::open(&monitor::Options::default())?;
@@ -141,11 +146,6 @@ pub extern "C" fn kdreg_uring_create(
         } else {
             handle::resolve::<Monitor>(monitor)?
         };
-        // -1 is the one value that a BorrowedFd must not have; any other number
-        // that is not open is refused by the kernel.
-        if ring_fd < 0 {
-            return Err(super::not_a_ring(ring_fd));
-        }
         // SAFETY: not -1, and only lent for this call, in which the caller
         // keeps it open.
         let ring = unsafe { BorrowedFd::borrow_raw(ring_fd) };

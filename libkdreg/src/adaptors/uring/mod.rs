@@ -297,10 +297,9 @@ impl Buffers {
     }
 }
 
-/// Refuses a negative descriptor number, with the advice for one not open.
+/// Refuses a descriptor number that is not open, with the advice for it.
 #[cfg(feature = "capi")]
-fn not_a_ring(fd: std::ffi::c_int) -> Errno {
-    debug_assert!(fd < 0);
+fn not_open() -> Errno {
     advice::Advice::default().give(Doing::MakeTable(DEFAULT_SLOTS), Errno::EBADF)
 }
 
