@@ -25,7 +25,7 @@ plugin() {
         echo "no plug-in for $name: it does not build with the headers installed here"
         rm -f "$object" "$object.new"
         # Our own must.
-        case $name in kdreg* | valid) exit 1 ;; esac
+        case $name in kdreg | valid) exit 1 ;; esac
     }
 }
 
@@ -36,6 +36,8 @@ plugins() {
     plugin kdreg kdreg.h $own
     # shellcheck disable=SC2086
     plugin valid kdreg.h $own
+    # shellcheck disable=SC2086
+    plugin kdreg_verbs kdreg/verbs.h $own -libverbs
     plugin ucx ucs/memory/rcache.h -lucs -lucm
     plugin ucp ucp/api/ucp.h -lucp -lucs
     plugin libfabric rdma/fi_domain.h -lfabric
