@@ -37,6 +37,10 @@ impl<'a> Ratios<'a> {
                 says: "throughput over that of one thread".into(),
                 reference: None,
             }),
+            ("threads", _) => Some(Ratios {
+                says: "over that of one thread".into(),
+                reference: None,
+            }),
             _ => None,
         }
     }

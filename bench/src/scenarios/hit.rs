@@ -71,8 +71,12 @@ fn one_size(
             "{chart}, {count} regions: filling {}",
             subject.name
         ));
-        let filled = Lane::open(subject, &regions, Setup::holding(count + 8))
-            .and_then(|lane| lane.fill().map(|took| (lane, took)));
+        let filled = Lane::open(subject, &regions, Setup::holding(count + 8)).and_then(|lane| {
+            let took = lane.fill()?;
+            // An index may only learn of a region when it is first found.
+            lane.cache.hit(&lane.keys)?;
+            Ok((lane, took))
+        });
         match filled {
             Ok((lane, took)) => {
                 each.insert(subject.name.clone(), took / count as u32);

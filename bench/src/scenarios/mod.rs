@@ -31,7 +31,7 @@ pub const ALL: [Scenario; 10] = [
         name: "hit",
         title: "A hit: get and put of a cached region",
         means: "Processor time per get and put, one thread, regions in random order. Packed: 4 to 64 KiB each, side by side; \
-                scattered: one page each over 4 TiB. The floors are no caches: what a hit cannot do without. \
+                scattered: one page each over 4 TiB. Each was found once before. The floors are no caches: what a hit cannot do without. \
                 It does not say what a transfer costs, and beyond 100,000 regions it is mostly memory latency.",
         run: hit::hit,
     },
