@@ -5,7 +5,7 @@ use super::{Context, Place};
 use crate::layout::{Layout, Regions, shuffled};
 use crate::measure::Lane;
 use crate::options::{Effort, Options};
-use crate::subjects::{Kind, Setup, manual};
+use crate::subjects::{Kind, Setup, floors, manual};
 use std::process::{Command, Stdio};
 
 /// Regions: so few that none is evicted from any index.
@@ -31,6 +31,7 @@ pub fn run(context: &Context) -> Result<(), String> {
         // valgrind knows no userfaultfd and no device of this project's.
         let unknown = subject.name.starts_with("libkdreg: ") && subject.name != manual::NAME;
         let one_will_do = context.effort == Effort::Smoke && subject.kind != Kind::Own;
+        let unknown = unknown || subject.name == floors::SYSTEM_CALL;
         if subject.kind == Kind::Check || unknown || one_will_do {
             continue;
         }

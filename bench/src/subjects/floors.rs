@@ -13,6 +13,7 @@ pub const PLAIN: &str = "floor: plain load and store, twice";
 pub const ATOMICS: &str = "floor: two atomics on a warm line";
 pub const HASH_PLAIN: &str = "floor: perfect hash, plain counts";
 pub const HASH_ATOMICS: &str = "floor: perfect hash, two atomics";
+pub const SYSTEM_CALL: &str = "floor: one system call";
 pub const SHARED: &str = "floor: bare shared atomic counter";
 
 #[repr(align(64))]
@@ -48,6 +49,9 @@ struct OwnLine(Add);
 /// A count that every thread uses.
 struct SharedLine(Line);
 
+/// A system call that does next to nothing.
+struct SystemCall;
+
 /// What a perfect hash of the keys would lead to, as large as what it stands for.
 struct PerfectHash {
     entries: Vec<Entry>,
@@ -77,6 +81,7 @@ pub fn subjects() -> Vec<Subject> {
         Subject::new(HASH_ATOMICS, Kind::Floor, move |setup| {
             Ok(hash(setup, Add::Atomic))
         }),
+        Subject::new(SYSTEM_CALL, Kind::Floor, |_| Ok(SystemCall)),
         Subject::new(SHARED, Kind::Floor, |_| Ok(SharedLine(Line::default()))),
     ]
 }
@@ -108,6 +113,17 @@ impl Cache for SharedLine {
             atomic_add(&self.0.0, 1);
             std::hint::black_box(key);
             atomic_add(&self.0.0, 1_u64.wrapping_neg());
+        }
+        Ok(())
+    }
+}
+
+impl Cache for SystemCall {
+    fn hit(&self, keys: &[Key]) -> Result<(), String> {
+        for key in keys {
+            std::hint::black_box(key);
+            // SAFETY: takes nothing and cannot fail.
+            unsafe { libc::syscall(libc::SYS_getppid) };
         }
         Ok(())
     }

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The cache of a textbook: a mutex around a sorted map of disjoint regions and
 //! a linked list in the order of their last use. It has no monitor, it merges
-//! nothing, and it registers with its mutex held, as real ones do.
+//! nothing, and it registers with its mutex held, as real ones do. What is
+//! invalidated must not be in use.
 
 use super::{Cache, Kind, Setup, Subject};
 use crate::layout::Key;
