@@ -8,6 +8,7 @@
 #include <rdma/fabric.h>
 #include <rdma/fi_domain.h>
 #include <rdma/fi_errno.h>
+#include <unistd.h>
 
 static const char *const variants[] = {"fi_mr_reg, verbs", NULL};
 
@@ -34,7 +35,7 @@ static void *start(const char *variant, const struct bench_setup *setup, char *w
 {
     struct fi_info *hints = fi_allocinfo();
     struct cache *c = calloc(1, sizeof *c);
-    char limit[32];
+    char limit[32], host[256] = "";
     int err;
 
     (void)variant;
@@ -47,7 +48,12 @@ static void *start(const char *variant, const struct bench_setup *setup, char *w
     hints->fabric_attr->prov_name = strdup("verbs");
     hints->domain_attr->mr_mode = FI_MR_LOCAL | FI_MR_VIRT_ADDR | FI_MR_ALLOCATED | FI_MR_PROV_KEY;
     hints->ep_attr->type = FI_EP_MSG;
+    hints->caps = FI_MSG | FI_RMA;
+    hints->mode = FI_CONTEXT | FI_CONTEXT2;
+    hints->domain_attr->threading = FI_THREAD_SAFE;
     err = fi_getinfo(FI_VERSION(1, 13), NULL, NULL, 0, hints, &c->info);
+    if (err == -FI_ENODATA && gethostname(host, sizeof host - 1) == 0)
+        err = fi_getinfo(FI_VERSION(1, 13), host, "0", FI_SOURCE, hints, &c->info);
     fi_freeinfo(hints);
     if (!err)
         err = fi_fabric(c->info->fabric_attr, &c->fabric, NULL);
