@@ -2,10 +2,10 @@
 # The benchmark.
 #
 #   make bench                  everything, 3 minutes or so: target/bench/bench.{html,csv,md}
+#   make bench-readme           the same, and its tables into README.md
 #   make bench BENCH=quick      small sizes, few rounds
 #   make bench BENCH="quick hit --subject UCX"   words and options of kdreg-bench --help
 #   make bench-vm               with the module, in a guest that counts instructions
-#   make bench-readme           the same, and its tables into README.md
 #   make bench-micro            criterion's micro-benchmarks of the Rust API
 #   make bench-valid            what a C compiler makes of kdreg_valid()
 #   make bench-smoke            does every scenario run and every report come out? (part of make test)
