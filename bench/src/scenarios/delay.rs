@@ -4,7 +4,7 @@
 use super::{Context, Place};
 use crate::layout::{Key, Layout, Regions};
 use crate::measure::Lane;
-use crate::subjects::{Kind, Setup};
+use crate::subjects::{Kind, NO_SUCH_THING, Setup};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -55,7 +55,7 @@ pub fn run(context: &Context) -> Result<(), String> {
                         context.row(place, &subject.name, &[value], "");
                     }
                 }
-                Err(why) if subject.kind == Kind::Own => return Err(why),
+                Err(why) if subject.kind == Kind::Own && why != NO_SUCH_THING => return Err(why),
                 Err(why) => {
                     place.at = "mean";
                     context.no_number(place, &subject.name, &why);
