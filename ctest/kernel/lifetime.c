@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
  * Processes that die at any point, and descriptors that outlive them: nothing
- * of a dead process stays, and the module can be removed afterwards (the rig
- * looks at that).
+ * of a dead process stays, and as soon as the last one is gone nothing uses the
+ * module any more, so that it can be removed (which the rig does at the end).
  */
 #include "kt.h"
 
@@ -28,6 +28,29 @@ static long kilobytes(const char *name)
     fclose(file);
     CHECK(value >= 0, "no %s in /proc/meminfo", name);
     return value;
+}
+
+static unsigned late;
+
+/* Nothing uses the module: rmmod would work now. What else looks at a process
+ * (/proc, reclaim) may hold its memory for a moment longer than it lives. */
+static void unused(const char *after)
+{
+    long count = -1;
+
+    for (int i = 0; i < 2000 && count != 0; i++) {
+        FILE *file = fopen("/sys/module/kdreg/refcnt", "r");
+
+        if (!file)
+            return; /* built into the kernel, or not ours */
+        CHECK(fscanf(file, "%ld", &count) == 1, "refcnt");
+        fclose(file);
+        if (count != 0) {
+            late += i == 0;
+            usleep(1000);
+        }
+    }
+    CHECK(count == 0, "%ld users of the module after %s", count, after);
 }
 
 /* Busy in every way until somebody kills it. */
@@ -85,7 +108,129 @@ static void killed(void)
         int status;
         CHECK(waitpid(child, &status, 0) == child, "%m");
         CHECK(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL, "status %#x", status);
+        unused("SIGKILL");
     }
+}
+
+static void blocked_in_read(int fd)
+{
+    struct kdreg2_event event;
+
+    CHECK(fcntl(fd, F_SETFL, 0) == 0, "%m");
+    (void)!read(fd, &event, sizeof event);
+}
+
+static void blocked_in_poll(int fd)
+{
+    struct pollfd p = {.fd = fd, .events = POLLIN};
+
+    poll(&p, 1, -1);
+}
+
+/* Killed where it sleeps. */
+static void killed_asleep(void)
+{
+    void (*const sleep_in[])(int) = {blocked_in_read, blocked_in_poll};
+
+    for (unsigned i = 0; i < 2; i++) {
+        pid_t child = fork();
+
+        if (child == 0) {
+            int fd = kt_open();
+
+            kt_config(fd, 16);
+            sleep_in[i](fd);
+            _exit(1);
+        }
+        usleep(50000);
+        CHECK(kill(child, SIGKILL) == 0 && waitpid(child, NULL, 0) == child, "%m");
+        unused("SIGKILL of a sleeper");
+    }
+}
+
+static void *outlives_main(void *argument)
+{
+    usleep(20000);
+    kt_monitor(*(int *)argument, &page, sizeof page, 2);
+    _exit(0);
+}
+
+/* What a process does with its open descriptor before the last that has it ends. */
+static void ends_by(const char *how, int fd)
+{
+    char *const arguments[] = {"true", NULL};
+    pthread_t thread;
+    int flags = fcntl(fd, F_GETFD);
+    pid_t child;
+
+    if (!strcmp(how, "exec with O_CLOEXEC")) {
+        execv("/bin/true", arguments);
+    } else if (!strcmp(how, "exec without O_CLOEXEC")) {
+        CHECK(fcntl(fd, F_SETFD, flags & ~FD_CLOEXEC) == 0, "%m");
+        execv("/bin/true", arguments);
+    } else if (!strcmp(how, "system")) {
+        _exit(system("true") != 0);
+    } else if (!strcmp(how, "vfork and exec")) {
+        if ((child = vfork()) == 0) {
+            execv("/bin/true", arguments);
+            _exit(99);
+        }
+        _exit(kt_wait(child));
+    } else if (!strcmp(how, "close in the child first")) {
+        if ((child = fork()) == 0)
+            _exit(close(fd) != 0);
+        _exit(kt_wait(child));
+    } else if (!strcmp(how, "exit of the first thread")) {
+        CHECK(pthread_create(&thread, NULL, outlives_main, &fd) == 0);
+        pthread_exit(NULL);
+    }
+    _exit(strcmp(how, "exit") != 0);
+}
+
+static void ended(void)
+{
+    static const char *const hows[] = {
+        "exit", "exec with O_CLOEXEC", "exec without O_CLOEXEC", "system", "vfork and exec",
+        "close in the child first", "exit of the first thread",
+    };
+
+    for (unsigned i = 0; i < sizeof hows / sizeof *hows; i++) {
+        pid_t child = fork();
+
+        if (child == 0) {
+            static int fd; /* for threads that outlive this stack's owner */
+
+            fd = kt_open();
+            kt_config(fd, 64);
+            kt_monitor(fd, &fd, sizeof fd, 1);
+            ends_by(hows[i], fd);
+        }
+        CHECK(kt_wait(child) == 0, "%s", hows[i]);
+        unused(hows[i]);
+    }
+}
+
+/* The parent exits first; its child, an orphan, is the last to have it. */
+static void orphan(void)
+{
+    CHECK(prctl(PR_SET_CHILD_SUBREAPER, 1) == 0, "%m");
+    pid_t parent = fork();
+    if (parent == 0) {
+        int fd = kt_open();
+
+        kt_config(fd, 64);
+        kt_monitor(fd, &fd, sizeof fd, 1);
+        if (fork() == 0) {
+            usleep(50000);
+            _exit(0);
+        }
+        _exit(0);
+    }
+    CHECK(kt_wait(parent) == 0);
+    int status;
+    CHECK(waitpid(-1, &status, 0) > 0 && WIFEXITED(status), "%m");
+    unused("exit of the parent, then of the child");
+    CHECK(prctl(PR_SET_CHILD_SUBREAPER, 0) == 0, "%m");
 }
 
 static void *one_thread(void *argument)
@@ -240,14 +385,31 @@ static void removal(void)
     munmap((void *)status, 2 * page);
 }
 
+/* In a process of its own, which leaves its status mappings to its end. */
+static void in_child(void (*body)(void), const char *name)
+{
+    pid_t child = fork();
+
+    if (child == 0) {
+        body();
+        _exit(0);
+    }
+    CHECK(kt_wait(child) == 0, "%s", name);
+    unused(name);
+}
+
 int main(void)
 {
     page = kt_page();
-    removal();
-    many();
-    fdinfo();
-    threads();
+    in_child(removal, "removal");
+    in_child(many, "many descriptors");
+    in_child(fdinfo, "fdinfo");
+    in_child(threads, "threads");
     killed();
+    killed_asleep();
+    ended();
+    orphan();
     inherited();
+    printf("%u times the module was in use a moment longer than the process lived\n", late);
     return 0;
 }
