@@ -6,14 +6,17 @@
  *
  *   contention [INVALIDATIONS]   how many to check, all threads together
  *
- * KDREG_INVALIDATIONS says the same.
+ * KDREG_INVALIDATIONS says the same. A machine that is busy otherwise does not
+ * get that far in the three minutes after which it ends all the same.
  */
 #include "kt.h"
 
 #include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>
+#include <time.h>
 
+#define SECONDS 180
 #define CHANGERS 2
 #define HAMMERS 2
 #define READERS 2
@@ -27,6 +30,7 @@ static int fd;
 static size_t page;
 static const struct kdreg2_status_data *status;
 static unsigned long wanted = 1200000;
+static time_t end;
 static atomic_ulong changes, checked, late, full, events_for_changers, polls;
 static atomic_bool started, done;
 
@@ -103,7 +107,7 @@ static void *changer(void *argument)
         unsigned long before = atomic_fetch_add(&checked, good), step = wanted / 10 + 1;
         if (before / step != (before + good) / step)
             fprintf(stderr, "%lu of %lu invalidations, %lu late\n", before + good, wanted, late);
-        if (before + good >= wanted)
+        if (before + good >= wanted || time(NULL) >= end)
             atomic_store(&done, true);
         if (good < pages) {
             atomic_fetch_add(&full, 1);
@@ -198,6 +202,7 @@ int main(int argc, char **argv)
         wanted = strtoul(argv[1], NULL, 0);
     else if (getenv("KDREG_INVALIDATIONS"))
         wanted = strtoul(getenv("KDREG_INVALIDATIONS"), NULL, 0);
+    end = time(NULL) + SECONDS;
     fd = kt_open();
     page = kt_page();
     status = kt_config(fd, SLOTS);
@@ -221,7 +226,7 @@ int main(int argc, char **argv)
     printf("%lu invalidations checked after %lu changes, %lu of them late; %lu events; %lu polls; "
            "%lu times full\n",
            checked, changes, late, events_for_changers, polls, full);
-    CHECK(late == 0);
+    CHECK(late == 0 && checked > 0);
     CHECK(events_for_changers == checked, "%lu events", events_for_changers);
     CHECK(kt_active(status) == 0 && kt_pending(status) == 0);
     return 0;
