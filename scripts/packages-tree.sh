@@ -5,19 +5,36 @@
 
 KERNEL_TREE_DIR=${KERNEL_TREE_DIR:-$target/kernel}
 lower=$KERNEL_TREE_DIR/trixie
+# What is in the layers over it; choose_layers puts them on a file system that
+# can bear them.
+layers=$work/layers
 # What the tests need in the tree besides, kept for the next run.
-base=$work/base
+base=$layers/base
 wanted="dkms pkgconf"
 # A kernel tree for kernel/tree/enter and ctest/vm/run, whose root is the overlay.
 state=$work/state
 merged=$state/trixie
-upper=$work/upper
+upper=$layers/upper
+touched=$layers/touched
+
+# Layers cannot lie on an overlay, as in most containers: then they are in memory.
+choose_layers() {
+    mkdir -p "$layers" "$merged"
+    mkdir -p "$layers/probe/upper" "$layers/probe/work"
+    if mount -t overlay overlay -o "lowerdir=$lower,upperdir=$layers/probe/upper,workdir=$layers/probe/work" \
+        "$merged" 2>/dev/null; then
+        umount "$merged"
+    else
+        mount -t tmpfs tmpfs "$layers"
+    fi
+    rm -rf "$layers/probe"
+}
 
 # overlay LOWER UPPER: mounts the two as the tree.
 overlay() {
-    rm -rf "$2" "$work/overlay"
-    mkdir -p "$2" "$work/overlay" "$merged"
-    mount -t overlay overlay -o "lowerdir=$1,upperdir=$2,workdir=$work/overlay" "$merged"
+    rm -rf "$2" "$layers/work"
+    mkdir -p "$2" "$layers/work"
+    mount -t overlay overlay -o "lowerdir=$1,upperdir=$2,workdir=$layers/work" "$merged"
 }
 
 in_tree() {
@@ -63,10 +80,9 @@ fresh_tree() {
     # Mount points that `enter` makes, and the like, are no package's.
     in_tree true
     umount "$merged"
-    mkdir -p "$work/touched"
-    rm -rf "$work/touched"
-    mv "$upper" "$work/touched"
-    overlay "$work/touched:$base:$lower" "$upper"
+    rm -rf "$touched"
+    mv "$upper" "$touched"
+    overlay "$touched:$base:$lower" "$upper"
 }
 
 drop_tree() {
@@ -83,7 +99,7 @@ traces() {
             var/lib/dpkg/triggers/* | tmp/*) continue ;;
         esac
         before=
-        for layer in "$work/touched" "$base" "$lower"; do
+        for layer in "$touched" "$base" "$lower"; do
             if [ -e "$layer/$name" ] || [ -L "$layer/$name" ]; then
                 before=$layer/$name
                 break

@@ -84,6 +84,7 @@ else
 fi
 
 make_state
+choose_layers
 make_base
 
 echo "on kernels without Rust:"
