@@ -256,3 +256,30 @@ impl Mr<'_> {
         self.held.is_valid()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::monitor;
+
+    /// Whatever this machine has, the answer is one of those documented.
+    #[test]
+    fn a_machine_with_verbs_or_without_is_told_apart() {
+        match probe() {
+            Ok(()) | Err(Errno::ELIBACC | Errno::ENODEV) => {}
+            Err(other) => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn flags_that_are_rights_are_not_the_caches() {
+        let monitor = Monitor::open(&monitor::Options::default()).unwrap();
+        let options = Options {
+            access: LOCAL_WRITE,
+            ..Options::default()
+        };
+        // SAFETY: refused before the domain is looked at.
+        let cache = unsafe { VerbsCache::new(&monitor, NonNull::dangling(), options) };
+        assert_eq!(cache.err(), Some(Errno::EINVAL));
+    }
+}
