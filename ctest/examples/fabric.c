@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /* libfabric: libkdreg as the monitor of its registration caches. One call, after fi_getinfo() and before the first domain;
- * the rest is the program that it was. */
+ * the rest is the program that it was. The argument, if any, is the address of the interface to use. */
 #include <errno.h>
 #include <inttypes.h>
 #include <kdreg.h>
@@ -27,7 +27,7 @@ static int use(struct fid_domain *domain, const void *buffer)
     return fi_close(&mr->fid);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
     struct fi_info *hints = fi_allocinfo(), *info;
     struct fid_fabric *fabric;
@@ -39,7 +39,7 @@ int main(void)
     hints->caps = FI_MSG;
     hints->domain_attr->mr_mode = FI_MR_LOCAL | FI_MR_VIRT_ADDR | FI_MR_ALLOCATED | FI_MR_PROV_KEY;
     hints->fabric_attr->prov_name = strdup("verbs"); /* one that caches registrations */
-    int error = fi_getinfo(FI_VERSION(1, 13), NULL, NULL, 0, hints, &info);
+    int error = fi_getinfo(FI_VERSION(1, 13), argc > 1 ? argv[1] : NULL, NULL, argc > 1 ? FI_SOURCE : 0, hints, &info);
     fi_freeinfo(hints);
     if (error == -FI_ENODATA) {
         puts("skipped: libfabric finds no verbs device here, and its other providers cache nothing");
