@@ -77,6 +77,9 @@ nothing "each environment variable is in section 7" "$(while read -r variable; d
     grep -q "^\.It Ev $variable\$" man/*.7 || echo "$variable"
 done <"$work/variables")"
 
+nothing "each thread of the library's is in kdreg(7)" "$(grep -rhoE 'spawn\("kdreg-[a-z]+' libkdreg/src | sed 's/.*"//' |
+    while read -r thread; do grep -q "^\.It $thread\$" man/kdreg.7 || echo "$thread"; done)"
+
 # A structure's members are all in the page that explains it.
 # shellcheck disable=SC2086
 awk '
