@@ -9,7 +9,8 @@
 //! Rust), `interior` (at an address inside a region), `find`, `shared` (hits
 //! of a thread that is not the region's own), `miss` (register and evict),
 //! `unrelated` (invalidate a range that covers nothing), `change` (one region
-//! each), `atomics` (two uncontended read-modify-writes, to compare with).
+//! each), `relaxed` (as `rust`, behind the guard of relaxed userfaultfd),
+//! `atomics` (two uncontended read-modify-writes, to compare with).
 
 use kdreg::cache::{Cache, Handle, Options, Registrar};
 use kdreg::errno::Errno;
@@ -25,15 +26,29 @@ use std::time::Duration;
 #[derive(Clone, Copy)]
 struct Instant(Duration);
 
+#[repr(C)]
+struct Timespec {
+    seconds: i64,
+    nanoseconds: i64,
+}
+
+// Declared here, so that the program needs nothing but the library and can be
+// built without its development dependencies.
+unsafe extern "C" {
+    fn clock_gettime(clock: i32, time: *mut Timespec) -> i32;
+}
+
+const CLOCK_PROCESS_CPUTIME_ID: i32 = 2;
+
 impl Instant {
     fn now() -> Instant {
-        let mut time = libc::timespec {
-            tv_sec: 0,
-            tv_nsec: 0,
+        let mut time = Timespec {
+            seconds: 0,
+            nanoseconds: 0,
         };
         // SAFETY: writes the time into a local variable.
-        unsafe { libc::clock_gettime(libc::CLOCK_PROCESS_CPUTIME_ID, &raw mut time) };
-        Instant(Duration::new(time.tv_sec as u64, time.tv_nsec as u32))
+        unsafe { clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &raw mut time) };
+        Instant(Duration::new(time.seconds as u64, time.nanoseconds as u32))
     }
 
     fn elapsed(self) -> Duration {
@@ -148,8 +163,22 @@ fn in_c(regions: usize, operations: usize, offset: usize, find: bool) -> Instant
     began
 }
 
-fn in_rust(regions: usize, operations: usize, elsewhere: bool) -> Instant {
-    let (_manual, monitor) = Manual::open().unwrap();
+/// How a hit in Rust differs from the plainest.
+#[derive(PartialEq, Eq)]
+enum Variant {
+    Plain,
+    /// By a thread that did not make the entries.
+    Elsewhere,
+    /// With a guard to be looked at.
+    Guarded,
+}
+
+fn in_rust(regions: usize, operations: usize, variant: Variant) -> Instant {
+    let (_manual, monitor) = if variant == Variant::Guarded {
+        Manual::open_guarded().unwrap()
+    } else {
+        Manual::open().unwrap()
+    };
     let options = Options {
         max_entries: regions,
         no_reaper: true,
@@ -173,7 +202,7 @@ fn in_rust(regions: usize, operations: usize, elsewhere: bool) -> Instant {
         }
         began
     };
-    if elsewhere {
+    if variant == Variant::Elsewhere {
         std::thread::scope(|scope| scope.spawn(run).join().unwrap())
     } else {
         run()
@@ -249,8 +278,9 @@ fn main() {
         "hit" => in_c(regions, operations, 0, false),
         "interior" => in_c(regions, operations, PAGE + 512, false),
         "find" => in_c(regions, operations, 0, true),
-        "rust" => in_rust(regions, operations, false),
-        "shared" => in_rust(regions, operations, true),
+        "rust" => in_rust(regions, operations, Variant::Plain),
+        "shared" => in_rust(regions, operations, Variant::Elsewhere),
+        "relaxed" => in_rust(regions, operations, Variant::Guarded),
         "miss" => misses(regions, operations),
         "unrelated" => changes(regions, operations, true),
         "change" => changes(regions, operations, false),

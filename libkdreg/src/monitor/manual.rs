@@ -15,13 +15,25 @@ use std::sync::atomic::AtomicU32;
 /// Watches nothing by itself: [`Manual::change`] says what changed.
 pub struct Manual {
     table: Table,
+    /// Whether a check looks at a guard, as that of relaxed userfaultfd does.
+    guarded: bool,
 }
 
 impl Manual {
-    /// A backend and a monitor on it.
+    /// A backend and a monitor on it. Its check is the kernel backend's.
     pub fn open() -> Result<(Arc<Manual>, Monitor), Errno> {
+        Manual::make(false)
+    }
+
+    /// As `open`, with the check of relaxed userfaultfd.
+    pub fn open_guarded() -> Result<(Arc<Manual>, Monitor), Errno> {
+        Manual::make(true)
+    }
+
+    fn make(guarded: bool) -> Result<(Arc<Manual>, Monitor), Errno> {
         let manual = Arc::new(Manual {
             table: Table::new(0, Matching::ByAddress)?,
+            guarded,
         });
         let monitor = Monitor::on(Lease::manual(manual.clone())?, false)?;
         Ok((manual, monitor))
@@ -50,7 +62,11 @@ impl Backend for Manual {
         Capabilities::UNMAP
     }
     fn validity(&self, _relaxed: bool) -> Validity {
-        Validity::SYNCHRONOUS
+        if self.guarded {
+            Validity::guarded(&self.table.words().guard)
+        } else {
+            Validity::SYNCHRONOUS
+        }
     }
     fn subscribe(&self) -> Result<Subscriber, Errno> {
         subscription::begin(&self.table)
