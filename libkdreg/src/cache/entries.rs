@@ -41,7 +41,7 @@ pub(crate) struct Stamp;
 
 impl Stamp {
     #[inline]
-    pub fn new(clock: u64, number: usize) -> u64 {
+    pub fn at(clock: u64, number: usize) -> u64 {
         clock << 8 | number as u64
     }
 

@@ -193,7 +193,7 @@ impl Inner {
         // A racing touch may leave the older of two stamps; both are recent.
         entry
             .stamp
-            .store(Stamp::new(clock, number), Ordering::Relaxed);
+            .store(Stamp::at(clock, number), Ordering::Relaxed);
     }
 
     /// The next stamp of the calling thread's clock, which also becomes the
@@ -206,7 +206,7 @@ impl Inner {
             .fetch_max(self.epoch.load(Ordering::Relaxed), Ordering::Relaxed);
         let clock = shard.clock.fetch_add(1, Ordering::Relaxed) + 1;
         self.epoch.fetch_max(clock, Ordering::Relaxed);
-        Stamp::new(clock, number)
+        Stamp::at(clock, number)
     }
 
     /// Puts a reference back.
