@@ -10,7 +10,8 @@
 //! of a thread that is not the region's own), `miss` (register and evict),
 //! `unrelated` (invalidate a range that covers nothing), `change` (one region
 //! each), `relaxed` (as `rust`, behind the guard of relaxed userfaultfd),
-//! `atomics` (two uncontended read-modify-writes, to compare with).
+//! `two-own`, `two-one` (hits of two threads, on their own regions or all on
+//! one), `two-atomics` (two threads on one counter), `atomics` (two uncontended read-modify-writes, to compare with).
 
 use kdreg::cache::{Cache, Handle, Options, Registrar};
 use kdreg::errno::Errno;
@@ -209,6 +210,48 @@ fn in_rust(regions: usize, operations: usize, variant: Variant) -> Instant {
     }
 }
 
+/// Two threads, each on regions of its own or both on one; a bare counter to
+/// compare with. The time is that of both together.
+fn in_two(regions: usize, operations: usize, kind: &str) -> Instant {
+    let (_manual, monitor) = Manual::open().unwrap();
+    let options = Options {
+        no_reaper: true,
+        ..Options::default()
+    };
+    let cache = Cache::new(&monitor, options, Box::new(Nothing)).unwrap();
+    let count = AtomicU64::new(0);
+    let ready = std::sync::Barrier::new(2);
+    let run = |thread: usize| {
+        let range = |index: usize| {
+            let index = match kind {
+                "two-one" => 0,
+                _ => thread * regions + index,
+            };
+            Range::new(start_of(index), 2 * PAGE).unwrap()
+        };
+        for index in (0..3).flat_map(|_| 0..regions) {
+            drop(cache.get(range(index), 1).unwrap());
+        }
+        ready.wait();
+        let began = Instant::now();
+        for operation in 0..operations / 2 {
+            if kind == "two-atomics" {
+                count.fetch_add(1, Ordering::Acquire);
+                count.fetch_sub(1, Ordering::Release);
+            } else {
+                drop(black_box(cache.get(range(operation % regions), 1).unwrap()));
+            }
+        }
+        began
+    };
+    std::thread::scope(|scope| {
+        let other = scope.spawn(|| run(1));
+        let began = run(0);
+        other.join().unwrap();
+        began
+    })
+}
+
 fn misses(regions: usize, operations: usize) -> Instant {
     let (_manual, monitor) = Manual::open().unwrap();
     let options = Options {
@@ -274,6 +317,7 @@ fn main() {
     };
     let number = |text: &str| text.parse::<usize>().expect("a number");
     let (regions, operations) = (number(regions), number(operations));
+    let kind = kind.clone();
     let began = match kind.as_str() {
         "hit" => in_c(regions, operations, 0, false),
         "interior" => in_c(regions, operations, PAGE + 512, false),
@@ -284,6 +328,7 @@ fn main() {
         "miss" => misses(regions, operations),
         "unrelated" => changes(regions, operations, true),
         "change" => changes(regions, operations, false),
+        "two-own" | "two-one" | "two-atomics" => in_two(regions, operations, &kind),
         "atomics" => atomics(operations),
         _ => {
             eprintln!("no such kind: {kind}");

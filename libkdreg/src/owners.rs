@@ -26,8 +26,9 @@
 
 use crate::sync::{AtomicUsize, OWNERS, Ordering, light, pause};
 
-/// One thread's line. All zero: nobody's.
-#[repr(align(64))]
+/// One thread's line, and the one that processors fetch with it. All zero:
+/// nobody's.
+#[repr(align(128))]
 pub(crate) struct Owner {
     /// Its thread pointer; 0: no thread, and no thread has this one.
     pub(crate) identity: AtomicUsize,

@@ -40,7 +40,7 @@ impl Inner {
             let serves = || entry.serves(range, access);
             if let Some(number) = entry.refs.take_own(threads::caller(), serves) {
                 if self.is_current(entry) {
-                    self.touch(entry, usize::from(number));
+                    self.touch_own(entry, usize::from(number));
                     return Some(entry);
                 }
                 self.put(entry);
@@ -60,7 +60,7 @@ impl Inner {
                 return self.take_shared(entry, range, access).then_some(entry);
             };
             if self.is_current(entry) {
-                self.touch(entry, usize::from(number));
+                self.touch_own(entry, usize::from(number));
                 return Some(entry);
             }
             self.put(entry);
@@ -173,23 +173,33 @@ impl Inner {
     /// Each thread has a clock of its own, so that stamping shares no cache
     /// line between threads. Seen from one thread stamps are in exact order;
     /// between threads they are as close as the last miss.
-    #[inline(always)]
+    #[inline]
     fn touch(&self, entry: &Entry, number: usize) {
+        if number != threads::SHARED_NUMBER {
+            return self.touch_own(entry, number);
+        }
         let shard = &self.shards[number];
+        shard.hits.fetch_add(1, Ordering::Relaxed);
+        shard
+            .clock
+            .fetch_max(self.epoch.load(Ordering::Relaxed), Ordering::Relaxed);
+        let clock = shard.clock.fetch_add(1, Ordering::Relaxed) + 1;
+        entry
+            .stamp
+            .store(Stamp::at(clock, number), Ordering::Relaxed);
+    }
+
+    /// As `touch`, for a number that is the thread's own: no other thread
+    /// writes its shard.
+    #[inline(always)]
+    fn touch_own(&self, entry: &Entry, number: usize) {
+        let shard = &self.shards[number];
+        shard
+            .hits
+            .store(shard.hits.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
         let epoch = self.epoch.load(Ordering::Relaxed);
-        let clock = if number == threads::SHARED_NUMBER {
-            shard.hits.fetch_add(1, Ordering::Relaxed);
-            shard.clock.fetch_max(epoch, Ordering::Relaxed);
-            shard.clock.fetch_add(1, Ordering::Relaxed) + 1
-        } else {
-            // This thread's own: no other thread writes them.
-            shard
-                .hits
-                .store(shard.hits.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
-            let clock = shard.clock.load(Ordering::Relaxed).max(epoch) + 1;
-            shard.clock.store(clock, Ordering::Relaxed);
-            clock
-        };
+        let clock = shard.clock.load(Ordering::Relaxed).max(epoch) + 1;
+        shard.clock.store(clock, Ordering::Relaxed);
         // A racing touch may leave the older of two stamps; both are recent.
         entry
             .stamp

@@ -163,7 +163,7 @@ impl Cache {
     /// # Errors
     /// What `register` returned; `EFAULT` when part of the range is not
     /// mapped; `ENOMEM` when there is no memory for another entry.
-    #[inline]
+    #[inline(always)]
     pub fn get(&self, range: Range, access: u32) -> Result<Held<'_>, Errno> {
         let entry = match self.inner.find_fast(range, access) {
             Some(entry) => entry,
@@ -176,7 +176,7 @@ impl Cache {
     }
 
     /// As [`Cache::get`], but never registers: `ENOENT` when nothing covers it.
-    #[inline]
+    #[inline(always)]
     pub fn find(&self, range: Range, access: u32) -> Result<Held<'_>, Errno> {
         let entry = match self.inner.find_fast(range, access) {
             Some(entry) => entry,

@@ -4,8 +4,9 @@
 use super::Inner;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// What one thread alone writes on a hit, on a cache line of its own.
-#[repr(align(64))]
+/// What one thread alone writes on a hit, apart from other threads' by two
+/// cache lines: processors fetch them in pairs.
+#[repr(align(128))]
 pub(super) struct Shard {
     pub hits: AtomicU64,
     pub clock: AtomicU64,
