@@ -40,6 +40,7 @@ count() { # KIND REGIONS
 
 new=$directory/instructions.txt
 cat >"$new" <<END
+# SPDX-License-Identifier: MIT OR Apache-2.0
 # Instructions of one operation, counted by scripts/check-instructions.sh.
 # After a change that is meant: sh scripts/check-instructions.sh write
 #
