@@ -45,6 +45,13 @@
 #define KDREG_CACHE_NO_REAPER 2u
 
 /**
+ * kdreg_cache_attr.flags: while lookups only miss, register without keeping, all
+ * but one in 64: cheaper where no buffer is used twice. What is not kept is
+ * deregistered at its last put, and kdreg_entry_valid() is false for it.
+ */
+#define KDREG_CACHE_BYPASS 4u
+
+/**
  * Log level: something failed that the caller asked for.
  */
 #define KDREG_LOG_ERROR 1

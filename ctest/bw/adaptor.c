@@ -51,7 +51,7 @@ static void bad_arguments(int ring_fd)
     REFUSED(kdreg_uring_create(NULL, -1, NULL, &uring), -EBADF, "is not open");
     REFUSED(kdreg_uring_create(NULL, closed, NULL, &uring), -EBADF, "is not open");
     REFUSED(kdreg_uring_create(NULL, null, NULL, &uring), -EOPNOTSUPP, "pass liburing's ring_fd");
-    attr.flags = 8;
+    attr.flags = 16;
     CHECK_IS(kdreg_uring_create(NULL, ring_fd, &attr, &uring), -EINVAL);
     attr.flags = 0;
     attr.first = 1; /* only a window has one */

@@ -46,6 +46,13 @@
 #define KDREG_URING_NO_REAPER 4u
 
 /**
+ * kdreg_uring_attr.flags: while lookups only miss, register without keeping, all
+ * but one in 64: cheaper where no buffer is used twice. What is not kept is
+ * deregistered at its last put, and kdreg_uring_valid() is false for it.
+ */
+#define KDREG_URING_BYPASS 8u
+
+/**
  * The registered buffers of one ring.
  *
  * Made by kdreg_uring_create(), ended by kdreg_uring_destroy(). May be used by

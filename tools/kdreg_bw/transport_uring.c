@@ -222,7 +222,7 @@ static void explain(const char *call, int error)
 static int open_ring(struct uring *uring, kdreg_t *monitor)
 {
     struct kdreg_uring_attr attr = {
-        .size = sizeof(attr), .slots = CACHED_SLOTS, .first = BY_HAND, .flags = KDREG_URING_WINDOW | KDREG_URING_NO_MERGE,
+        .size = sizeof(attr), .slots = CACHED_SLOTS, .first = BY_HAND, .flags = KDREG_URING_WINDOW | KDREG_URING_NO_MERGE | KDREG_URING_BYPASS,
     };
     int ret = ring_open(&uring->ring, MOST_DEPTH, 2 * MOST_DEPTH);
 

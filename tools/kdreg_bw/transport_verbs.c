@@ -147,7 +147,7 @@ static const struct transport_ops ops = {
 
 static int open_client(struct verbs *verbs, const struct options *options, kdreg_t *monitor)
 {
-    struct kdreg_verbs_attr attr = { .size = sizeof(attr), .monitor = monitor, .flags = KDREG_CACHE_NO_MERGE };
+    struct kdreg_verbs_attr attr = { .size = sizeof(attr), .monitor = monitor, .flags = KDREG_CACHE_NO_MERGE | KDREG_CACHE_BYPASS };
     struct verbs_target none = { 0 };
     int ret = verbs_link_open(&verbs->link, options);
 

@@ -50,13 +50,21 @@ impl Inner {
             Found::Nothing => true,
             Found::Unproven => false,
         };
-        let backlog = {
+        let (backlog, keep) = {
             let mut state = self.state.lock();
             state.counts.misses += 1;
-            !state.backlog.is_empty()
+            let keep = !self.options.bypass || state.bypass.keep(|| self.hits());
+            (!state.backlog.is_empty(), keep)
         };
         if backlog || self.monitor.may_have_events() {
             self.reap();
+        }
+        if !keep {
+            let narrow = range.widened(page_size());
+            return self.register_uncached(Request {
+                range: narrow,
+                access,
+            });
         }
         // A wide alignment may reach beyond what is mapped: `narrow` does not.
         let narrow = Request {

@@ -26,6 +26,7 @@
 //! unmonitored and deregistered by the thread that retired it, or, within
 //! `max_unreleased`, by the reaper.
 
+mod bypass;
 mod dump;
 mod entries;
 mod front;

@@ -2,6 +2,7 @@
 //! What the cache's lock protects: the tree, the eviction order, the lists and
 //! the counts. Every method runs under the lock and only moves links.
 
+use super::bypass::Bypass;
 use super::entries::{Entries, Entry, EntryLinks, List};
 use super::limits::Options;
 use super::lru::Lru;
@@ -46,6 +47,7 @@ pub(crate) struct State {
     /// What was counted so far: all but the hits, which threads count for
     /// themselves, and what is there now.
     pub counts: Statistics,
+    pub bypass: Bypass,
 }
 
 impl State {
@@ -63,6 +65,7 @@ impl State {
             promised: 0,
             promised_bytes: 0,
             counts: Statistics::default(),
+            bypass: Bypass::new(),
         }
     }
 

@@ -58,6 +58,15 @@ pub struct Statistics {
 }
 
 impl Inner {
+    /// The hits of all threads.
+    pub(super) fn hits(&self) -> u64 {
+        // Relaxed: each count is exact once the threads that count are quiet.
+        self.shards
+            .iter()
+            .map(|s| s.hits.load(Ordering::Relaxed))
+            .sum()
+    }
+
     pub(crate) fn statistics(&self) -> Statistics {
         let (mut statistics, used) = {
             let state = self.state.lock();
@@ -69,12 +78,7 @@ impl Inner {
             };
             (now, state.used_slots())
         };
-        // Relaxed: each count is exact once the threads that count are quiet.
-        statistics.hits = self
-            .shards
-            .iter()
-            .map(|s| s.hits.load(Ordering::Relaxed))
-            .sum();
+        statistics.hits = self.hits();
         statistics.in_use = (0..used)
             .filter(|&index| self.entries.at(index).refs.in_use())
             .count() as u64;

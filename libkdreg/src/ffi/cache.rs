@@ -35,6 +35,10 @@ pub const KDREG_CACHE_NO_MERGE: u32 = 1u32;
 /// callbacks run inside calls of the cache only. Poll kdreg_cache_fd() and call
 /// kdreg_cache_reap().
 pub const KDREG_CACHE_NO_REAPER: u32 = 2u32;
+/// kdreg_cache_attr.flags: while lookups only miss, register without keeping, all
+/// but one in 64: cheaper where no buffer is used twice. What is not kept is
+/// deregistered at its last put, and kdreg_entry_valid() is false for it.
+pub const KDREG_CACHE_BYPASS: u32 = 4u32;
 
 /// Registers `length` bytes at `addr` (widened and perhaps merged) for at least
 /// the rights in `access`, and stores the caller's name for the registration in
@@ -219,7 +223,9 @@ pub extern "C" fn kdreg_cache_create(
     status(|| {
         let out = writable(out)?;
         let attr = sized::read(attr)?;
-        if attr.flags & !(KDREG_CACHE_NO_MERGE | KDREG_CACHE_NO_REAPER) != 0 || attr.reserved != 0 {
+        if attr.flags & !(KDREG_CACHE_NO_MERGE | KDREG_CACHE_NO_REAPER | KDREG_CACHE_BYPASS) != 0
+            || attr.reserved != 0
+        {
             return Err(Errno::EINVAL);
         }
         let callbacks = Callbacks {
@@ -235,6 +241,7 @@ pub extern "C" fn kdreg_cache_create(
             max_merge: attr.max_merge,
             no_merge: attr.flags & KDREG_CACHE_NO_MERGE != 0,
             no_reaper: attr.flags & KDREG_CACHE_NO_REAPER != 0,
+            bypass: attr.flags & KDREG_CACHE_BYPASS != 0,
         };
         let default;
         let monitor = if monitor.is_null() {

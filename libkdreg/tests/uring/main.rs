@@ -339,3 +339,40 @@ fn remap_storm() {
         assert!(statistics.hits >= THREADS * ROUNDS / 5, "{statistics:?}");
     }
 }
+
+/// Where no buffer is used twice, only samples are kept; where one is, all are.
+#[test]
+fn bypass_ends_with_reuse() {
+    let Some(ring) = Ring::new(0) else { return };
+    if !sees_unmap() {
+        return println!("skipped: the backend watches nothing");
+    }
+    let options = Options {
+        bypass: true,
+        no_merge: true,
+        ..Options::default()
+    };
+    let (buffers, file) = (
+        Buffers::new(&monitor(), ring.as_fd(), &options).unwrap(),
+        file(),
+    );
+    let memory = Memory::new(PAGE);
+    for round in 0..640 {
+        memory.fill(round as u8);
+        {
+            let buffer = buffers.get(memory.range()).unwrap();
+            assert_eq!(ring.write(&file, buffer.index(), memory.parts(), 0), 4096);
+        }
+        assert_eq!(byte_of(&file, 0), round as u8);
+        memory.replace();
+    }
+    let before = buffers.statistics().unwrap();
+    assert_eq!((before.hits, before.misses), (0, 640));
+    assert_eq!(before.uncached, 9 * 63);
+    for _ in 0..200 {
+        let buffer = buffers.get(memory.range()).unwrap();
+        assert!((buffer.index() as usize) < 1024);
+    }
+    let after = buffers.statistics().unwrap();
+    assert!(after.hits >= 200 - 64, "{after:?}");
+}

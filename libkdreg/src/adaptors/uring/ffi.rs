@@ -25,6 +25,10 @@ pub const KDREG_URING_NO_MERGE: u32 = 2u32;
 /// kdreg_uring_attr.flags: no thread of the library's releases anything. Poll
 /// kdreg_uring_fd() and call kdreg_uring_reap().
 pub const KDREG_URING_NO_REAPER: u32 = 4u32;
+/// kdreg_uring_attr.flags: while lookups only miss, register without keeping, all
+/// but one in 64: cheaper where no buffer is used twice. What is not kept is
+/// deregistered at its last put, and kdreg_uring_valid() is false for it.
+pub const KDREG_URING_BYPASS: u32 = 8u32;
 
 /// The registered buffers of one ring.
 ///
@@ -87,7 +91,8 @@ fn options(attr: *const kdreg_uring_attr) -> Result<Options, Errno> {
         return Ok(options);
     }
     let attr = sized::read(attr)?;
-    let known = KDREG_URING_WINDOW | KDREG_URING_NO_MERGE | KDREG_URING_NO_REAPER;
+    let known =
+        KDREG_URING_WINDOW | KDREG_URING_NO_MERGE | KDREG_URING_NO_REAPER | KDREG_URING_BYPASS;
     let window = attr.flags & KDREG_URING_WINDOW != 0;
     if attr.flags & !known != 0 || attr.reserved != 0 || (attr.first != 0 && !window) {
         return Err(Errno::EINVAL);
@@ -106,6 +111,7 @@ fn options(attr: *const kdreg_uring_attr) -> Result<Options, Errno> {
     options.tag = attr.tag;
     options.no_merge = attr.flags & KDREG_URING_NO_MERGE != 0;
     options.no_reaper = attr.flags & KDREG_URING_NO_REAPER != 0;
+    options.bypass = attr.flags & KDREG_URING_BYPASS != 0;
     Ok(options)
 }
 

@@ -79,6 +79,9 @@ pub struct Options {
     pub no_merge: bool,
     /// No thread of the library's releases anything.
     pub no_reaper: bool,
+    /// While lookups only miss, register without keeping, all but one in 64;
+    /// see [`cache::Options::bypass`].
+    pub bypass: bool,
     /// If not 0: the ring gets a completion with this `user_data` for each
     /// registration, when it is unpinned.
     pub tag: u64,
@@ -93,6 +96,7 @@ impl Default for Options {
             max_merge: 0,
             no_merge: false,
             no_reaper: false,
+            bypass: false,
             tag: 0,
         }
     }
@@ -125,6 +129,7 @@ impl Options {
             max_merge: longest(self.max_merge),
             no_merge: self.no_merge,
             no_reaper: self.no_reaper,
+            bypass: self.bypass,
         }
     }
 }

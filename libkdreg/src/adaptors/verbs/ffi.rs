@@ -7,7 +7,7 @@ use super::{Mr, Options, VerbsCache};
 use crate::cache::{self, Cache};
 use crate::errno::Errno;
 use crate::ffi::boundary::{status, writable};
-use crate::ffi::cache::{KDREG_CACHE_NO_MERGE, KDREG_CACHE_NO_REAPER};
+use crate::ffi::cache::{KDREG_CACHE_BYPASS, KDREG_CACHE_NO_MERGE, KDREG_CACHE_NO_REAPER};
 use crate::ffi::sized::{self, Sized_};
 use crate::ffi::{handle, kdreg_cache_t, kdreg_entry_t, kdreg_t};
 use crate::monitor::{self, Monitor};
@@ -146,7 +146,7 @@ fn options(attr: *const kdreg_verbs_attr) -> Result<(*mut kdreg_t, Options), Err
         return Ok((std::ptr::null_mut(), Options::default()));
     }
     let attr = sized::read(attr)?;
-    if attr.flags & !(KDREG_CACHE_NO_MERGE | KDREG_CACHE_NO_REAPER) != 0 {
+    if attr.flags & !(KDREG_CACHE_NO_MERGE | KDREG_CACHE_NO_REAPER | KDREG_CACHE_BYPASS) != 0 {
         return Err(Errno::EINVAL);
     }
     let options = Options {
@@ -158,6 +158,7 @@ fn options(attr: *const kdreg_verbs_attr) -> Result<(*mut kdreg_t, Options), Err
             max_merge: attr.max_merge,
             no_merge: attr.flags & KDREG_CACHE_NO_MERGE != 0,
             no_reaper: attr.flags & KDREG_CACHE_NO_REAPER != 0,
+            bypass: attr.flags & KDREG_CACHE_BYPASS != 0,
         },
         access: attr.access,
     };
