@@ -11,6 +11,7 @@
 
 #define PAGE 4096
 #define SAMPLES 16384
+#define WARM_UP 160 /* transfers, when they are counted */
 
 struct buffer {
     char *addr;
@@ -198,11 +199,13 @@ int measure(const struct work *work, struct outcome *outcome)
     memset(outcome, 0, sizeof(*outcome));
     if (ret)
         return ret;
-    /* Once around outside of the measurement: what is registered then stays, where it does. */
+    /* Outside of the measurement: what is registered then stays, where it does. Long enough for
+     * the cache to find out that nothing is reused, where nothing is. */
     struct work warm = *work;
-    warm.transfers = 2 * work->depth;
+    warm.transfers = work->transfers ? WARM_UP : 0;
+    warm.milliseconds = work->milliseconds / 2 + 1;
     run.work = &warm;
-    ret = stream(&run, 0);
+    ret = stream(&run, now());
     run.work = work;
     run.started = run.registrations = 0;
     if (!ret)

@@ -3,25 +3,31 @@
 //!
 //! Where no buffer is ever used twice, watching, filing and dropping each
 //! registration is work for nothing. With [`Options::bypass`] the cache looks
-//! back: after a window of misses without one hit, registrations of the next
-//! window are handed out uncached, but for its first one. That one is the
-//! sample by which a hit can be seen again; a window with a hit ends it.
+//! back: after a window of misses without one hit, registrations are handed
+//! out uncached, but for samples, by which a hit can be seen again. The first
+//! hit ends it.
 //!
 //! [`Options::bypass`]: super::Options::bypass
 
-/// Misses between two looks back. What is watched for nothing, where nothing
-/// is reused, is one registration in this many; where reuse begins, buffers
-/// are registered anew for about this many misses before it is noticed.
+/// Misses without a hit after which nothing but samples is kept.
 const WINDOW: u32 = 64;
+
+/// Misses from one sample to the next, at first; each time it is twice as
+/// many, up to `WINDOW`. So reuse that begins soon is noticed soon, and where
+/// none does, one registration in 64 is watched for nothing.
+const SOON: u32 = 8;
+
+/// While samples are out: misses between two looks at the hits.
+const LOOK: u32 = 4;
 
 /// Protected by the cache's lock.
 pub(super) struct Bypass {
-    /// Misses left in this window.
+    /// Misses until the next look back, or sample.
     left: u32,
-    /// The cache's hits when the window began.
+    /// The cache's hits when it was looked last.
     hits: u64,
-    /// Nothing but the first of the window is kept.
-    on: bool,
+    /// Misses from sample to sample; 0: everything is kept.
+    interval: u32,
 }
 
 impl Bypass {
@@ -29,21 +35,31 @@ impl Bypass {
         Bypass {
             left: WINDOW,
             hits: 0,
-            on: false,
+            interval: 0,
         }
     }
 
     /// Notes a miss; whether its registration is to be kept. `hits` counts the
-    /// cache's hits so far, and is asked once per window.
+    /// cache's hits so far, and is not asked each time.
     pub fn keep(&mut self, hits: impl FnOnce() -> u64) -> bool {
-        if self.left > 0 {
-            self.left -= 1;
-            return !self.on;
+        self.left = self.left.saturating_sub(1);
+        let sampling = self.interval > 0;
+        if self.left > 0 && !(sampling && self.left.is_multiple_of(LOOK)) {
+            return !sampling;
         }
         let hits = hits();
-        self.on = hits == self.hits;
-        self.hits = hits;
-        self.left = WINDOW - 1;
+        if hits != self.hits {
+            *self = Bypass {
+                hits,
+                ..Bypass::new()
+            };
+            return true;
+        }
+        if self.left > 0 {
+            return false;
+        }
+        self.interval = (self.interval * 2).clamp(SOON, WINDOW);
+        self.left = self.interval;
         true
     }
 }
@@ -61,16 +77,17 @@ mod tests {
     fn without_hits_one_in_a_window_is_kept() {
         let mut bypass = Bypass::new();
         assert_eq!(kept(&mut bypass, WINDOW, 0), WINDOW);
+        assert_eq!(kept(&mut bypass, 8 + 16 + 32, 0), 3);
         assert_eq!(kept(&mut bypass, 10 * WINDOW, 0), 10);
     }
 
     #[test]
-    fn a_hit_ends_it_with_the_window() {
+    fn the_first_hit_ends_it() {
         let mut bypass = Bypass::new();
-        kept(&mut bypass, 3 * WINDOW, 0);
-        assert_eq!(kept(&mut bypass, WINDOW, 1), WINDOW);
-        // One window without a hit, and it is back.
-        assert_eq!(kept(&mut bypass, WINDOW, 1), 1);
+        kept(&mut bypass, 5 * WINDOW, 0);
+        assert!(kept(&mut bypass, WINDOW, 1) > WINDOW - 2 * LOOK);
+        // Without another one it is back before long.
+        assert!(kept(&mut bypass, 10 * WINDOW, 1) < 2 * WINDOW);
     }
 
     #[test]

@@ -46,6 +46,7 @@ use crate::monitor::{Monitor, Validity};
 use crate::process::Home;
 use crate::range::{Range, page_size};
 use crate::threads::OWN_NUMBERS;
+use bypass::Bypass;
 use entries::Entries;
 pub(crate) use entries::Entry;
 use front::Front;
@@ -210,6 +211,8 @@ impl Cache {
             .inner
             .drop_overlapping(everything, state::Cause::Flushed);
         self.inner.release_backlog();
+        // What was learnt was about what is gone.
+        self.inner.state.lock().bypass = Bypass::new();
         Ok(dropped)
     }
 

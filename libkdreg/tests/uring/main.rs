@@ -368,11 +368,11 @@ fn bypass_ends_with_reuse() {
     }
     let before = buffers.statistics().unwrap();
     assert_eq!((before.hits, before.misses), (0, 640));
-    assert_eq!(before.uncached, 9 * 63);
+    assert!(before.uncached > 500, "{before:?}");
     for _ in 0..200 {
         let buffer = buffers.get(memory.range()).unwrap();
         assert!((buffer.index() as usize) < 1024);
     }
     let after = buffers.statistics().unwrap();
-    assert!(after.hits >= 200 - 64, "{after:?}");
+    assert!(after.hits >= 200 - 70, "{after:?}");
 }
