@@ -205,7 +205,8 @@ impl Buffers {
     #[inline]
     fn get_index(&self, range: Range) -> Result<u32, Errno> {
         if self.table.slots().any_stale() {
-            self.table.empty_stale();
+            // Where this thread cannot, registering will say so.
+            let _ = self.table.empty_stale();
         }
         let held = match self.cache.get(range, ACCESS) {
             Ok(held) => held,
@@ -273,7 +274,7 @@ impl Buffers {
     /// last put.
     pub fn flush(&self) -> Result<usize, Errno> {
         let dropped = self.cache.flush();
-        self.table.empty_stale();
+        let _ = self.table.empty_stale();
         dropped
     }
 
@@ -281,7 +282,7 @@ impl Buffers {
     /// waits to be released; returns how many buffers were.
     pub fn reap(&self) -> Result<usize, Errno> {
         let released = self.cache.reap();
-        self.table.empty_stale();
+        let _ = self.table.empty_stale();
         released
     }
 

@@ -58,20 +58,23 @@ impl Table {
     }
 
     /// Empties the slots that another thread could not, as far as this one can.
+    /// `EEXIST` when that is for another thread to do.
     #[cold]
-    pub fn empty_stale(&self) {
+    pub fn empty_stale(&self) -> Result<(), Errno> {
         while let Some(slot) = self.slots.take_stale() {
-            if abi::empty(self.ring.as_fd(), slot, 1).is_err() {
+            if let Err(error) = abi::empty(self.ring.as_fd(), slot, 1) {
                 self.slots.give_stale(slot);
-                return;
+                return Err(error);
             }
             self.slots.give(slot);
         }
+        Ok(())
     }
 
     /// Ends a table of our own; its slots are empty by now.
     pub fn end(&self) {
-        self.empty_stale();
+        // What it could not empty ends with the table.
+        let _ = self.empty_stale();
         if self.own
             && let Err(error) = abi::end_table(self.ring.as_fd())
         {
@@ -86,7 +89,7 @@ impl Registrar for Arc<Table> {
             return Err(Errno::EMSGSIZE);
         }
         if self.slots.any_stale() {
-            self.empty_stale();
+            self.empty_stale()?;
         }
         let slot = self.slots.take()?;
         match abi::fill(self.ring.as_fd(), slot, range, self.tag) {
