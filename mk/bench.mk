@@ -2,7 +2,7 @@
 # The benchmark.
 #
 #   make bench                  everything, 3 minutes or so: target/bench/bench.{html,csv,md}
-#   make bench-readme           the same, and its tables into README.md
+#   make bench-readme           the same, and its tables into README.md and docs/performance.md
 #   make bench BENCH=quick      small sizes, few rounds
 #   make bench BENCH="quick hit --subject UCX"   words and options of kdreg-bench --help
 #   make bench-vm               with the module, in a guest that counts instructions

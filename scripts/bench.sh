@@ -90,14 +90,22 @@ vm)
         --plugins "$out" --out "$out/vm" hit find miss munmap valid
     ;;
 readme)
-    # The tables in README.md, from a run of just now.
+    # The tables in README.md and docs/performance.md, from a run of just now:
+    # the ratios there, everything here.
     sh "$0" run full
-    awk -v tables="$out/bench.md" '
-        /^<!-- bench: begin/ { print; print ""; while ((getline line <tables) > 0) print line; print ""; inside = 1 }
-        /^<!-- bench: end/ { inside = 0 }
-        !inside { print }
-    ' README.md >"$out/README.md"
-    cp "$out/README.md" README.md
+    sed '/^<details>/,$d' "$out/bench.md" >"$out/ratios.md"
+    sed -n '/^<details>/,/^<\/details>/p' "$out/bench.md" | sed '/^<.*details>/d' >"$out/all.md"
+    # into FILE TABLES
+    into() {
+        awk -v tables="$2" '
+            /^<!-- bench: begin/ { print; print ""; while ((getline line <tables) > 0) print line; print ""; inside = 1 }
+            /^<!-- bench: end/ { inside = 0 }
+            !inside { print }
+        ' "$1" | cat -s >"$out/${1##*/}"
+        cp "$out/${1##*/}" "$1"
+    }
+    into README.md "$out/ratios.md"
+    into docs/performance.md "$out/all.md"
     ;;
 micro)
     exec cargo bench --locked -p kdreg-bench --features micro --bench micro
