@@ -13,6 +13,8 @@
 #include <unistd.h>
 
 static atomic_long registrations;
+/* libibverbs calls one of these from the other: that is one registration. */
+static _Thread_local int depth;
 
 static void *real(const char *name, const char *version)
 {
@@ -28,15 +30,19 @@ static void *real(const char *name, const char *version)
 void *ibv_reg_mr(void *pd, void *addr, size_t length, int access)
 {
     void *(*function)(void *, void *, size_t, int) = real("ibv_reg_mr", "IBVERBS_1.1");
-    atomic_fetch_add(&registrations, 1);
-    return function(pd, addr, length, access);
+    atomic_fetch_add(&registrations, !depth++);
+    void *mr = function(pd, addr, length, access);
+    depth--;
+    return mr;
 }
 
 void *ibv_reg_mr_iova2(void *pd, void *addr, size_t length, uint64_t iova, unsigned access)
 {
     void *(*function)(void *, void *, size_t, uint64_t, unsigned) = real("ibv_reg_mr_iova2", "IBVERBS_1.8");
-    atomic_fetch_add(&registrations, 1);
-    return function(pd, addr, length, iova, access);
+    atomic_fetch_add(&registrations, !depth++);
+    void *mr = function(pd, addr, length, iova, access);
+    depth--;
+    return mr;
 }
 
 __attribute__((destructor)) static void report(void)
