@@ -24,10 +24,11 @@ choose_layers() {
     if mount -t overlay overlay -o "lowerdir=$lower,upperdir=$layers/probe/upper,workdir=$layers/probe/work" \
         "$merged" 2>/dev/null; then
         umount "$merged"
+        rm -rf "$layers/probe"
     else
+        rm -rf "$layers/probe"
         mount -t tmpfs tmpfs "$layers"
     fi
-    rm -rf "$layers/probe"
 }
 
 # overlay LOWER UPPER: mounts the two as the tree.
