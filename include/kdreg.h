@@ -522,7 +522,8 @@ int kdreg_cache_create(kdreg_t *monitor, const struct kdreg_cache_attr *attr, kd
  * has returned 0. No other thread may be using the cache.
  *
  * Returns 0; -EBUSY while an entry is held, and nothing changes; -EDEADLK from
- * one of the cache's own callbacks; -EBADF; -ECHILD.
+ * one of the cache's own callbacks; -EINVAL for a null handle; -EBADF;
+ * -ECHILD.
  */
 int kdreg_cache_destroy(kdreg_cache_t *cache);
 
@@ -571,7 +572,8 @@ int kdreg_cache_invalidate(kdreg_cache_t *cache, const void *addr, size_t length
 /**
  * Drops every entry. Entries in use are released at their last put.
  *
- * Returns how many entries there were; -EBADF; -ECHILD.
+ * Returns how many entries there were; -EINVAL for a null handle; -EBADF;
+ * -ECHILD.
  */
 int kdreg_cache_flush(kdreg_cache_t *cache);
 
@@ -580,7 +582,8 @@ int kdreg_cache_flush(kdreg_cache_t *cache);
  * that waits for it. The reaper does the same by itself, unless the cache was
  * made with KDREG_CACHE_NO_REAPER.
  *
- * Returns how many entries were deregistered; -EBADF; -ECHILD.
+ * Returns how many entries were deregistered; -EINVAL for a null handle; -EBADF;
+ * -ECHILD.
  */
 int kdreg_cache_reap(kdreg_cache_t *cache);
 
@@ -589,7 +592,8 @@ int kdreg_cache_reap(kdreg_cache_t *cache);
  * belongs to the cache: never read or close it. It may be readable when
  * kdreg_cache_reap() finds nothing.
  *
- * Returns the descriptor; -EBADF; -ECHILD.
+ * Returns the descriptor; -EINVAL for a null handle; -EBADF;
+ * -ECHILD.
  */
 int kdreg_cache_fd(kdreg_cache_t *cache);
 
@@ -736,7 +740,8 @@ int kdreg_check(kdreg_t *monitor, struct kdreg_event *events, size_t max);
  * epoll and the like. It belongs to the monitor: never read or close it. It may
  * be readable when kdreg_check() finds nothing.
  *
- * Returns the descriptor; -EBADF; -ECHILD.
+ * Returns the descriptor; -EINVAL for a null handle; -EBADF;
+ * -ECHILD.
  */
 int kdreg_fd(kdreg_t *monitor);
 

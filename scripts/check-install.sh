@@ -43,7 +43,7 @@ listing "$by_make" | grep -v "$beyond_cargo" >"$work/make.list" || true
 listing "$by_cargo" >"$work/cargo-c.list"
 same "they install the same files, but for programs and preloads" "$work/make.list" "$work/cargo-c.list"
 checking "each file of include/, cmake/ and man/ is among them"
-sources=$(find include/kdreg.h include/kdreg cmake man -name '*.*' -type f 2>/dev/null | sed 's|.*/||' | sort)
+sources=$(find include/kdreg.h include/kdreg2.h include/kdreg cmake man -name '*.*' -type f 2>/dev/null | sed 's|.*/||' | sort)
 lacking=$(for file in $sources; do grep -q "/$file\$" "$work/make.list" || echo "$file"; done)
 if [ -z "$lacking" ]; then pass "$(echo "$sources" | wc -l)"; else fail "$lacking"; fi
 must "make install adds kdreg_info, and it runs" env LD_LIBRARY_PATH= "$by_make/bin/kdreg_info"

@@ -135,7 +135,8 @@ file 644 "$dist/kdreg.pc" "$LIBDIR/pkgconfig" kdreg.pc
 each "$LIBDIR/cmake/kdreg" cmake/*.cmake
 empty "$LIBDIR/cmake/kdreg"
 each "$INCLUDEDIR" include/kdreg.h
-each "$INCLUDEDIR/kdreg" include/kdreg/*.h
+# The device's header where `--with-kdreg2=` can point at it, beside the adaptors'.
+each "$INCLUDEDIR/kdreg" include/kdreg/*.h include/kdreg2.h
 empty "$INCLUDEDIR/kdreg"
 for section in 1 3 4 7; do each "$MANDIR/man$section" man/*."$section"; done
 

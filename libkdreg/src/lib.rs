@@ -53,6 +53,7 @@
 pub mod adaptors;
 mod barrier;
 pub mod cache;
+mod environment;
 pub mod errno;
 #[cfg(feature = "capi")]
 pub mod ffi;

@@ -5,6 +5,7 @@
 //! unset; messages go to standard error unless a callback was installed.
 //! The notification handler never logs.
 
+use crate::environment;
 use parking_lot::RwLock;
 use std::io::Write;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -57,10 +58,10 @@ static LEVEL: AtomicU8 = AtomicU8::new(UNSET);
 const UNSET: u8 = u8::MAX;
 
 fn level_from_environment() -> u8 {
-    let Ok(value) = std::env::var(VARIABLE) else {
+    let Some(value) = environment::variable(VARIABLE) else {
         return Level::Warn as u8;
     };
-    match value.as_str() {
+    match &*value.to_string_lossy() {
         "off" | "none" | "0" => 0,
         "error" | "1" => Level::Error as u8,
         "warn" | "warning" | "2" | "" => Level::Warn as u8,

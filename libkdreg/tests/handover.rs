@@ -84,7 +84,7 @@ fn user<'a>(
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     let mut kept = Vec::new();
     for _ in 0..rounds {
-        let favourite = random(&mut state) % 8 != 0;
+        let favourite = !random(&mut state).is_multiple_of(8);
         let index = if favourite {
             seed as usize
         } else {
@@ -105,7 +105,7 @@ fn user<'a>(
             }
             _ => device.leave(&held),
         }
-        if random(&mut state) % 16 == 0
+        if random(&mut state).is_multiple_of(16)
             && let Ok(letter) = letters.lock().unwrap().try_recv()
         {
             device.leave(&letter);

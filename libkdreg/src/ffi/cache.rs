@@ -261,7 +261,8 @@ pub extern "C" fn kdreg_cache_create(
 /// has returned 0. No other thread may be using the cache.
 ///
 /// Returns 0; -EBUSY while an entry is held, and nothing changes; -EDEADLK from
-/// one of the cache's own callbacks; -EBADF; -ECHILD.
+/// one of the cache's own callbacks; -EINVAL for a null handle; -EBADF;
+/// -ECHILD.
 #[unsafe(no_mangle)]
 pub extern "C" fn kdreg_cache_destroy(cache: *mut kdreg_cache_t) -> c_int {
     status(|| handle::close::<Cache>(cache, Cache::may_be_destroyed).map(drop))
@@ -354,7 +355,8 @@ pub extern "C" fn kdreg_cache_invalidate(
 
 /// Drops every entry. Entries in use are released at their last put.
 ///
-/// Returns how many entries there were; -EBADF; -ECHILD.
+/// Returns how many entries there were; -EINVAL for a null handle; -EBADF;
+/// -ECHILD.
 #[unsafe(no_mangle)]
 pub extern "C" fn kdreg_cache_flush(cache: *mut kdreg_cache_t) -> c_int {
     count(|| handle::resolve::<Cache>(cache)?.flush())
@@ -364,7 +366,8 @@ pub extern "C" fn kdreg_cache_flush(cache: *mut kdreg_cache_t) -> c_int {
 /// that waits for it. The reaper does the same by itself, unless the cache was
 /// made with KDREG_CACHE_NO_REAPER.
 ///
-/// Returns how many entries were deregistered; -EBADF; -ECHILD.
+/// Returns how many entries were deregistered; -EINVAL for a null handle; -EBADF;
+/// -ECHILD.
 #[unsafe(no_mangle)]
 pub extern "C" fn kdreg_cache_reap(cache: *mut kdreg_cache_t) -> c_int {
     count(|| handle::resolve::<Cache>(cache)?.reap())
@@ -374,7 +377,8 @@ pub extern "C" fn kdreg_cache_reap(cache: *mut kdreg_cache_t) -> c_int {
 /// belongs to the cache: never read or close it. It may be readable when
 /// kdreg_cache_reap() finds nothing.
 ///
-/// Returns the descriptor; -EBADF; -ECHILD.
+/// Returns the descriptor; -EINVAL for a null handle; -EBADF;
+/// -ECHILD.
 #[unsafe(no_mangle)]
 pub extern "C" fn kdreg_cache_fd(cache: *mut kdreg_cache_t) -> c_int {
     count(|| Ok(handle::resolve::<Cache>(cache)?.event_fd().as_raw_fd() as usize))

@@ -375,7 +375,8 @@ pub extern "C" fn kdreg_check(
 /// epoll and the like. It belongs to the monitor: never read or close it. It may
 /// be readable when kdreg_check() finds nothing.
 ///
-/// Returns the descriptor; -EBADF; -ECHILD.
+/// Returns the descriptor; -EINVAL for a null handle; -EBADF;
+/// -ECHILD.
 #[unsafe(no_mangle)]
 pub extern "C" fn kdreg_fd(monitor: *mut kdreg_t) -> c_int {
     count(|| Ok(handle::resolve::<Monitor>(monitor)?.event_fd().as_raw_fd() as usize))

@@ -12,6 +12,7 @@ use super::kernel::Kernel;
 use super::manual::Manual;
 use super::none::Nothing;
 use super::userfaultfd::Userfaultfd;
+use crate::environment;
 use crate::errno::Errno;
 use crate::log::{self, Level};
 use crate::process::{Home, PerProcess};
@@ -143,7 +144,7 @@ impl Drop for Lease {
 
 /// What the environment says.
 fn wanted(options: &Options) -> Result<Option<Kind>, Errno> {
-    let Some(value) = std::env::var_os(BACKEND_VARIABLE) else {
+    let Some(value) = environment::variable(BACKEND_VARIABLE) else {
         return Ok(options.backend);
     };
     match value.to_str() {
