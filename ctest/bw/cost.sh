@@ -21,7 +21,7 @@ set -eu
             for (size in once) {
                 compare("all reused, to registered once", size, ours[size, 100], once[size], 1.02)
                 compare("none reused, to registered each time", size, ours[size, 0], each[size, 0],
-                    size < 1048576 ? 1 + 6000 / each[size, 0] : 1.03)
+                    size + 0 < 1048576 ? 1 + 6000 / each[size, 0] : 1.03)
             }
             if (!length(once)) { print "nothing was measured"; bad = 1 }
             exit bad
