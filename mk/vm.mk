@@ -4,10 +4,13 @@
 #   make vm                     a shell, /dev/kdreg and a soft-RoCE device there
 #   make vm VM_OPTIONS=...      options of ctest/vm/run besides
 #   make test-kernel            the tests labelled "kernel", on the stock kernel
-#   make test-debug-kernel      the same under KASAN, lockdep and kmemleak
+#   make test-debug-kernel      the same under KASAN, lockdep and kmemleak; less
+#                               of it: what repeats itself does so a tenth as often
+#   ... GUEST_TESTS=<regex>     only the tests whose names match
 
 VM_TOP := $(abspath $(dir $(lastword $(MAKEFILE_LIST)))/..)
 CTEST_BUILD ?= $(VM_TOP)/target/ctest
+GUEST_TESTS ?= .
 VM_RUN := $(VM_TOP)/ctest/vm/run
 
 .PHONY: vm vm-prerequisites kernel-tree-ahead test-kernel test-debug-kernel test-vm
@@ -27,12 +30,14 @@ test-vm: vm-prerequisites kernel-tree
 	@$(VM_TOP)/ctest/vm/selftest
 
 test-kernel: vm-prerequisites module kernel-programs
-	ctest --test-dir $(CTEST_BUILD) --output-on-failure --no-tests=error -L kernel
+	ctest --test-dir $(CTEST_BUILD) --output-on-failure --no-tests=error -L kernel -R '$(GUEST_TESTS)'
 
-# Checked code in an emulated machine is slow and large: limits are stretched.
+# Checked code in an emulated machine is slow and large: limits are stretched,
+# and work is cut. Instructions are not counted there.
 test-debug-kernel: vm-prerequisites debug-module kernel-programs
 	KDREG_VM_OPTIONS="--debug --memory 4096" KDREG_VM_MODULE=$(KDREG_DEBUG_MODULE) KDREG_TEST_SLOWNESS=10 \
-	ctest --test-dir $(CTEST_BUILD) --output-on-failure --no-tests=error -L kernel
+	ctest --test-dir $(CTEST_BUILD) --output-on-failure --no-tests=error -L kernel -LE instructions \
+	    -R '$(GUEST_TESTS)'
 
 .PHONY: kernel-programs
 kernel-programs:

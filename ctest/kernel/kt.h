@@ -59,6 +59,15 @@ __attribute__((noreturn, unused)) static void kt_skip(const char *why)
     exit(KT_SKIP);
 }
 
+/* How many times slower than usual everything is here: KDREG_TEST_SLOWNESS. */
+__attribute__((unused)) static unsigned long kt_slowness(void)
+{
+    const char *text = getenv("KDREG_TEST_SLOWNESS");
+    unsigned long slowness = text ? strtoul(text, NULL, 10) : 1;
+
+    return slowness ? slowness : 1;
+}
+
 __attribute__((unused)) static int kt_open_flags(int flags)
 {
     int fd = open(KDREG_DEVICE_NAME, flags);

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
-/* matrix [--markdown] [--verbose] [--only TEXT] [BACKEND]
+/* matrix [--markdown] [--verbose] [--only TEXT] [--every N] [BACKEND]
  * Every change to a mapping x kind of memory x way to make the call: each is detected before the call returns, or not claimed by the
- * backend, or the memory was refused in the first place. Anything else is a failure. Without BACKEND (or KDREG_BACKEND), all that work here. */
+ * backend, or the memory was refused in the first place. Anything else is a failure. Without BACKEND (or KDREG_BACKEND), all that work here.
+ * --every N runs one cell in N, the same ones each time, spread over changes, kinds and ways. Where time is short, as under an emulated kernel
+ * that checks itself; KDREG_TEST_SLOWNESS=N in the environment asks for the same. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,6 +16,7 @@ enum { SKIPPED = 77, MAX_REPORTED = 40 };
 
 static bool markdown, verbose;
 static const char *only;
+static unsigned every = 1;
 static struct tally tally;
 static bool blind;   /* the backend watches nothing: who makes the call, and over which part, is all the same */
 
@@ -29,6 +32,15 @@ static void record(int change, int kind, int way, const struct extent *extent, c
                 verdict->outcome == NOT_APPLICABLE ? kdreg_strerror(verdict->error) : "");
 }
 
+/* One in `every`, scattered, so that no change, kind or way is left out in step with another. */
+static bool chosen_cell(int change, int kind, int way, int extent)
+{
+    uint32_t number = (((uint32_t)change * MAX_KINDS + (uint32_t)kind) * MAX_WAYS + (uint32_t)way) * (uint32_t)extent_count + (uint32_t)extent;
+    number = (number ^ number >> 15) * 0x85ebca6bu;
+    number = (number ^ number >> 13) * 0xc2b2ae35u;
+    return (number ^ number >> 16) % every == 0;
+}
+
 static void run_kind(uint32_t backend, int change_at, int kind)
 {
     const struct change *change = &changes[change_at];
@@ -38,6 +50,8 @@ static void run_kind(uint32_t backend, int change_at, int kind)
         for (int extent = 0; extent < extent_count; extent++) {
             if (extent > 0 && (change->flags & WHOLE_ONLY || way > 1 || blind))
                 break;
+            if (!chosen_cell(change_at, kind, way, extent))
+                continue;
             struct verdict verdict;
             cell_run(backend, &kinds[kind], change, &ways[way], &extents[extent], &verdict);
             record(change_at, kind, way, &extents[extent], &verdict);
@@ -83,6 +97,8 @@ static unsigned run_backend(uint32_t backend)
                 run_kind(backend, change, kind);
     }
     table_print(&tally, name, caps, markdown);
+    if (every > 1)
+        printf("one cell in %u was run\n", every);
     if (!only && tally.total[DETECTED] + tally.total[REFUSED] == 0) {
         fprintf(stderr, "FAILED: not one cell of backend %s came to a result\n", name);
         return 1;
@@ -101,7 +117,9 @@ static uint32_t backend_by_name(const char *name)
 
 int main(int argc, char **argv)
 {
-    const char *wanted = getenv("KDREG_BACKEND");
+    const char *wanted = getenv("KDREG_BACKEND"), *slowness = getenv("KDREG_TEST_SLOWNESS");
+    if (slowness)
+        every = (unsigned)strtoul(slowness, NULL, 10);
     for (int i = 1; i < argc; i++) {
         if (strcmp(argv[i], "--markdown") == 0)
             markdown = true;
@@ -109,8 +127,14 @@ int main(int argc, char **argv)
             verbose = true;
         else if (strcmp(argv[i], "--only") == 0 && i + 1 < argc)
             only = argv[++i];
+        else if (strcmp(argv[i], "--every") == 0 && i + 1 < argc)
+            every = (unsigned)strtoul(argv[++i], NULL, 10);
         else
             wanted = argv[i];
+    }
+    if (every == 0) {
+        fprintf(stderr, "matrix: --every and KDREG_TEST_SLOWNESS take a number from 1 up\n");
+        return 2;
     }
     uint32_t chosen = wanted ? backend_by_name(wanted) : KDREG_BACKEND_ANY;
     if (wanted && chosen == KDREG_BACKEND_ANY && strcmp(wanted, "auto") != 0) {

@@ -13,9 +13,15 @@ set(GUEST_VM_DIR ${CMAKE_CURRENT_LIST_DIR})
 
 # guest_group(name [OPTIONS option...]): a group whose guests get these options
 # of vm/run besides `--module kernel/kdreg.ko`. To be called once, and before
-# the group's tests are added.
+# the group's tests are added. A group that counts instructions (--icount) has
+# the label "instructions", too: those of a kernel that checks itself say nothing.
 function(guest_group group)
     cmake_parse_arguments(ARG "" "" "OPTIONS" ${ARGN})
+    set(labels kernel)
+    if("--icount" IN_LIST ARG_OPTIONS)
+        list(APPEND labels instructions)
+    endif()
+    set_property(GLOBAL PROPERTY GUEST_LABELS_${group} "${labels}")
     set(dir ${CMAKE_BINARY_DIR}/guest/${group})
     # Programs of tests that are gone must not run again.
     file(REMOVE_RECURSE ${dir})
@@ -25,14 +31,14 @@ function(guest_group group)
         COMMAND ${GUEST_VM_DIR}/run-group ${dir} --share ${CMAKE_BINARY_DIR} ${ARG_OPTIONS})
     # vm/run has a limit of its own, from those of its tests.
     set_tests_properties(guest-${group}-boot PROPERTIES
-        FIXTURES_SETUP guest-${group} LABELS kernel
+        FIXTURES_SETUP guest-${group} LABELS "${labels}"
         RESOURCE_LOCK guest PROCESSORS 2 TIMEOUT 14400)
 
     # What concerns no test in particular: the guest's end, its kernel log, leaks,
     # the removal of the module.
     add_test(NAME guest-${group}-log COMMAND ${GUEST_VM_DIR}/test-status ${dir})
     set_tests_properties(guest-${group}-log PROPERTIES
-        FIXTURES_REQUIRED guest-${group} LABELS kernel TIMEOUT 60)
+        FIXTURES_REQUIRED guest-${group} LABELS "${labels}" TIMEOUT 60)
     set_property(GLOBAL APPEND PROPERTY GUEST_GROUPS ${group})
 endfunction()
 
@@ -72,9 +78,10 @@ function(add_guest_test name target)
         FILE_PERMISSIONS OWNER_READ OWNER_WRITE OWNER_EXECUTE
             GROUP_READ GROUP_EXECUTE WORLD_READ WORLD_EXECUTE)
 
+    get_property(labels GLOBAL PROPERTY GUEST_LABELS_${ARG_GROUP})
     add_test(NAME ${name} COMMAND ${GUEST_VM_DIR}/test-status ${dir} ${name})
     set_tests_properties(${name} PROPERTIES
-        FIXTURES_REQUIRED guest-${ARG_GROUP} LABELS kernel
+        FIXTURES_REQUIRED guest-${ARG_GROUP} LABELS "${labels}"
         SKIP_RETURN_CODE 77 TIMEOUT 60)
 endfunction()
 

@@ -19,7 +19,7 @@ remove_module() {
     local name=$module_name i
     for ((i = 0; i < 100; i++)); do
         [ -d "/sys/module/$name" ] || return
-        rmmod "$name" 2>/dev/null && return
+        rmmod "$name" 2>/dev/null && { echo "module $name removed" >>"$run/ending"; return; }
         sleep 0.1
     done
     echo "module $name cannot be removed: $(rmmod "$name" 2>&1)" >>"$run/complaints"
@@ -33,5 +33,6 @@ look_for_leaks() {
     sleep 1
     echo scan >/sys/kernel/debug/kmemleak
     cat /sys/kernel/debug/kmemleak >"$run/leaks"
+    echo "kmemleak: $(grep -c '^unreferenced object' "$run/leaks") objects reported" >>"$run/ending"
     [ ! -s "$run/leaks" ] || head -n 100 "$run/leaks" >>"$run/complaints"
 }

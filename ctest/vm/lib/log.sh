@@ -37,6 +37,8 @@ judge() {
     fi
     local status bad
     status=$(cat "$run/status")
+    # What it found when all was over.
+    [ ! -s "$run/ending" ] || sed 's/^/vm: /' "$run/ending" >&2
     if [ -z "$allow_dirty" ]; then
         # The console and the ring buffer largely say the same.
         bad=$(cat "$run/complaints" 2>/dev/null || true
