@@ -276,7 +276,7 @@ static void cache_create_refuses(kdreg_t *monitor)
     REFUSED(alignment, page / 2);
     REFUSED(alignment, page + 1);
     REFUSED(alignment, 3 * page);
-    REFUSED(flags, 4u);
+    REFUSED(flags, KDREG_CACHE_BYPASS << 1);
     REFUSED(flags, 1u << 31);
     REFUSED(reserved, 1);
     CHECK(out == untouched, "a failing kdreg_cache_create changed its result");

@@ -9,10 +9,14 @@ enum { LENGTH = 1 << 20 };
 
 static const char *const reasons[] = {"unknown", "unmap", "discard", "remap", "protect", "migrate", "release", "lost"};
 
+/* A buffer with inaccessible memory on both sides. Neighbours would become one mapping, and where the kernel divides a mapping again, it
+ * announces a change of all the memory that a huge page there would cover: more would count as changed than the demonstration wants. */
 static void *map(void)
 {
-    void *memory = mmap(NULL, LENGTH, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    return memory == MAP_FAILED ? NULL : memory;
+    char *memory = mmap(NULL, 3 * LENGTH, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (memory == MAP_FAILED || mprotect(memory + LENGTH, LENGTH, PROT_READ | PROT_WRITE))
+        return NULL;
+    return memory + LENGTH;
 }
 
 int main(void)

@@ -183,6 +183,68 @@ static void cost_monitor(size_t present, uint64_t *monitor, uint64_t *unmonitor,
     *unmonitor_batch = median(u, REPEAT);
 }
 
+/* What a MONITOR_BATCH of `count` costs that leaves as many regions as before,
+ * or whose regions are unmonitored at once. `result` is what becomes of the call,
+ * `status` of each entry. */
+static uint64_t cost_batch(const struct kdreg_monitor_entry *like, unsigned count, int result,
+                           int status_of_each, bool undo)
+{
+    uint64_t values[REPEAT];
+
+    for (unsigned i = 0; i < REPEAT; i++) {
+        struct kdreg_monitor_entry batch[BATCH];
+        struct kdreg_unmonitor_entry back[BATCH];
+        struct kdreg_batch b = {.entries = (uintptr_t)batch, .count = count};
+
+        memcpy(batch, like, sizeof batch);
+        uint64_t start = now();
+        int error = ioctl(fd, KDREG_IOCTL_MONITOR_BATCH, &b) ? -errno : 0;
+        values[i] = now() - start - reading;
+        CHECK(error == result, "%d", error);
+        for (unsigned n = 0; n < count; n++) {
+            CHECK(batch[n].status == status_of_each, "%d", batch[n].status);
+            back[n] = (struct kdreg_unmonitor_entry){.cookie = batch[n].cookie,
+                                                     .location = batch[n].location,
+                                                     .generation = batch[n].generation};
+        }
+        b.entries = (uintptr_t)back;
+        if (undo)
+            CHECK(ioctl(fd, KDREG_IOCTL_UNMONITOR_BATCH, &b) == 0, "%m");
+    }
+    return median(values, REPEAT);
+}
+
+/* Where the cost of a batch into an empty tree comes from: calls that do ever
+ * more of the work, each of 64 entries. Prints what each step adds per entry. */
+static void cost_parts(void)
+{
+    struct kdreg_monitor_entry e[BATCH] = {0};
+    const uint64_t call = cost_batch(e, 0, -EINVAL, 0, false);
+    uint64_t refused, same, alone, all;
+
+    /* No length: copied in and out, checked, refused. */
+    refused = cost_batch(e, BATCH, 0, -EINVAL, false);
+    /* What is monitored already: the search for the cookie comes to that. */
+    struct kdreg_monitor_entry old[BATCH];
+    for (unsigned n = 0; n < BATCH; n++)
+        e[n] = old[n] = region(n);
+    struct kdreg_batch b = {.entries = (uintptr_t)old, .count = BATCH};
+    CHECK(ioctl(fd, KDREG_IOCTL_MONITOR_BATCH, &b) == 0 && kt_active(status) == BATCH, "%m");
+    same = cost_batch(e, BATCH, 0, 0, false);
+    CHECK(ioctl(fd, KDREG2_IOCTL_UNMONITOR_ALL) == 0, "%m");
+    all = cost_batch(e, BATCH, 0, 0, true);
+    /* The module has a tree for each mask of changes: each is the first of its. */
+    for (unsigned n = 0; n < BATCH; n++)
+        e[n].changes = n + 1;
+    alone = cost_batch(e, BATCH, 0, 0, true);
+    printf("a batch of %u into an empty tree, each of %ju: %ju the call, %ju to copy and check an "
+           "entry, %ju to find its cookie monitored already; or, if it is not, %ju for a slot, its "
+           "word and a tree of its own, and %ju more to insert it into one with the others\n",
+           BATCH, (uintmax_t)(all / BATCH), (uintmax_t)(call / BATCH),
+           (uintmax_t)((refused - call) / BATCH), (uintmax_t)((same - refused) / BATCH),
+           (uintmax_t)((alone - refused) / BATCH), (uintmax_t)((all - alone) / BATCH));
+}
+
 /* A change of one region, and of 64 at once; reading the events. */
 static void cost_events(uint64_t *one, uint64_t *read_one, uint64_t *read_many)
 {
@@ -243,6 +305,7 @@ int main(void)
                (uintmax_t)mb[i], (uintmax_t)ub);
     }
     CHECK(ioctl(fd, KDREG2_IOCTL_UNMONITOR_ALL) == 0, "%m");
+    cost_parts();
     cost_events(&one, &read_one, &read_many);
     printf("munmap of a monitored page: %ju; read of one event %ju, of %u each %ju\n",
            (uintmax_t)one, (uintmax_t)read_one, BATCH, (uintmax_t)read_many);
