@@ -32,9 +32,12 @@ static void record(int change, int kind, int way, const struct extent *extent, c
                 verdict->outcome == NOT_APPLICABLE ? kdreg_strerror(verdict->error) : "");
 }
 
-/* One in `every`, scattered, so that no change, kind or way is left out in step with another. */
+/* One in `every`, scattered, so that no change, kind or way is left out in step with another. Changes that choose their own part are few, and
+ * some suit one kind only: each of these is made once on each. */
 static bool chosen_cell(int change, int kind, int way, int extent)
 {
+    if (changes[change].flags & (WHOLE_ONLY | LIBC_ONLY) && way == 0 && extent == 0)
+        return true;
     uint32_t number = (((uint32_t)change * MAX_KINDS + (uint32_t)kind) * MAX_WAYS + (uint32_t)way) * (uint32_t)extent_count + (uint32_t)extent;
     number = (number ^ number >> 15) * 0x85ebca6bu;
     number = (number ^ number >> 13) * 0xc2b2ae35u;
