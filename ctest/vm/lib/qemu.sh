@@ -61,8 +61,7 @@ tsc=nowatchdog log_buf_len=4M net.ifnames=0 ${append[*]}")
 }
 
 run_qemu() {
-    local watcher=
-    timed_out=
+    timed_out= watcher=
     qemu_command
     qemu_pid=
     exec 8<>"$run/monitor.in" 7<>"$run/monitor.out" # or QEMU would wait for a peer
@@ -82,6 +81,7 @@ run_qemu() {
     if [ -n "$watcher" ]; then
         kill "$watcher" 2>/dev/null || true
         wait "$watcher" 2>/dev/null || true
+        watcher=
     fi
     [ ! -e "$run/timed-out" ] || timed_out=1
 }
@@ -100,4 +100,6 @@ cut_off() {
 
 stop_qemu() {
     [ -z "${qemu_pid:-}" ] || kill -KILL "$qemu_pid" 2>/dev/null || true
+    # It would keep the caller's pipes open for as long as the guest might have run.
+    [ -z "${watcher:-}" ] || kill "$watcher" 2>/dev/null || true
 }
