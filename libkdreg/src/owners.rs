@@ -52,6 +52,11 @@ impl Owner {
     /// The owner is at an entry from here on, until `leave`.
     #[inline(always)]
     pub(crate) fn enter(&self, entry: usize) {
+        // `wait_out` for the entry before this one may see this store and not
+        // the one of `leave`: that, too, must tell it what was counted.
+        // A processor needs nothing for it, since both go to one place, and
+        // `leave` comes after the count.
+        light();
         self.inside.store(entry, Ordering::Relaxed);
         // Pairs with the heavy fence before `wait_out`.
         light();

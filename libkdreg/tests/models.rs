@@ -350,6 +350,33 @@ fn an_entry_passes_from_one_owner_to_the_next() {
 }
 
 #[test]
+fn an_owner_that_went_on_to_another_entry_has_counted() {
+    explore(3, || {
+        let entry = Entry::live(7, FIRST);
+        let other = Refs::new();
+        other.publish();
+        other.adopt(FIRST);
+        let other = Arc::new(other);
+        let owner = {
+            let (entry, other) = (entry.clone(), other.clone());
+            thread::spawn(move || {
+                let taken = entry.refs.take_own(entry.caller(FIRST), || true).is_some();
+                other.take_own(entry.caller(FIRST), || true);
+                if taken {
+                    assert_eq!(entry.read(), 7);
+                    entry.put(FIRST);
+                }
+            })
+        };
+        // It may be seen at the other entry, and never on its way there.
+        entry.detach(STRANGER);
+        owner.join().unwrap();
+        assert_eq!(entry.released(), 1);
+        assert_eq!(entry.refs.count(), 0);
+    });
+}
+
+#[test]
 fn a_late_lookup_does_not_disturb_the_next_life() {
     owned_or_not(3, |owner| {
         let entry = Entry::live(7, owner);
