@@ -332,7 +332,20 @@ impl Inner {
     /// Whether any reference is out.
     pub(super) fn any_in_use(&self) -> bool {
         let used = self.state.lock().used_slots();
-        (0..used).any(|index| self.entries.at(index).refs.in_use())
+        (0..used).any(|index| self.is_in_use(index))
+    }
+
+    /// Whether a reference on an entry is out. Not fooled by another thread,
+    /// perhaps the reaper, that ends the entry's ownership this moment: where
+    /// a reference of the owner's was put back by others, the two counts are
+    /// for that time more than what is out.
+    pub(super) fn is_in_use(&self, index: u32) -> bool {
+        let refs = &self.entries.at(index).refs;
+        refs.in_use() && {
+            // Ownerships are ended under the lock.
+            let _state = self.state.lock();
+            refs.in_use()
+        }
     }
 
     /// Whether the entry a C caller holds is still valid.

@@ -71,7 +71,10 @@ impl Inner {
         }
         text.push('\n');
         let (mut largest, mut hottest) = (Top::default(), Top::default());
-        for index in 0..self.state.lock().used_slots() {
+        // A statement of its own: in the loop's head the lock would be held
+        // until the loop is over.
+        let used = self.state.lock().used_slots();
+        for index in 0..used {
             let entry = self.entries.at(index);
             let (true, Some(range)) = (entry.refs.is_live(), entry.range_if_any()) else {
                 continue;
