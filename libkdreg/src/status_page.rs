@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The page on which a process shows others what it caches.
 //!
+//! A process has one for each thread of the library's that can answer: the
+//! reaper of its caches, and the handler of a userfaultfd.
+//!
 //! A memfd, found by its name among the process's descriptors, holds a text
 //! that was written when somebody asked for it: asking is writing a byte into
 //! a pipe, whose inode number is in the page. So nothing is written, counted
@@ -17,6 +20,7 @@
 //! who finds it odd, or different afterwards, reads again.
 
 use crate::errno::Errno;
+use std::fmt;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU64, Ordering, fence};
@@ -46,6 +50,45 @@ pub struct Header {
 /// The longest text.
 pub const CAPACITY: usize = SIZE - size_of::<Header>();
 
+/// What every text begins with.
+pub(crate) fn describe_process(text: &mut impl fmt::Write) -> fmt::Result {
+    writeln!(
+        text,
+        "process pid={} version={}",
+        std::process::id(),
+        crate::VERSION
+    )
+}
+
+/// A text of bounded length, made without allocating. What does not fit is cut
+/// off.
+pub(crate) struct ShortText {
+    bytes: [u8; 1024],
+    length: usize,
+}
+
+impl ShortText {
+    pub const fn new() -> ShortText {
+        ShortText {
+            bytes: [0; 1024],
+            length: 0,
+        }
+    }
+
+    pub fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.bytes[..self.length]).unwrap_or("")
+    }
+}
+
+impl fmt::Write for ShortText {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let room = self.bytes.get_mut(self.length..self.length + text.len());
+        room.ok_or(fmt::Error)?.copy_from_slice(text.as_bytes());
+        self.length += text.len();
+        Ok(())
+    }
+}
+
 /// The writing side.
 pub(crate) struct StatusPage {
     memory: NonNull<Header>,
@@ -68,10 +111,7 @@ impl StatusPage {
         owned(unsafe { libc::pipe2(ends.as_mut_ptr(), libc::O_CLOEXEC | libc::O_NONBLOCK) })?;
         // SAFETY: fresh descriptors that nobody else owns.
         let [requests, writer] = ends.map(|fd| unsafe { OwnedFd::from_raw_fd(fd) });
-        // SAFETY: plain data, filled by fstat.
-        let mut about: libc::stat = unsafe { std::mem::zeroed() };
-        // SAFETY: writes a local variable.
-        owned(unsafe { libc::fstat(requests.as_raw_fd(), &raw mut about) })?;
+        let inode = inode(&requests)?;
         let memfd = memfd()?;
         let memory = map(&memfd)?;
         // SAFETY: the mapping is of SIZE bytes, page-aligned, zeroed, and ours
@@ -79,7 +119,7 @@ impl StatusPage {
         unsafe {
             memory.write(Header {
                 magic: MAGIC,
-                requests: about.st_ino,
+                requests: inode,
                 sequence: AtomicU64::new(0),
                 length: AtomicU64::new(0),
             });
@@ -97,13 +137,20 @@ impl StatusPage {
         self.requests.as_raw_fd()
     }
 
-    /// Takes the requests so far as answered by the next text.
-    pub fn take_requests(&self) {
+    /// Takes the requests so far as answered by the next text. `false` when the
+    /// application has closed the pipe: its number may be another file's by
+    /// now, whose data is not ours to take.
+    #[must_use]
+    pub fn take_requests(&self) -> bool {
+        // SAFETY: the mapping lives as long as this value.
+        let ours = unsafe { self.memory.as_ref() }.requests;
+        if inode(&self.requests) != Ok(ours) {
+            return false;
+        }
         let mut bytes = [0u8; 64];
-        // SAFETY: reads into a local array; the descriptor does not block. A
-        // number that is another file's by now is not in the epoll set that
-        // said it was readable.
+        // SAFETY: reads into a local array; the pipe does not block.
         while unsafe { libc::read(self.requests(), bytes.as_mut_ptr().cast(), bytes.len()) } > 0 {}
+        true
     }
 
     /// Shows a text, of which whole lines are kept when it is too long.
@@ -149,6 +196,15 @@ fn owned(result: libc::c_int) -> Result<libc::c_int, Errno> {
     } else {
         Ok(result)
     }
+}
+
+/// What tells a descriptor's file from others of its kind.
+fn inode(file: &OwnedFd) -> Result<u64, Errno> {
+    // SAFETY: plain data, filled by fstat.
+    let mut about: libc::stat = unsafe { std::mem::zeroed() };
+    // SAFETY: writes a local variable.
+    owned(unsafe { libc::fstat(file.as_raw_fd(), &raw mut about) })?;
+    Ok(about.st_ino)
 }
 
 fn memfd() -> Result<OwnedFd, Errno> {

@@ -16,7 +16,7 @@ use crate::errno::Errno;
 use crate::log::{self, Level};
 use crate::monitor::eventfd;
 use crate::process::PerProcess;
-use crate::status_page::StatusPage;
+use crate::status_page::{self, StatusPage};
 use crate::threads;
 use parking_lot::{Condvar, Mutex};
 use std::collections::HashMap;
@@ -204,11 +204,13 @@ fn run(shared: &Shared, mut page: Option<StatusPage>) {
 
 /// Answers who asked on the status page.
 fn show(shared: &Shared, page: &mut StatusPage) {
-    page.take_requests();
+    if !page.take_requests() {
+        return;
+    }
     let mut names: Vec<u64> = shared.caches.lock().all.keys().copied().collect();
     names.sort_unstable();
     let mut text = String::new();
-    super::status::describe_process(&mut text);
+    let _ = status_page::describe_process(&mut text);
     for (id, name) in names.into_iter().enumerate() {
         shared.with(name, |cache| cache.describe(id, &mut text));
     }

@@ -4,7 +4,6 @@
 //! most recently used entries. `kdreg_info --pid` reads them.
 
 use super::Inner;
-use crate::monitor::Reason;
 use std::fmt::Write as _;
 use std::sync::atomic::Ordering;
 
@@ -18,38 +17,19 @@ macro_rules! add {
     }};
 }
 
-/// What the process says of itself.
-pub(super) fn describe_process(text: &mut String) {
-    add!(
-        text,
-        "process pid={} version={}\n",
-        std::process::id(),
-        crate::VERSION
-    );
-}
-
 impl Inner {
     /// Appends what there is to say of this cache, as number `id` of the
     /// process. Takes the cache's lock for as long as statistics() does.
     pub(super) fn describe(&self, id: usize, text: &mut String) {
-        let (monitor, activity) = self.monitor.activity();
-        add!(
-            text,
-            "monitor name={:#x} backend={} regions={}",
-            monitor,
-            self.monitor.kind(),
-            activity.regions
-        );
-        for (reason, count) in Reason::ALL.iter().zip(activity.changes) {
-            add!(text, " {}={count}", reason.name());
-        }
+        let activity = self.monitor.activity();
+        let _ = activity.describe(self.monitor.kind(), text);
         let s = self.statistics();
         add!(
             text,
-            "\ncache id={id} monitor={:#x} entries={} max_entries={} bytes={} in_use={} \
+            "cache id={id} monitor={:#x} entries={} max_entries={} bytes={} in_use={} \
              unreleased_bytes={} hits={} misses={} registrations={} register_failures={} \
              deregistrations={} merges={} evictions={} invalidations={} uncached={} duplicates={}",
-            monitor,
+            activity.name,
             s.entries,
             self.options.max_entries,
             s.bytes,

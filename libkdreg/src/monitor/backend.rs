@@ -35,6 +35,23 @@ pub(crate) struct Activity {
     pub regions: u32,
     /// Regions that changed so far, by [`Reason`].
     pub changes: [u64; Reason::ALL.len()],
+    /// Tells one backend of the process from another; 0: it watches nothing.
+    pub name: usize,
+}
+
+impl Activity {
+    /// Writes a line for the status page.
+    pub fn describe(&self, kind: Kind, text: &mut impl fmt::Write) -> fmt::Result {
+        write!(
+            text,
+            "monitor name={:#x} backend={kind} regions={}",
+            self.name, self.regions
+        )?;
+        for (reason, count) in Reason::ALL.iter().zip(self.changes) {
+            write!(text, " {}={count}", reason.name())?;
+        }
+        text.write_char('\n')
+    }
 }
 
 /// A source of mapping changes, shared by its subscribers. Thread-safe; no

@@ -269,11 +269,9 @@ impl Monitor {
             .as_fd()
     }
 
-    /// What the backend watches and has seen, for all its subscribers, and a
-    /// number that tells it from others.
-    pub(crate) fn activity(&self) -> (usize, Activity) {
-        let backend: &dyn backend::Backend = &*self.backend;
-        (std::ptr::from_ref(backend).addr(), self.backend.activity())
+    /// What the backend watches and has seen, for all its subscribers.
+    pub(crate) fn activity(&self) -> Activity {
+        self.backend.activity()
     }
 
     /// Which backend this is.

@@ -211,6 +211,7 @@ impl Table {
         Activity {
             regions: shape.armed,
             changes: shape.changes,
+            name: std::ptr::from_ref(self).addr(),
         }
     }
 

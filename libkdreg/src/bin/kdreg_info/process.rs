@@ -67,8 +67,8 @@ pub fn look(pid: u32) -> Result<Seen, String> {
     }
     if pages == 0 && seen.devices.is_empty() {
         return Err(format!(
-            "process {pid} has no cache of libkdreg's to show: it does not use the library, uses \
-             its monitor only, or its caches have no reaper (KDREG_CACHE_NO_REAPER)"
+            "process {pid} has nothing of libkdreg's to show: it does not use the library, has no \
+             monitor open, or its caches have no reaper (KDREG_CACHE_NO_REAPER)"
         ));
     }
     Ok(seen)

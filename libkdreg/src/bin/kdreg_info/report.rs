@@ -84,7 +84,9 @@ impl Report {
             entries: Vec::new(),
             devices: Vec::new(),
         };
-        for (page, text) in seen.texts.iter().enumerate() {
+        let mut page = 0;
+        for text in &seen.texts {
+            page += usize::from(!report.caches.is_empty());
             for mut record in text.lines().filter_map(Record::parse) {
                 // Numbers of caches begin anew in each page.
                 for (key, value) in &mut record.fields {
@@ -119,7 +121,7 @@ impl Report {
     }
 
     pub fn is_empty(&self) -> bool {
-        self.caches.is_empty() && self.devices.is_empty()
+        self.caches.is_empty() && self.monitors.is_empty() && self.devices.is_empty()
     }
 
     /// The entries of a cache in one of its lists.

@@ -11,10 +11,11 @@
 use super::abi::{EVENT_REMAP, EVENT_REMOVE, EVENT_UNMAP, Message};
 use super::in_flight::is_userfaultfd;
 use crate::errno::Errno;
-use crate::monitor::Reason;
 use crate::monitor::table::Table;
+use crate::monitor::{Kind, Reason};
 use crate::process;
 use crate::range::Range;
+use crate::status_page::{self, ShortText, StatusPage};
 use crate::threads;
 use std::os::fd::{IntoRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
@@ -27,9 +28,11 @@ pub(super) fn start(
     stop: RawFd,
     table: Arc<Table>,
 ) -> Result<JoinHandle<()>, Errno> {
+    // Monitors work without it: they are only not to be seen from outside.
+    let mut page = StatusPage::new().ok();
     threads::spawn("kdreg-events", move || {
         let fd = userfaultfd.into_raw_fd();
-        let end = run(fd, stop, &table);
+        let end = run(fd, stop, &table, page.as_mut());
         table.words().guard.die();
         if end == End::Broken {
             // Words before the descriptor: until it is closed, whoever changes
@@ -56,12 +59,19 @@ enum End {
     Broken,
 }
 
-fn run(fd: RawFd, stop: RawFd, table: &Table) -> End {
+fn run(fd: RawFd, stop: RawFd, table: &Table, mut page: Option<&mut StatusPage>) -> End {
     let guard = &table.words().guard;
     let mut messages = [Message::default(); 16];
     loop {
-        match wait(fd, stop) {
+        match wait(fd, stop, page.as_deref().map_or(-1, StatusPage::requests)) {
             Some(Ready::Events) => {}
+            Some(Ready::Asked) => {
+                page = page.filter(|page| page.take_requests());
+                if let Some(page) = &mut page {
+                    answer(page, table);
+                }
+                continue;
+            }
             Some(Ready::Stop) => return End::Stopped,
             None => return End::Broken,
         }
@@ -88,6 +98,17 @@ fn run(fd: RawFd, stop: RawFd, table: &Table) -> End {
 enum Ready {
     Events,
     Stop,
+    /// Somebody wants to know what is watched.
+    Asked,
+}
+
+/// Answers who asked on the status page. The text is made on the stack, and
+/// the page's memory was touched when it was made.
+fn answer(page: &mut StatusPage, table: &Table) {
+    let mut text = ShortText::new();
+    let _ = status_page::describe_process(&mut text);
+    let _ = table.activity().describe(Kind::Userfaultfd, &mut text);
+    page.publish(text.as_str());
 }
 
 /// How often, in milliseconds, an idle handler makes sure that its descriptor
@@ -98,7 +119,7 @@ enum Ready {
 const LOOK_AROUND: libc::c_int = 1000;
 
 /// Sleeps until there is something to do; `None` when the userfaultfd is unwell.
-fn wait(fd: RawFd, stop: RawFd) -> Option<Ready> {
+fn wait(fd: RawFd, stop: RawFd, asked: RawFd) -> Option<Ready> {
     let mut polled = [
         libc::pollfd {
             fd,
@@ -110,10 +131,16 @@ fn wait(fd: RawFd, stop: RawFd) -> Option<Ready> {
             events: libc::POLLIN,
             revents: 0,
         },
+        // Negative: poll passes it over.
+        libc::pollfd {
+            fd: asked,
+            events: libc::POLLIN,
+            revents: 0,
+        },
     ];
     loop {
-        // SAFETY: polls two descriptors described by a local array.
-        let ready = unsafe { libc::poll(polled.as_mut_ptr(), 2, LOOK_AROUND) };
+        // SAFETY: polls three descriptors described by a local array.
+        let ready = unsafe { libc::poll(polled.as_mut_ptr(), 3, LOOK_AROUND) };
         if ready < 0 && Errno::last().value() != libc::EINTR {
             return None;
         }
@@ -132,6 +159,11 @@ fn wait(fd: RawFd, stop: RawFd) -> Option<Ready> {
         if polled[1].revents != 0 {
             return Some(Ready::Stop);
         }
+        if polled[2].revents & libc::POLLIN != 0 {
+            return Some(Ready::Asked);
+        }
+        // The application has closed the pipe: nobody can ask any more.
+        polled[2].fd = -1;
     }
 }
 
