@@ -187,3 +187,65 @@ fn nothing_is_undone_while_any_thread_holds_it() {
     drop(cache);
     assert_eq!(device.0.live.load(Ordering::Relaxed), 0, "never undone");
 }
+
+/// An entry that one thread got and another put back is idle, also at the
+/// moment when the first thread's count of it is given up.
+#[test]
+fn what_was_put_back_elsewhere_is_never_seen_in_use() {
+    let device = Shared(Arc::new(Device {
+        users: (0..HANDLES).map(|_| AtomicU32::new(0)).collect(),
+        next: AtomicUsize::new(0),
+        live: AtomicUsize::new(0),
+    }));
+    let (_manual, monitor) = Manual::open().unwrap();
+    let cache = Cache::new(&monitor, Options::default(), Box::new(device)).unwrap();
+    // Many that are looked at first, so that looking takes longer than dropping.
+    for index in 1..2000 {
+        let filler = Range::new(2 * BASE + index * 4 * PAGE, PAGE).unwrap();
+        drop(cache.get(filler, 1).unwrap());
+    }
+    // Odd while nobody holds anything.
+    let phase = AtomicUsize::new(0);
+    let over = AtomicBool::new(false);
+    let (post, letters) = sync_channel::<Parcel<'_>>(0);
+    let (answer, answers) = sync_channel(0);
+    std::thread::scope(|scope| {
+        let (cache, phase, over) = (&cache, &phase, &over);
+        scope.spawn(move || {
+            let mut state = 7;
+            for letter in letters {
+                drop(letter);
+                phase.fetch_add(1, Ordering::SeqCst);
+                // At any time of somebody's look at all entries.
+                for _ in 0..random(&mut state) % 4096 {
+                    std::hint::spin_loop();
+                }
+                cache.invalidate(region(0)).unwrap();
+                phase.fetch_add(1, Ordering::SeqCst);
+                answer.send(()).unwrap();
+            }
+            over.store(true, Ordering::Relaxed);
+        });
+        let observer = scope.spawn(move || {
+            while !over.load(Ordering::Relaxed) {
+                let before = phase.load(Ordering::SeqCst);
+                let used = cache.statistics().unwrap().in_use;
+                if !before.is_multiple_of(2) && phase.load(Ordering::SeqCst) == before {
+                    assert_eq!(used, 0);
+                }
+            }
+        });
+        for _ in 0..12_000 {
+            // Registered, adopted, and counted as the owner.
+            for _ in 0..3 {
+                drop(cache.get(region(0), 1).unwrap());
+            }
+            post.send(cache.get(region(0), 1).unwrap()).unwrap();
+            answers.recv().unwrap();
+            if observer.is_finished() {
+                break;
+            }
+        }
+        drop(post);
+    });
+}
