@@ -174,11 +174,20 @@ impl Entry {
 }
 
 /// Every interleaving with at most so many switches away from a thread that
-/// could go on: all of them are more than can be tried.
+/// could go on: all of them are more than can be tried. A model whose first
+/// thread never lets go before it joins is tried one way only: it is to yield
+/// first.
 fn explore(preemptions: usize, model: impl Fn() + Sync + Send + 'static) {
     let mut builder = loom::model::Builder::new();
     builder.preemption_bound.get_or_insert(preemptions);
-    builder.check(model);
+    // Not one of loom's: it counts over all runs.
+    let runs = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let counted = runs.clone();
+    builder.check(move || {
+        counted.fetch_add(1, Ordering::Relaxed);
+        model();
+    });
+    assert!(runs.load(Ordering::Relaxed) > 1, "only one way was tried");
 }
 
 /// A thread whose number no entry has.
@@ -286,6 +295,7 @@ fn the_counts_of_two_threads_cancel_out() {
                 entry.put(SECOND);
             })
         };
+        thread::yield_now();
         // One more use while the word goes below zero.
         assert_eq!(entry.use_it(FIRST), Some(7));
         other.join().unwrap();
@@ -373,6 +383,33 @@ fn an_owner_that_went_on_to_another_entry_has_counted() {
         owner.join().unwrap();
         assert_eq!(entry.released(), 1);
         assert_eq!(entry.refs.count(), 0);
+    });
+}
+
+#[test]
+fn nothing_is_in_use_while_counts_are_settled() {
+    explore(3, || {
+        let entry = Entry::live(7, FIRST);
+        // The two counts cancel out, until one is moved into the other.
+        assert!(entry.take(FIRST));
+        entry.put(SECOND);
+        let lock = Arc::new(loom::sync::Mutex::new(()));
+        let reaper = {
+            let (entry, lock) = (entry.clone(), lock.clone());
+            thread::spawn(move || {
+                let _state = lock.lock().unwrap();
+                entry.refs.revoke(entry.caller(STRANGER));
+                entry.refs.reopen(NOBODY);
+            })
+        };
+        thread::yield_now();
+        // As the cache's `is_in_use` does.
+        let used = entry.refs.in_use() && {
+            let _state = lock.lock().unwrap();
+            entry.refs.in_use()
+        };
+        assert!(!used, "nobody holds it");
+        reaper.join().unwrap();
     });
 }
 
