@@ -4,7 +4,7 @@
 use crate::errno::Errno;
 use crate::owners::{Caller, Owner, Owners};
 use std::cell::Cell;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 
 /// Starts a thread of the library's: named, with a small stack, all signals
@@ -142,8 +142,33 @@ pub(crate) fn number() -> usize {
     }
 }
 
+/// Runs in the child of fork(): the parent's other threads are not here, and
+/// their numbers free again. A child of a raw clone keeps them taken, which
+/// costs its threads nothing but speed. Async-signal-safe.
+extern "C" fn forget_other_threads() {
+    let own = NUMBER.get();
+    let mut kept = 0;
+    for number in 1..=OWN_NUMBERS {
+        if number == own {
+            kept = 1 << (number - 1);
+        } else {
+            OWNERS.of(number as u8).set(0);
+        }
+    }
+    // Release: as when a number is given back.
+    NUMBERS.store(kept, Ordering::Release);
+}
+
 #[cold]
 fn assign() -> usize {
+    // Not a Once: a child forked while it runs would wait for a thread it does
+    // not have. Relaxed: only one caller may see `false`.
+    static INSTALLED: AtomicBool = AtomicBool::new(false);
+    if !INSTALLED.swap(true, Ordering::Relaxed) {
+        // SAFETY: registers a function that stays: the library is never
+        // unmapped (-z nodelete).
+        unsafe { libc::pthread_atfork(None, None, Some(forget_other_threads)) };
+    }
     let mut taken = NUMBERS.load(Ordering::Relaxed);
     let number = loop {
         let free = (!taken).trailing_zeros() as usize;

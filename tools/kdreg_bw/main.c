@@ -210,8 +210,10 @@ static int benchmark(const struct options *options)
     }
     results.backend = kdreg_backend_name(monitor);
     ret = (options->verbs ? transport_verbs_open : transport_uring_open)(options, monitor, &transport);
-    if (ret < 0)
+    if (ret < 0) {
+        kdreg_close(monitor);
         return EXIT_CANNOT_RUN;
+    }
     results.transport = transport->name;
     results.target = transport->target;
     ret = run(options, transport, &results);

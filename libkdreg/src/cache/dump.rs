@@ -2,6 +2,7 @@
 //! A table of what a cache holds, for people.
 
 use super::Cache;
+use super::entries::Stamp;
 use crate::errno::Errno;
 use std::io::{self, Write};
 use std::sync::atomic::Ordering;
@@ -77,7 +78,7 @@ impl Cache {
                 entry.access(),
                 entry.handle(),
                 entry.refs.count(),
-                entry.stamp.load(Ordering::Relaxed),
+                Stamp::clock(entry.stamp.load(Ordering::Relaxed)),
             )?;
         }
         Ok(())

@@ -45,6 +45,11 @@ impl Stamp {
         clock << 8 | number as u64
     }
 
+    /// The clock's reading, for people.
+    pub fn clock(stamp: u64) -> u64 {
+        stamp >> 8
+    }
+
     #[inline]
     pub fn number(stamp: u64) -> usize {
         (stamp & 0xff) as usize

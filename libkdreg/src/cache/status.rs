@@ -4,6 +4,7 @@
 //! most recently used entries. `kdreg_info --pid` reads them.
 
 use super::Inner;
+use super::entries::Stamp;
 use std::fmt::Write as _;
 use std::sync::atomic::Ordering;
 
@@ -86,7 +87,7 @@ impl Inner {
                 range.len(),
                 entry.access(),
                 entry.refs.count(),
-                entry.stamp.load(Ordering::Relaxed),
+                Stamp::clock(entry.stamp.load(Ordering::Relaxed)),
             );
         }
     }
