@@ -67,32 +67,54 @@ static int open_device(struct verbs_link *link, const char *name)
     return -ENODEV;
 }
 
-/* An address of the port: the first for IPv4, which is RoCE v2's on most devices, or else the first. */
+/* Whether a GID is RoCE v2's: 1 or 0, as sysfs says, or -1 when it does not (InfiniBand; a container without it). */
+static int is_roce_v2(const struct verbs_link *link, int index)
+{
+    char path[192], type[16] = "";
+    FILE *file;
+
+    snprintf(path, sizeof(path), "/sys/class/infiniband/%s/ports/%u/gid_attrs/types/%d", link->device, link->port,
+             index);
+    file = fopen(path, "re");
+    if (!file)
+        return -1;
+    if (!fgets(type, sizeof(type), file))
+        type[0] = 0; /* EINVAL for an index that is not in use */
+    fclose(file);
+    return !type[0] ? -1 : !strncmp(type, "RoCE v2", 7);
+}
+
+/*
+ * An address of the port. An IPv4 address has two GIDs on devices that speak
+ * both versions of RoCE, and version 1 does not leave the subnet: so IPv4 in
+ * version 2 first, then IPv4, then whatever there is.
+ */
 static int choose_gid(struct verbs_link *link, int wanted)
 {
     static const unsigned char mapped[12] = { [10] = 0xff, [11] = 0xff };
-    int first = -1;
+    int best = -1;
 
-    for (int i = 0; i < link->port_attr.gid_tbl_len; i++) {
+    link->gid_index = -1;
+    for (int i = 0; i < link->port_attr.gid_tbl_len && best < 3; i++) {
         union ibv_gid gid;
         if ((wanted >= 0 && i != wanted) || link->library.query_gid(link->context, link->port, i, &gid))
             continue;
         if (!gid.global.interface_id)
             continue;
-        bool ipv4 = !memcmp(gid.raw, mapped, sizeof(mapped));
-        if (first < 0 || ipv4) {
-            first = i;
+        int merit = 0;
+        if (!memcmp(gid.raw, mapped, sizeof(mapped)))
+            merit = (const int[]){ 2, 1, 3 }[is_roce_v2(link, i) + 1];
+        if (merit > best) {
+            best = merit;
+            link->gid_index = i;
             link->gid = gid;
         }
-        if (ipv4)
-            break;
     }
-    if (first < 0) {
+    if (best < 0) {
         fprintf(stderr, "kdreg_bw: %s has no GID%s: give its interface an address, or choose one with --gid\n",
                 link->device, wanted >= 0 ? " with this index" : "");
         return -EADDRNOTAVAIL;
     }
-    link->gid_index = first;
     return 0;
 }
 
