@@ -86,20 +86,30 @@ pub fn set(sink: Option<Sink>, level: Level) {
 
 /// Whether messages of `level` are wanted, for callers whose message is
 /// costly to build.
+#[inline]
 pub fn wanted(level: Level) -> bool {
-    let mut current = LEVEL.load(Ordering::Relaxed);
-    if current == UNSET {
-        current = level_from_environment();
-        LEVEL.store(current, Ordering::Relaxed);
-    }
+    let current = LEVEL.load(Ordering::Relaxed);
+    level as u8 <= current && (current != UNSET || wanted_at_first(level))
+}
+
+/// As `wanted`, before the environment was asked.
+#[cold]
+fn wanted_at_first(level: Level) -> bool {
+    let current = level_from_environment();
+    LEVEL.store(current, Ordering::Relaxed);
     level as u8 <= current
 }
 
 /// Says `message`, if its level is wanted.
+#[inline]
 pub(crate) fn say(level: Level, message: std::fmt::Arguments<'_>) {
-    if !wanted(level) {
-        return;
+    if wanted(level) {
+        say_now(level, message);
     }
+}
+
+#[cold]
+fn say_now(level: Level, message: std::fmt::Arguments<'_>) {
     let sink = SINK.read().clone();
     match sink {
         Some(sink) => sink(level, &message.to_string()),

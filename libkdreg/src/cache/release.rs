@@ -73,12 +73,17 @@ impl Inner {
 
     /// Has the caller's `deregister` undo a registration.
     pub(super) fn deregister(&self, range: Range, handle: Handle) {
+        self.undo(range, handle);
+        self.state.lock().counts.deregistrations += 1;
+    }
+
+    /// As `deregister`, and does not count it.
+    fn undo(&self, range: Range, handle: Handle) {
         log::say(
             Level::Debug,
             format_args!("deregister {range:?} {handle:?}"),
         );
         self.call(|| self.registrar.deregister(range, handle));
-        self.state.lock().counts.deregistrations += 1;
     }
 
     /// Releases retired entries: now, or, within `max_unreleased`, soon.
@@ -112,6 +117,9 @@ impl Inner {
 
     /// As `release`, for one entry.
     pub(super) fn release_soon(&self, index: u32) {
+        if self.options.max_unreleased == 0 {
+            return self.release_one(index);
+        }
         let mut retired = List::EMPTY;
         retired.push(&mut self.state.lock().links, index);
         self.release(retired);
@@ -125,21 +133,24 @@ impl Inner {
             let Some(index) = retired.pop(&mut self.state.lock().links) else {
                 break;
             };
-            let entry = self.entries.at(index);
-            if let Some(name) = entry.watched() {
-                self.monitor.unmonitor_name(name);
-            }
-            self.deregister(entry.range(), Handle(entry.handle()));
-            self.give_back(index);
+            self.release_one(index);
             released += 1;
         }
         released
     }
 
-    /// Returns the slot of a retired entry that holds nothing any more.
-    fn give_back(&self, index: u32) {
-        self.entries.at(index).refs.free();
-        self.state.lock().give_slot(index);
+    /// Unmonitors and deregisters a retired entry and frees its slot.
+    fn release_one(&self, index: u32) {
+        let entry = self.entries.at(index);
+        if let Some(name) = entry.watched() {
+            self.monitor.unmonitor_name(name);
+        }
+        self.undo(entry.range(), Handle(entry.handle()));
+        // It holds nothing any more.
+        entry.refs.free();
+        let mut state = self.state.lock();
+        state.counts.deregistrations += 1;
+        state.give_slot(index);
     }
 
     /// Releases what was left to the reaper; returns how many entries.
