@@ -128,7 +128,8 @@ pub(super) fn fill(ring: BorrowedFd<'_>, slot: u32, range: Range, tag: u64) -> R
         iov_base: range.start() as *mut libc::c_void,
         iov_len: range.len(),
     };
-    update(ring, slot, &[buffer], Some(&tag))
+    // One look at the caller's memory less for the kernel, where there is none.
+    update(ring, slot, &[buffer], (tag != 0).then_some(&tag))
 }
 
 /// Empties `count` slots from `first` on.
