@@ -206,6 +206,11 @@ impl Entries {
         self.entries.commit(count as usize)
     }
 
+    /// How many entries are usable.
+    pub fn committed(&self) -> u32 {
+        self.links.committed().min(self.entries.committed()) as u32
+    }
+
     pub fn at(&self, index: u32) -> &Entry {
         self.entries.at(index)
     }

@@ -134,21 +134,27 @@ impl Inner {
             let Some(index) = found else {
                 return Ok(Found::Nothing);
             };
-            let entry = self.entries.at(index);
-            if self.is_current(entry) {
-                self.touch(entry, threads::number());
-                self.note(range, index);
-                return Ok(Found::Entry(index));
-            }
-            let changed = entry.has_changed();
-            if changed {
-                self.drop_entry(index, Cause::Invalidated);
-            }
-            self.put(entry);
-            if !changed {
-                return Ok(Found::Unproven);
+            if let Some(found) = self.use_found(range, index) {
+                return Ok(found);
             }
         }
+    }
+
+    /// Makes use of an entry that the tree held, with a reference taken on it.
+    /// `None`: it had changed, and is gone.
+    pub(super) fn use_found(&self, range: Range, index: u32) -> Option<Found> {
+        let entry = self.entries.at(index);
+        if self.is_current(entry) {
+            self.touch(entry, threads::number());
+            self.note(range, index);
+            return Some(Found::Entry(index));
+        }
+        let changed = entry.has_changed();
+        if changed {
+            self.drop_entry(index, Cause::Invalidated);
+        }
+        self.put(entry);
+        (!changed).then_some(Found::Unproven)
     }
 
     /// Has the front index lead from an address to the entry that serves it.

@@ -48,6 +48,11 @@ impl LruMemory {
         Ok((LruMemory(memory.clone()), Lru { memory, count: 0 }))
     }
 
+    /// How many entries there is room for.
+    pub fn committed(&self) -> u32 {
+        self.0.committed() as u32
+    }
+
     /// Makes room for `count` entries.
     pub fn commit(&self, count: u32) -> Result<(), Errno> {
         self.0.commit(count as usize)

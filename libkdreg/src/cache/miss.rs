@@ -6,9 +6,9 @@
 //! its own back. So a callback may ask for anything, and no thread's hit or
 //! miss depends on another's callback.
 
-use super::entries::List;
+use super::entries::{Entry, List};
 use super::lookup::Found;
-use super::state::Request;
+use super::state::{Alone, Request, Sight, State};
 use super::{Handle, Inner};
 use crate::errno::Errno;
 use crate::monitor::Region;
@@ -21,14 +21,26 @@ const ATTEMPTS: usize = 3;
 
 /// What became of one try to register and publish.
 enum Attempt {
-    /// An entry, in use by the caller.
-    Done(u32),
+    /// An entry, in use by the caller; slots in use so far.
+    Done { index: u32, used: u32 },
     /// The memory changed meanwhile.
     Changed,
     /// It failed.
     Failed(Errno),
     /// It can be registered, but not kept.
     NotKept,
+}
+
+/// A lookup that found nothing to be used.
+struct Missed {
+    /// Nothing was there; not just nothing that could be proven unchanged.
+    proven: bool,
+    /// Nor anything near, so that nothing is to be merged.
+    alone: Option<Alone>,
+    /// Something waits to be released.
+    backlog: bool,
+    /// What is registered is to be kept.
+    keep: bool,
 }
 
 /// How publishing went.
@@ -45,29 +57,7 @@ impl Inner {
     /// `get`, when the front index knew nothing.
     #[cold]
     pub(super) fn get_slow(&self, range: Range, access: u32) -> Result<u32, Errno> {
-        let proven = match self.find_slow(range, access)? {
-            Found::Entry(index) => return Ok(index),
-            Found::Nothing => true,
-            Found::Unproven => false,
-        };
-        let (backlog, keep) = {
-            let mut state = self.state.lock();
-            state.counts.misses += 1;
-            let keep = !self.options.bypass || state.bypass.keep(|| self.hits());
-            (!state.backlog.is_empty(), keep)
-        };
-        // What is not kept needs no room: the reaper will do.
-        let leave = !keep && !self.options.no_reaper;
-        if !leave && (backlog || self.monitor.may_have_events()) {
-            self.reap();
-        }
-        if !keep {
-            let narrow = range.widened(page_size());
-            return self.register_uncached(Request {
-                range: narrow,
-                access,
-            });
-        }
+        self.home.check()?;
         // A wide alignment may reach beyond what is mapped: `narrow` does not.
         let narrow = Request {
             range: range.widened(page_size()),
@@ -77,19 +67,36 @@ impl Inner {
             range: range.widened(self.alignment),
             access,
         };
-        let attempts = if proven { ATTEMPTS } else { 0 };
+        let missed = match self.look(range, bare) {
+            Ok(index) => return Ok(index),
+            Err(missed) => missed,
+        };
+        // What is not kept needs no room: the reaper will do.
+        let leave = !missed.keep && !self.options.no_reaper;
+        if !leave && (missed.backlog || self.monitor.may_have_events()) {
+            self.reap();
+        }
+        if !missed.keep {
+            return self.register_uncached(narrow);
+        }
+        let attempts = if missed.proven { ATTEMPTS } else { 0 };
+        let mut alone = missed.alone;
         for _ in 0..attempts {
-            let merged = self.merged(bare);
-            let mut attempt = self.attempt(merged);
+            let merged = match alone {
+                Some(_) => bare,
+                None => self.merged(bare),
+            };
+            let mut attempt = self.attempt(merged, alone);
             if merged != bare && matches!(attempt, Attempt::Failed(_) | Attempt::NotKept) {
-                attempt = self.attempt(bare);
+                attempt = self.attempt(bare, None);
             }
             if narrow != bare && matches!(attempt, Attempt::Failed(_)) {
-                attempt = self.attempt(narrow);
+                attempt = self.attempt(narrow, alone);
             }
+            // Once is what was looked up for; another try looks again.
+            alone = None;
             match attempt {
-                Attempt::Done(index) => {
-                    let used = self.state.lock().used_slots();
+                Attempt::Done { index, used } => {
                     // Allocates, so not under the lock.
                     self.front.reserve(used as usize);
                     self.note(range, index);
@@ -101,6 +108,44 @@ impl Inner {
             }
         }
         self.register_uncached(narrow)
+    }
+
+    /// An entry that serves `range`, by way of the tree; `bare` is what would be
+    /// registered for it. A miss is counted, and looked around, in the same
+    /// hold of the lock.
+    fn look(&self, range: Range, bare: Request) -> Result<u32, Missed> {
+        let request = Request {
+            range,
+            access: bare.access,
+        };
+        loop {
+            let index = {
+                let mut state = self.state.lock();
+                let welcome =
+                    |entry: &Entry| self.should_merge(bare, bare, entry.range(), entry.access());
+                match state.look(&self.entries, request, bare.range, welcome) {
+                    Sight::Serving(index) => index,
+                    Sight::Alone(alone) => return Err(self.missed(&mut state, Some(alone), true)),
+                    Sight::Others => return Err(self.missed(&mut state, None, true)),
+                }
+            };
+            match self.use_found(range, index) {
+                Some(Found::Entry(index)) => return Ok(index),
+                Some(_) => return Err(self.missed(&mut self.state.lock(), None, false)),
+                None => {}
+            }
+        }
+    }
+
+    /// Counts a miss.
+    fn missed(&self, state: &mut State, alone: Option<Alone>, proven: bool) -> Missed {
+        state.counts.misses += 1;
+        Missed {
+            proven,
+            alone,
+            backlog: !state.backlog.is_empty(),
+            keep: !self.options.bypass || state.bypass.keep(|| self.hits()),
+        }
     }
 
     /// What to register for `bare`: together with what it overlaps, and with
@@ -157,6 +202,10 @@ impl Inner {
 
     /// A free slot.
     fn take_slot(&self) -> Result<u32, Errno> {
+        let usable = self.entries.committed().min(self.lru_memory.committed());
+        if let Some(index) = self.state.lock().take_slot(usable) {
+            return Ok(index);
+        }
         loop {
             let wanted = self.state.lock().slots_wanted();
             if wanted > self.entries.capacity() {
@@ -171,20 +220,21 @@ impl Inner {
         }
     }
 
-    fn attempt(&self, request: Request) -> Attempt {
+    /// `alone`: nothing overlaps the request, while that lasts.
+    fn attempt(&self, request: Request, alone: Option<Alone>) -> Attempt {
         let index = match self.take_slot() {
             Ok(index) => index,
             Err(error) => return Attempt::Failed(error),
         };
-        let attempt = self.attempt_in(index, request);
-        if !matches!(attempt, Attempt::Done(done) if done == index) {
+        let attempt = self.attempt_in(index, request, alone);
+        if !matches!(attempt, Attempt::Done { index: done, .. } if done == index) {
             self.state.lock().give_slot(index);
         }
         attempt
     }
 
     /// One try, in a slot that is free before, and after unless it is `Done`.
-    fn attempt_in(&self, index: u32, request: Request) -> Attempt {
+    fn attempt_in(&self, index: u32, request: Request, alone: Option<Alone>) -> Attempt {
         let region = match self.monitor.monitor(request.range, u64::from(index)) {
             Ok(region) => region,
             Err(error) if error == Errno::EFAULT => return Attempt::Failed(error),
@@ -192,19 +242,25 @@ impl Inner {
             // registration that is not kept needs no watch.
             Err(_) => return Attempt::NotKept,
         };
-        let attempt = self.attempt_watched(index, request, region);
-        if !matches!(attempt, Attempt::Done(done) if done == index) {
+        let attempt = self.attempt_watched(index, request, alone, region);
+        if !matches!(attempt, Attempt::Done { index: done, .. } if done == index) {
             self.monitor.unmonitor_name(region.name());
         }
         attempt
     }
 
-    fn attempt_watched(&self, index: u32, request: Request, region: Region) -> Attempt {
+    fn attempt_watched(
+        &self,
+        index: u32,
+        request: Request,
+        alone: Option<Alone>,
+        region: Region,
+    ) -> Attempt {
         let mut retired = List::EMPTY;
-        let room = self
-            .state
-            .lock()
-            .make_room(&self.entries, &self.options, request, &mut retired);
+        let room =
+            self.state
+                .lock()
+                .make_room(&self.entries, &self.options, request, alone, &mut retired);
         // What was evicted is deregistered before more is registered, or the
         // limits would not be limits.
         self.release(retired);
@@ -218,8 +274,9 @@ impl Inner {
                 // registered: what `handle` names is what is mapped now, or
                 // the word says so.
                 if self.validity.check(region.word(), region.generation()) {
-                    return self.publish(index, request, handle, region);
+                    return self.publish(index, request, alone, handle, region);
                 }
+                self.state.lock().counts.registrations += 1;
                 self.deregister(request.range, handle);
                 Attempt::Changed
             }
@@ -267,15 +324,28 @@ impl Inner {
 
     /// Makes a registration findable, unless another thread was faster or its
     /// memory changed this moment. Redeems the promise of room.
-    fn publish(&self, index: u32, request: Request, handle: Handle, region: Region) -> Attempt {
+    fn publish(
+        &self,
+        index: u32,
+        request: Request,
+        alone: Option<Alone>,
+        handle: Handle,
+        region: Region,
+    ) -> Attempt {
         let stamp = self.tick();
         let entry = self.entries.at(index);
         entry.set(request.range, request.access, handle.0, Some(region));
         let mut retired = List::EMPTY;
-        let outcome = {
+        let (outcome, used) = {
             let mut state = self.state.lock();
             state.redeem(request.range);
-            if let Some(rival) = state.take_serving(&self.entries, request) {
+            state.counts.registrations += 1;
+            let alone = state.is_alone(alone);
+            let rival = match alone {
+                true => None,
+                false => state.take_serving(&self.entries, request),
+            };
+            let outcome = if let Some(rival) = rival {
                 state.counts.duplicates += 1;
                 Published::Rival(rival)
             } else if entry.has_changed() {
@@ -284,15 +354,18 @@ impl Inner {
                 // A change before this look was seen; one after it queues an
                 // event that cannot be taken in before the lock is let go,
                 // and then finds the entry live.
-                state.supersede(&self.entries, request, &mut retired);
+                if !alone {
+                    state.supersede(&self.entries, request, &mut retired);
+                }
                 state.insert_live(&self.entries, index, stamp);
                 Published::Here
-            }
+            };
+            (outcome, state.used_slots())
         };
         match outcome {
             Published::Here => {
                 self.release(retired);
-                Attempt::Done(index)
+                Attempt::Done { index, used }
             }
             Published::Changed => {
                 self.deregister(request.range, handle);
@@ -301,7 +374,7 @@ impl Inner {
             Published::Rival(rival) => {
                 self.deregister(request.range, handle);
                 if self.is_current(self.entries.at(rival)) {
-                    return Attempt::Done(rival);
+                    return Attempt::Done { index: rival, used };
                 }
                 self.put(self.entries.at(rival));
                 Attempt::Changed
@@ -317,7 +390,9 @@ impl Inner {
                 let entry = self.entries.at(index);
                 entry.set(request.range, request.access, handle.0, None);
                 entry.refs.publish_detached();
-                self.state.lock().counts.uncached += 1;
+                let mut state = self.state.lock();
+                state.counts.registrations += 1;
+                state.counts.uncached += 1;
                 Ok(index)
             }
             Err(error) => {

@@ -2,12 +2,13 @@
 //! Releasing what nobody can find or use any more.
 
 use super::entries::List;
-use super::state::Cause;
+use super::state::{Cause, State};
 use super::{Handle, Inner};
 use crate::errno::Errno;
 use crate::log::{self, Level};
 use crate::monitor::Event;
 use crate::range::Range;
+use parking_lot::MutexGuard;
 use std::cell::Cell;
 
 /// Events taken in at a time.
@@ -56,17 +57,16 @@ impl Inner {
         callback()
     }
 
-    /// Has the caller's `register` register a range.
+    /// Has the caller's `register` register a range. Success is to be counted
+    /// by the caller.
     pub(super) fn register(&self, range: Range, access: u32) -> Result<Handle, Errno> {
         let result = self.call(|| self.registrar.register(range, access));
         log::say(
             Level::Debug,
             format_args!("register {range:?} access {access:#x}: {result:?}"),
         );
-        let mut state = self.state.lock();
-        match result {
-            Ok(_) => state.counts.registrations += 1,
-            Err(_) => state.counts.register_failures += 1,
+        if result.is_err() {
+            self.state.lock().counts.register_failures += 1;
         }
         result
     }
@@ -77,7 +77,7 @@ impl Inner {
         self.state.lock().counts.deregistrations += 1;
     }
 
-    /// As `deregister`, and does not count it.
+    /// As `deregister`, to be counted by the caller.
     fn undo(&self, range: Range, handle: Handle) {
         log::say(
             Level::Debug,
@@ -129,27 +129,38 @@ impl Inner {
     /// returns how many there were.
     pub(super) fn release_now(&self, mut retired: List) -> usize {
         let mut released = 0;
-        while !retired.is_empty() {
-            let Some(index) = retired.pop(&mut self.state.lock().links) else {
-                break;
-            };
-            self.release_one(index);
+        let mut next = retired.first();
+        while let Some(index) = next {
+            let mut state = self.undo_entry(index);
+            retired.pop(&mut state.links);
+            self.give_back(&mut state, index);
             released += 1;
+            next = retired.first();
         }
         released
     }
 
     /// Unmonitors and deregisters a retired entry and frees its slot.
     fn release_one(&self, index: u32) {
+        let mut state = self.undo_entry(index);
+        self.give_back(&mut state, index);
+    }
+
+    /// Unmonitors and deregisters a retired entry, and counts it.
+    fn undo_entry(&self, index: u32) -> MutexGuard<'_, State> {
         let entry = self.entries.at(index);
         if let Some(name) = entry.watched() {
             self.monitor.unmonitor_name(name);
         }
         self.undo(entry.range(), Handle(entry.handle()));
-        // It holds nothing any more.
-        entry.refs.free();
         let mut state = self.state.lock();
         state.counts.deregistrations += 1;
+        state
+    }
+
+    /// Frees the slot of a retired entry that holds nothing any more.
+    fn give_back(&self, state: &mut State, index: u32) {
+        self.entries.at(index).refs.free();
         state.give_slot(index);
     }
 

@@ -48,6 +48,9 @@ pub(crate) struct State {
     /// themselves, and what is there now.
     pub counts: Statistics,
     pub bypass: Bypass,
+    /// Entries made findable so far: what was not there when this was so much
+    /// is still not there while it is.
+    insertions: u64,
 }
 
 impl State {
@@ -66,6 +69,7 @@ impl State {
             promised_bytes: 0,
             counts: Statistics::default(),
             bypass: Bypass::new(),
+            insertions: 0,
         }
     }
 
@@ -131,6 +135,46 @@ impl State {
             .break_value()
     }
 
+    /// As `take_serving`; if there is none, whether anything overlaps `bare`,
+    /// which contains the request, or touches it and is `welcome`.
+    pub fn look(
+        &self,
+        entries: &Entries,
+        request: Request,
+        bare: Range,
+        welcome: impl Fn(&Entry) -> bool,
+    ) -> Sight {
+        let mut alone = true;
+        let from = bare.start().saturating_sub(1);
+        let serving = self
+            .tree
+            .overlapping(&self.links, from, bare.end() + 1, &mut |index| {
+                let entry = entries.at(index);
+                if entry.serves(request.range, request.access)
+                    && !entry.has_changed()
+                    && entry.refs.take().is_ok()
+                {
+                    return ControlFlow::Break(index);
+                }
+                alone = alone && !entry.range().overlaps(bare) && !welcome(entry);
+                ControlFlow::Continue(())
+            })
+            .break_value();
+        match serving {
+            Some(index) => Sight::Serving(index),
+            None if alone => Sight::Alone(Alone {
+                insertions: self.insertions,
+            }),
+            None => Sight::Others,
+        }
+    }
+
+    /// Whether nothing overlaps the range of which `alone` was said. Entries
+    /// that went since do not matter, and none came.
+    pub fn is_alone(&self, alone: Option<Alone>) -> bool {
+        alone.is_some_and(|alone| alone.insertions == self.insertions)
+    }
+
     /// Makes an entry findable, in use by the caller.
     pub fn insert_live(&mut self, entries: &Entries, index: u32, stamp: u64) {
         let entry = entries.at(index);
@@ -141,6 +185,7 @@ impl State {
         self.lru.file(&mut self.links, index, stamp);
         self.cached += 1;
         self.cached_bytes += range.len();
+        self.insertions += 1;
         entry.refs.publish();
     }
 
@@ -241,15 +286,18 @@ impl State {
         entries: &Entries,
         options: &Options,
         request: Request,
+        alone: Option<Alone>,
         retired: &mut List,
     ) -> bool {
         let length = request.range.len();
         let (mut count, mut bytes) = (0, 0);
-        let _ = self.visit_superseded::<()>(entries, request, &mut |index| {
-            count += 1;
-            bytes += entries.at(index).range().len();
-            ControlFlow::Continue(())
-        });
+        if !self.is_alone(alone) {
+            let _ = self.visit_superseded::<()>(entries, request, &mut |index| {
+                count += 1;
+                bytes += entries.at(index).range().len();
+                ControlFlow::Continue(())
+            });
+        }
         let over = Room {
             entries: (self.cached + self.promised + 1)
                 .saturating_sub(count)
@@ -321,6 +369,22 @@ impl State {
                 }
             })
     }
+}
+
+/// What `State::look` saw.
+pub(crate) enum Sight {
+    /// An entry that serves, with a reference taken on it.
+    Serving(u32),
+    /// None, nor any that a registration would have to do with.
+    Alone(Alone),
+    /// None, but others that overlap or could be merged.
+    Others,
+}
+
+/// That nothing overlapped a range when so many entries had been inserted.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Alone {
+    insertions: u64,
 }
 
 /// By how much the limits would be exceeded.

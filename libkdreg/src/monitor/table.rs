@@ -252,31 +252,23 @@ impl Table {
         note: u8,
     ) -> Result<(u32, u32), Errno> {
         loop {
-            // Memory first, outside the lock.
-            let reach = {
-                let shape = self.lock().shape;
-                if shape.free == NIL {
-                    shape.fresh + 1
-                } else {
-                    shape.fresh
-                }
-            };
-            if reach > self.limit {
-                return Err(Errno::ENOSPC);
-            }
-            self.records.commit(reach as usize)?;
-            self.words.commit(reach as usize)?;
-
             let mut locked = self.lock();
-            let slot = locked.shape.free;
-            let slot = if slot != NIL {
-                locked.shape.free = *locked.record(slot).node.loose().next;
-                slot
-            } else if locked.shape.fresh < reach {
+            let (free, fresh) = (locked.shape.free, locked.shape.fresh);
+            let slot = if free != NIL {
+                locked.shape.free = *locked.record(free).node.loose().next;
+                free
+            } else if (fresh as usize) < self.committed() {
                 locked.shape.fresh += 1;
-                locked.shape.fresh - 1
+                fresh
             } else {
-                continue; // somebody took what we made room for
+                drop(locked);
+                // Memory outside the lock. Somebody may take it first.
+                if fresh >= self.limit {
+                    return Err(Errno::ENOSPC);
+                }
+                self.records.commit(fresh as usize + 1)?;
+                self.words.commit(fresh as usize + 1)?;
+                continue;
             };
             let Some(generation) = words::arm(self.words.at(slot)) else {
                 continue; // spent for good: leave it out of the free list
@@ -294,6 +286,14 @@ impl Table {
             locked.link(slot);
             return Ok((slot, generation));
         }
+    }
+
+    /// How many slots there is memory for, the limit at most.
+    fn committed(&self) -> usize {
+        self.records
+            .committed()
+            .min(self.words.committed())
+            .min(self.limit as usize)
     }
 
     /// Frees the slot of a region, whose event, if one is queued, goes with it.

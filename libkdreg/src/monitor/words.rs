@@ -34,6 +34,11 @@ impl Words {
         self.array.commit(count)
     }
 
+    /// How many words are usable.
+    pub fn committed(&self) -> usize {
+        self.array.committed()
+    }
+
     /// The word of a slot, if there has been such a slot.
     pub fn find(&'static self, slot: u32) -> Option<&'static AtomicU32> {
         ((slot as usize) < self.array.committed()).then(|| self.array.at(slot))
