@@ -12,6 +12,9 @@ use std::ops::ControlFlow;
 /// "No node".
 pub(crate) const NIL: u32 = u32::MAX;
 
+/// No path down is longer: an AVL tree of 2^32 nodes is at most 46 levels high.
+const HIGHEST: usize = 48;
+
 /// The links of one stored range. Plain data: all zero is a valid, unlinked node.
 #[derive(Clone, Copy, Debug, Default)]
 #[repr(C)]
@@ -89,16 +92,140 @@ impl Tree {
         let (start, end) = (node.start, node.end);
         self.longest = self.longest.max(end - start);
         nodes.set_height(index, 1);
-        self.root = insert_below(nodes, self.root, index, (start, index), end).0;
+        let mut path = [NIL; HIGHEST];
+        let mut depth = 0;
+        let mut left = false;
+        let mut at = self.root;
+        while at != NIL {
+            path[depth] = at;
+            depth += 1;
+            let node = nodes.node_mut(at);
+            node.max_end = node.max_end.max(end);
+            left = (start, index) < (node.start, at);
+            at = if left { node.left } else { node.right };
+        }
+        match path[..depth].last() {
+            None => self.root = index,
+            Some(&above) if left => nodes.node_mut(above).left = index,
+            Some(&above) => nodes.node_mut(above).right = index,
+        }
+        // Where the height stays, there is nothing to balance further up, and
+        // the siblings, which are cache lines of their own, are left alone.
+        while depth > 0 {
+            depth -= 1;
+            if !self.rebalance(nodes, &path[..=depth]) {
+                break;
+            }
+        }
     }
 
     /// Unlinks node `index`, which is in the tree.
     pub fn remove(&mut self, nodes: &mut impl Nodes, index: u32) {
-        let Node { start, end, .. } = *nodes.node(index);
-        self.root = remove_below(nodes, self.root, (start, index), end).0;
+        let Node {
+            start,
+            end,
+            left,
+            right,
+            ..
+        } = *nodes.node(index);
+        let mut path = [NIL; HIGHEST];
+        let mut place = 0;
+        let mut at = self.root;
+        while at != index {
+            assert!(at != NIL, "a node to be removed is in the tree");
+            path[place] = at;
+            place += 1;
+            let node = nodes.node(at);
+            let below = (start, index) < (node.start, at);
+            at = if below { node.left } else { node.right };
+        }
+        // What the nodes on the path below `depth` have below them no more.
+        let mut lost = end;
+        let mut depth = place;
+        if left == NIL || right == NIL {
+            let rest = if left == NIL { right } else { left };
+            self.replace(nodes, &path[..place], index, rest);
+        } else {
+            // The next in order takes its place, and its height for now.
+            depth += 1;
+            let mut successor = right;
+            loop {
+                let next = nodes.node(successor).left;
+                if next == NIL {
+                    break;
+                }
+                path[depth] = successor;
+                depth += 1;
+                successor = next;
+            }
+            path[place] = successor;
+            let rest = nodes.node(successor).right;
+            lost = nodes.node(successor).end;
+            let height = nodes.height(index);
+            nodes.set_height(successor, height);
+            if successor == right {
+                nodes.node_mut(successor).right = rest;
+            } else {
+                nodes.node_mut(path[depth - 1]).left = rest;
+                nodes.node_mut(successor).right = right;
+            }
+            nodes.node_mut(successor).left = left;
+            self.replace(nodes, &path[..place], index, successor);
+        }
+        let mut shrank = true;
+        while depth > 0 {
+            depth -= 1;
+            let at = path[depth];
+            if depth == place {
+                // The successor, which knows nothing of its new subtree yet.
+                lost = end;
+                shrank = self.rebalance(nodes, &path[..=depth]);
+            } else if shrank {
+                shrank = self.rebalance(nodes, &path[..=depth]);
+            } else {
+                // The highest end may have been the one that is gone. If it is
+                // higher here, it is on the whole path up.
+                let may_fall = nodes.node(at).max_end == lost;
+                if may_fall {
+                    refresh(nodes, at);
+                }
+                if depth < place && !(may_fall && nodes.node(at).max_end != lost) {
+                    break;
+                }
+            }
+        }
         if self.root == NIL {
             self.longest = 0;
         }
+    }
+
+    /// Has what lies above, the last of `path`, lead to `new` and not to `old`.
+    fn replace(&mut self, nodes: &mut impl Nodes, path: &[u32], old: u32, new: u32) {
+        match path.last() {
+            None => self.root = new,
+            Some(&above) => {
+                let node = nodes.node_mut(above);
+                *(if node.left == old {
+                    &mut node.left
+                } else {
+                    &mut node.right
+                }) = new;
+            }
+        }
+    }
+
+    /// Restores the balance of the last of `path`, below which all is balanced;
+    /// whether the height of its subtree changed.
+    fn rebalance(&mut self, nodes: &mut impl Nodes, path: &[u32]) -> bool {
+        let Some((&at, above)) = path.split_last() else {
+            return false;
+        };
+        let before = nodes.height(at);
+        let top = balance(nodes, at);
+        if top != at {
+            self.replace(nodes, above, at, top);
+        }
+        nodes.height(top) != before
     }
 
     /// Calls `visit` for every stored range that overlaps `[start, end)`, in
@@ -110,15 +237,43 @@ impl Tree {
         end: usize,
         visit: &mut impl FnMut(u32) -> ControlFlow<B>,
     ) -> ControlFlow<B> {
-        let query = Query {
-            start,
-            end,
-            reach: start.saturating_sub(self.longest),
-        };
-        visit_overlapping(nodes, self.root, query, visit)
+        // What starts at or below this ends too early, and so does all to the
+        // left of it, which then need not even be looked at.
+        let reach = start.saturating_sub(self.longest);
+        // Nodes whose left subtree is being visited.
+        let mut path = [NIL; HIGHEST];
+        let mut depth = 0;
+        let mut at = self.root;
+        loop {
+            while at != NIL {
+                let node = nodes.node(at);
+                if node.max_end <= start {
+                    break;
+                }
+                if node.start <= reach && reach != 0 {
+                    at = node.right;
+                    continue;
+                }
+                if node.start < end {
+                    path[depth] = at;
+                    depth += 1;
+                }
+                at = node.left;
+            }
+            if depth == 0 {
+                return ControlFlow::Continue(());
+            }
+            depth -= 1;
+            let node = nodes.node(path[depth]);
+            at = node.right;
+            if node.end > start {
+                visit(path[depth])?;
+            }
+        }
     }
 }
 
+#[cfg(test)]
 fn key(nodes: &impl Nodes, index: u32) -> (usize, u32) {
     (nodes.node(index).start, index)
 }
@@ -147,7 +302,7 @@ fn refresh(nodes: &mut impl Nodes, index: u32) {
     let highest = end.max(max_end(nodes, left)).max(max_end(nodes, right));
     let tallest = height(nodes, left).max(height(nodes, right)) + 1;
     nodes.node_mut(index).max_end = highest;
-    // An AVL tree of 2^32 nodes is at most 46 levels high.
+    // At most `HIGHEST`.
     nodes.set_height(index, tallest as u8);
 }
 
@@ -199,142 +354,6 @@ fn balance(nodes: &mut impl Nodes, index: u32) -> u32 {
         }
         _ => index,
     }
-}
-
-// The functions below return, with the root of the changed subtree, whether its
-// height changed. Where it did not, there is nothing to balance further up, and
-// the siblings, which are cache lines of their own, are left alone.
-
-fn insert_below(
-    nodes: &mut impl Nodes,
-    root: u32,
-    index: u32,
-    place: (usize, u32),
-    end: usize,
-) -> (u32, bool) {
-    if root == NIL {
-        return (index, true);
-    }
-    let before = nodes.height(root);
-    let left = place < key(nodes, root);
-    let node = nodes.node_mut(root);
-    node.max_end = node.max_end.max(end);
-    let child = if left { node.left } else { node.right };
-    let (below, grew) = insert_below(nodes, child, index, place, end);
-    if below != child {
-        let node = nodes.node_mut(root);
-        *(if left {
-            &mut node.left
-        } else {
-            &mut node.right
-        }) = below;
-    }
-    if !grew {
-        return (root, false);
-    }
-    let top = balance(nodes, root);
-    (top, nodes.height(top) != before)
-}
-
-/// What an ancestor of a removed node has to do: `shrank` says whether the
-/// subtree below is less high, `end` is where the removed range ended.
-fn after_removal(nodes: &mut impl Nodes, root: u32, end: usize, shrank: bool) -> (u32, bool) {
-    if shrank {
-        let before = nodes.height(root);
-        let top = balance(nodes, root);
-        return (top, nodes.height(top) != before);
-    }
-    // The highest end may have been the one that is gone.
-    if nodes.node(root).max_end == end {
-        refresh(nodes, root);
-    }
-    (root, false)
-}
-
-fn remove_below(nodes: &mut impl Nodes, root: u32, place: (usize, u32), end: usize) -> (u32, bool) {
-    assert!(root != NIL, "a node to be removed is in the tree");
-    let Node { left, right, .. } = *nodes.node(root);
-    if root != place.1 {
-        let below = place < key(nodes, root);
-        let child = if below { left } else { right };
-        let (rest, shrank) = remove_below(nodes, child, place, end);
-        if rest != child {
-            let node = nodes.node_mut(root);
-            *(if below {
-                &mut node.left
-            } else {
-                &mut node.right
-            }) = rest;
-        }
-        return after_removal(nodes, root, end, shrank);
-    }
-    if right == NIL {
-        return (left, true);
-    }
-    if left == NIL {
-        return (right, true);
-    }
-    let before = nodes.height(root);
-    let (successor, rest, _) = take_first(nodes, right);
-    let node = nodes.node_mut(successor);
-    (node.left, node.right) = (left, rest);
-    // The successor knows nothing of its new subtree yet.
-    let top = balance(nodes, successor);
-    (top, nodes.height(top) != before)
-}
-
-/// Takes the leftmost node out of a subtree: it, the subtree that remains, and
-/// whether that is less high.
-fn take_first(nodes: &mut impl Nodes, root: u32) -> (u32, u32, bool) {
-    let Node { left, right, .. } = *nodes.node(root);
-    if left == NIL {
-        return (root, right, true);
-    }
-    let (first, rest, shrank) = take_first(nodes, left);
-    if rest != left {
-        nodes.node_mut(root).left = rest;
-    }
-    let end = nodes.node(first).end;
-    let (top, shrank) = after_removal(nodes, root, end, shrank);
-    (first, top, shrank)
-}
-
-/// What is asked for: ranges that overlap `[start, end)`. None of them starts
-/// at or below `reach`, unless that is 0.
-#[derive(Clone, Copy)]
-struct Query {
-    start: usize,
-    end: usize,
-    reach: usize,
-}
-
-fn visit_overlapping<B>(
-    nodes: &impl Nodes,
-    mut root: u32,
-    query: Query,
-    visit: &mut impl FnMut(u32) -> ControlFlow<B>,
-) -> ControlFlow<B> {
-    while root != NIL {
-        let node = *nodes.node(root);
-        if node.max_end <= query.start {
-            break;
-        }
-        // What starts at or below `reach` ends too early, and so does all to
-        // the left of it, which then need not even be looked at.
-        if node.start > query.reach || query.reach == 0 {
-            if node.left != NIL {
-                visit_overlapping(nodes, node.left, query, visit)?;
-            }
-            if node.start >= query.end {
-                break;
-            }
-            if node.end > query.start {
-                visit(root)?;
-            }
-        }
-        root = node.right;
-    }
-    ControlFlow::Continue(())
 }
 
 #[cfg(test)]

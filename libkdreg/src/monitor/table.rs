@@ -26,6 +26,7 @@ use crate::process::Home;
 use crate::range::Range;
 use crate::reservation::{OnFork, Reservation, Zeroed};
 use std::cell::UnsafeCell;
+use std::mem::MaybeUninit;
 use std::ops::ControlFlow;
 use std::os::fd::RawFd;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -378,7 +379,7 @@ impl Table {
     pub fn invalidate(&self, range: Range, reason: Reason) {
         loop {
             let mut locked = self.lock();
-            let mut found = [NIL; BATCH];
+            let mut found = [const { MaybeUninit::uninit() }; BATCH];
             let mut count = 0;
             let words = self.words;
             let view = View { table: self };
@@ -390,12 +391,14 @@ impl Table {
                         return ControlFlow::Break(());
                     }
                     words::bump(words.at(slot));
-                    found[count] = slot;
+                    found[count].write(slot);
                     count += 1;
                     ControlFlow::Continue(())
                 })
                 .is_break();
-            for &slot in &found[..count] {
+            for slot in &found[..count] {
+                // SAFETY: the first `count` were written just now.
+                let slot = unsafe { slot.assume_init() };
                 locked.unlink(slot);
                 locked.enqueue(slot, reason);
             }
