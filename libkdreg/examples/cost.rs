@@ -8,8 +8,8 @@
 //! KIND: `hit` (get and put through the C interface), `rust` (the same in
 //! Rust), `interior` (at an address inside a region), `find`, `shared` (hits
 //! of a thread that is not the region's own), `miss` (register and evict),
-//! `unrelated` (invalidate a range that covers nothing), `change` (one region
-//! each), `relaxed` (as `rust`, behind the guard of relaxed userfaultfd),
+//! `unrelated` (invalidate ranges that cover nothing), `hole` (always the
+//! same one), `change` (one region each), `relaxed` (as `rust`, behind the guard of relaxed userfaultfd),
 //! `two-own`, `two-one` (hits of two threads, on their own regions or all on
 //! one), `two-atomics` (two threads on one counter), `atomics` (two uncontended read-modify-writes, to compare with).
 
@@ -276,7 +276,7 @@ fn misses(regions: usize, operations: usize) -> Instant {
     began
 }
 
-fn changes(regions: usize, operations: usize, unrelated: bool) -> Instant {
+fn changes(regions: usize, operations: usize, kind: &str) -> Instant {
     let (manual, monitor) = Manual::open().unwrap();
     let options = Options {
         max_entries: regions,
@@ -289,11 +289,14 @@ fn changes(regions: usize, operations: usize, unrelated: bool) -> Instant {
         let range = Range::new(start_of(index), 2 * PAGE).unwrap();
         drop(cache.get(range, 1).unwrap());
     }
-    assert!(unrelated || operations <= regions);
+    assert!(kind != "change" || operations <= regions);
     let began = Instant::now();
     for operation in 0..operations {
-        let index = order[operation % regions];
-        let gap = if unrelated { 2 * PAGE } else { 0 };
+        let index = match kind {
+            "hole" => regions / 2,
+            _ => order[operation % regions],
+        };
+        let gap = if kind == "change" { 0 } else { 2 * PAGE };
         manual.change(Range::new(start_of(index) + gap, PAGE).unwrap());
     }
     black_box(began)
@@ -326,8 +329,7 @@ fn main() {
         "shared" => in_rust(regions, operations, Variant::Elsewhere),
         "relaxed" => in_rust(regions, operations, Variant::Guarded),
         "miss" => misses(regions, operations),
-        "unrelated" => changes(regions, operations, true),
-        "change" => changes(regions, operations, false),
+        "unrelated" | "hole" | "change" => changes(regions, operations, &kind),
         "two-own" | "two-one" | "two-atomics" => in_two(regions, operations, &kind),
         "atomics" => atomics(operations),
         _ => {

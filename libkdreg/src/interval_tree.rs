@@ -278,12 +278,8 @@ fn key(nodes: &impl Nodes, index: u32) -> (usize, u32) {
     (nodes.node(index).start, index)
 }
 
-fn height(nodes: &impl Nodes, index: u32) -> i32 {
-    if index == NIL {
-        0
-    } else {
-        i32::from(nodes.height(index))
-    }
+fn height(nodes: &impl Nodes, index: u32) -> u8 {
+    if index == NIL { 0 } else { nodes.height(index) }
 }
 
 fn max_end(nodes: &impl Nodes, index: u32) -> usize {
@@ -296,14 +292,20 @@ fn max_end(nodes: &impl Nodes, index: u32) -> usize {
 
 /// Recomputes what a node knows about its subtree from its children.
 fn refresh(nodes: &mut impl Nodes, index: u32) {
+    let Node { left, right, .. } = *nodes.node(index);
+    let tallest = height(nodes, left).max(height(nodes, right)) + 1;
+    refresh_as(nodes, index, tallest);
+}
+
+/// As `refresh`, for a node whose height is known.
+fn refresh_as(nodes: &mut impl Nodes, index: u32, height: u8) {
     let Node {
         end, left, right, ..
     } = *nodes.node(index);
     let highest = end.max(max_end(nodes, left)).max(max_end(nodes, right));
-    let tallest = height(nodes, left).max(height(nodes, right)) + 1;
     nodes.node_mut(index).max_end = highest;
     // At most `HIGHEST`.
-    nodes.set_height(index, tallest as u8);
+    nodes.set_height(index, height);
 }
 
 fn rotate_right(nodes: &mut impl Nodes, index: u32) -> u32 {
@@ -327,32 +329,31 @@ fn rotate_left(nodes: &mut impl Nodes, index: u32) -> u32 {
 /// Restores the AVL balance of one node whose children are balanced; returns
 /// the subtree's new root.
 fn balance(nodes: &mut impl Nodes, index: u32) -> u32 {
-    refresh(nodes, index);
     let Node { left, right, .. } = *nodes.node(index);
-    match height(nodes, left) - height(nodes, right) {
-        2 => {
-            let Node {
-                left: outer,
-                right: inner,
-                ..
-            } = *nodes.node(left);
-            if height(nodes, inner) > height(nodes, outer) {
-                nodes.node_mut(index).left = rotate_left(nodes, left);
-            }
-            rotate_right(nodes, index)
+    let (tall_left, tall_right) = (height(nodes, left), height(nodes, right));
+    if tall_left > tall_right + 1 {
+        let Node {
+            left: outer,
+            right: inner,
+            ..
+        } = *nodes.node(left);
+        if height(nodes, inner) > height(nodes, outer) {
+            nodes.node_mut(index).left = rotate_left(nodes, left);
         }
-        -2 => {
-            let Node {
-                left: inner,
-                right: outer,
-                ..
-            } = *nodes.node(right);
-            if height(nodes, inner) > height(nodes, outer) {
-                nodes.node_mut(index).right = rotate_right(nodes, right);
-            }
-            rotate_left(nodes, index)
+        rotate_right(nodes, index)
+    } else if tall_right > tall_left + 1 {
+        let Node {
+            left: inner,
+            right: outer,
+            ..
+        } = *nodes.node(right);
+        if height(nodes, inner) > height(nodes, outer) {
+            nodes.node_mut(index).right = rotate_right(nodes, right);
         }
-        _ => index,
+        rotate_left(nodes, index)
+    } else {
+        refresh_as(nodes, index, tall_left.max(tall_right) + 1);
+        index
     }
 }
 

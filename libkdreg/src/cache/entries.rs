@@ -266,7 +266,9 @@ impl EntryLinks {
     }
 
     pub fn set_heap(&mut self, index: u32, place: u32) {
-        self.at_mut(index).place = place;
+        // SAFETY: the only EntryLinks there is, borrowed exclusively; what is
+        // filed, or was just now, has been given out.
+        unsafe { (*self.node_pointer(index)).place = place };
     }
 
     /// Prepares the node of an entry for insertion into the tree.

@@ -67,7 +67,11 @@ pub(crate) struct Lru {
 
 impl Lru {
     fn pointer(&self, place: usize) -> *mut Filed {
-        self.memory.pointer(place as u32).cast()
+        debug_assert!(place < self.memory.committed());
+        // SAFETY: places are below `count`, or at it while that goes down.
+        // What is filed has a slot, and none is given out without room here
+        // (`Inner::take_slot`).
+        unsafe { self.memory.pointer_unchecked(place as u32).cast() }
     }
 
     fn at(&self, place: usize) -> Filed {
