@@ -53,6 +53,8 @@ static char *heap(void)
     char *block = malloc((2 * count + 2) * page);
     REQUIRE(block, "malloc of %zu pages", 2 * count);
     char *pages = (char *)(((uintptr_t)block + page) & ~(page - 1));
+    /* Small pages: where the kernel makes a huge page of them meanwhile, they are moved, and their regions rightly invalid. */
+    (void)madvise(pages, 2 * count * page, MADV_NOHUGEPAGE);
     for (size_t i = 0; i < 2 * count; i += 64)   /* some present, most not: both are watched */
         pages[i * page] = 1;
     return block;

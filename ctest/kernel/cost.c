@@ -218,14 +218,13 @@ static uint64_t cost_batch(const struct kdreg_monitor_entry *like, unsigned coun
  * more of the work, each of 64 entries. Prints what each step adds per entry. */
 static void cost_parts(void)
 {
-    struct kdreg_monitor_entry e[BATCH] = {0};
+    struct kdreg_monitor_entry e[BATCH] = {0}, old[BATCH];
     const uint64_t call = cost_batch(e, 0, -EINVAL, 0, false);
     uint64_t refused, same, alone, all;
 
     /* No length: copied in and out, checked, refused. */
     refused = cost_batch(e, BATCH, 0, -EINVAL, false);
     /* What is monitored already: the search for the cookie comes to that. */
-    struct kdreg_monitor_entry old[BATCH];
     for (unsigned n = 0; n < BATCH; n++)
         e[n] = old[n] = region(n);
     struct kdreg_batch b = {.entries = (uintptr_t)old, .count = BATCH};
