@@ -22,8 +22,10 @@ near=() far=() near_device=rxe0 far_device=rxe0 address=127.0.0.1
 
 leave() {
     local end
-    for end in far near; do
+    for end in far near; do # both devices: one interface of a pair takes the other along
         ip netns exec kdreg-$end rdma link delete rxe-$end
+    done
+    for end in far near; do
         ip netns del kdreg-$end
     done
     rm -rf "$work"
