@@ -169,9 +169,11 @@ LIBDIR_HERE=
 echo "staging:"
 stage=$work/stage
 elsewhere=$work/not-there
-# Names of all files of the tree, but for those that belong to this check.
+# Names of all files of the tree, but for those that belong to this check, or
+# to the kernel tree, which may be in the making beside it.
 tree() {
-    find "$root" \( -path "$root/.git" -o -path "$work" -o -path "$target/test" \) -prune -o -print | sort
+    find "$root" \( -path "$root/.git" -o -path "$work" -o -path "$target/test" -o -path "$target/kernel" \) \
+        -prune -o -print | sort
 }
 tree >"$work/tree.before"
 must "make install DESTDIR=" installed "$elsewhere" "$stage"
