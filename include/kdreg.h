@@ -46,7 +46,7 @@
 
 /**
  * kdreg_cache_attr.flags: while lookups only miss, register without keeping, all
- * but samples, down to one in 64: cheaper where no buffer is used twice. What is not kept is
+ * but samples, down to one in 128: cheaper where no buffer is used twice. What is not kept is
  * deregistered at its last put, and kdreg_entry_valid() is false for it.
  */
 #define KDREG_CACHE_BYPASS 4u

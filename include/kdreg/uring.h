@@ -47,7 +47,7 @@
 
 /**
  * kdreg_uring_attr.flags: while lookups only miss, register without keeping, all
- * but samples, down to one in 64: cheaper where no buffer is used twice. What is not kept is
+ * but samples, down to one in 128: cheaper where no buffer is used twice. What is not kept is
  * deregistered at its last put, and kdreg_uring_valid() is false for it.
  */
 #define KDREG_URING_BYPASS 8u

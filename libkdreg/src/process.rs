@@ -34,14 +34,28 @@ impl<T: Default + Sync> PerProcess<T> {
     }
 
     /// The calling process's value. Fails only when memory cannot be mapped.
+    #[inline]
     pub fn get(&self) -> Result<&'static T, Errno> {
-        let cell = self.cell()?;
-        // Acquire: pairs with the Release below, which publishes the contents.
-        let value = cell.load(Ordering::Acquire);
-        if !value.is_null() {
-            // SAFETY: published values are leaked, never freed.
-            return Ok(unsafe { &*value });
+        // Acquire: as in `cell`.
+        let page = self.page.load(Ordering::Acquire);
+        if !page.is_null() {
+            // SAFETY: once published, the page is never unmapped.
+            let cell = unsafe { &*page };
+            // Acquire: pairs with the Release in `make`, which publishes the
+            // contents.
+            let value = cell.load(Ordering::Acquire);
+            if !value.is_null() {
+                // SAFETY: published values are leaked, never freed.
+                return Ok(unsafe { &*value });
+            }
         }
+        self.make()
+    }
+
+    /// As `get`, for the first time in this process.
+    #[cold]
+    fn make(&self) -> Result<&'static T, Errno> {
+        let cell = self.cell()?;
         let fresh = Box::into_raw(Box::<T>::default());
         match cell.compare_exchange(
             std::ptr::null_mut(),

@@ -25,7 +25,7 @@ static const char help[] =
     "are from fresh memory: the buffer is unmapped, another one mapped and written to.\n"
     "Buffers registered once are never fresh. Each buffer is a mapping of its own, and the\n"
     "cache does not merge them (KDREG_CACHE_NO_MERGE); while nothing is reused it keeps only\n"
-    "one registration in 64 (KDREG_CACHE_BYPASS).\n"
+    "one registration in 128 (KDREG_CACHE_BYPASS).\n"
     "\n"
     "Transport\n"
     "  (default)          io_uring with fixed buffers, in one process: any machine with\n"

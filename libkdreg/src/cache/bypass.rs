@@ -13,12 +13,14 @@
 const WINDOW: u32 = 64;
 
 /// Misses from one sample to the next, at first; each time it is twice as
-/// many, up to `WINDOW`. So reuse that begins soon is noticed soon, and where
-/// none does, one registration in 64 is watched for nothing.
+/// many, up to `RARELY`. So reuse that begins soon is noticed soon, and where
+/// none does, one registration in 128 is watched for nothing: that one costs as
+/// much as dozens of others, since its end must be noticed by a thread.
 const SOON: u32 = 8;
+const RARELY: u32 = 128;
 
 /// While samples are out: misses between two looks at the hits.
-const LOOK: u32 = 4;
+const LOOK: u32 = 16;
 
 /// Protected by the cache's lock.
 pub(super) struct Bypass {
@@ -58,7 +60,7 @@ impl Bypass {
         if self.left > 0 {
             return false;
         }
-        self.interval = (self.interval * 2).clamp(SOON, WINDOW);
+        self.interval = (self.interval * 2).clamp(SOON, RARELY);
         self.left = self.interval;
         true
     }
@@ -74,11 +76,11 @@ mod tests {
     }
 
     #[test]
-    fn without_hits_one_in_a_window_is_kept() {
+    fn without_hits_few_are_kept() {
         let mut bypass = Bypass::new();
         assert_eq!(kept(&mut bypass, WINDOW, 0), WINDOW);
-        assert_eq!(kept(&mut bypass, 8 + 16 + 32, 0), 3);
-        assert_eq!(kept(&mut bypass, 10 * WINDOW, 0), 10);
+        assert_eq!(kept(&mut bypass, 8 + 16 + 32 + 64, 0), 4);
+        assert_eq!(kept(&mut bypass, 10 * RARELY, 0), 10);
     }
 
     #[test]

@@ -126,6 +126,17 @@ impl Front {
         self.bucket(hash).entry(hash, 0)
     }
 
+    /// Whether any entry may be noted for the page of `address`: for those who
+    /// expect none, since it takes no branch for each place.
+    #[inline(always)]
+    pub fn mentions(&self, address: usize) -> bool {
+        let hash = self.hash(address);
+        // Relaxed: what is found is looked at again.
+        let here = |place: &AtomicU64| place.load(Ordering::Relaxed) >> 32 == tag(hash) >> 32;
+        let places = &self.bucket(hash).0;
+        places.iter().fold(false, |any, place| any | here(place))
+    }
+
     /// The first entry noted for the page of `address` that `accept` takes.
     #[inline]
     pub fn find<T>(&self, address: usize, mut accept: impl FnMut(u32) -> Option<T>) -> Option<T> {

@@ -31,7 +31,7 @@ pub struct Options {
     /// No thread of the library's releases anything: callbacks run inside
     /// calls of the cache only.
     pub no_reaper: bool,
-    /// While lookups only miss, register without keeping, all but one in 64:
+    /// While lookups only miss, register without keeping, all but one in 128:
     /// cheaper where no buffer is used twice. What is not kept is released
     /// when put, and counted as `uncached`.
     pub bypass: bool,

@@ -287,12 +287,18 @@ impl Inner {
 
     /// Registers; when there is no memory, releases and evicts until there is
     /// or nothing is left to evict.
+    #[inline]
     fn register_with_room(&self, request: Request) -> Result<Handle, Errno> {
+        match self.register(request.range, request.access) {
+            Err(error) if error == Errno::ENOMEM => self.register_evicting(request),
+            other => other,
+        }
+    }
+
+    /// As `register_with_room`, when there was no room.
+    #[cold]
+    fn register_evicting(&self, request: Request) -> Result<Handle, Errno> {
         loop {
-            match self.register(request.range, request.access) {
-                Err(error) if error == Errno::ENOMEM => {}
-                other => return other,
-            }
             let mut freed = 0;
             let waiting = self.release_backlog();
             // Something was waiting: try again before evicting.
@@ -312,6 +318,10 @@ impl Inner {
             }
             if waiting == 0 && freed == 0 {
                 return Err(Errno::ENOMEM);
+            }
+            match self.register(request.range, request.access) {
+                Err(error) if error == Errno::ENOMEM => {}
+                other => return other,
             }
         }
     }

@@ -36,7 +36,7 @@ pub const KDREG_CACHE_NO_MERGE: u32 = 1u32;
 /// kdreg_cache_reap().
 pub const KDREG_CACHE_NO_REAPER: u32 = 2u32;
 /// kdreg_cache_attr.flags: while lookups only miss, register without keeping, all
-/// but samples, down to one in 64: cheaper where no buffer is used twice. What is not kept is
+/// but samples, down to one in 128: cheaper where no buffer is used twice. What is not kept is
 /// deregistered at its last put, and kdreg_entry_valid() is false for it.
 pub const KDREG_CACHE_BYPASS: u32 = 4u32;
 

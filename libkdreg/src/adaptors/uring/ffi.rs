@@ -26,7 +26,7 @@ pub const KDREG_URING_NO_MERGE: u32 = 2u32;
 /// kdreg_uring_fd() and call kdreg_uring_reap().
 pub const KDREG_URING_NO_REAPER: u32 = 4u32;
 /// kdreg_uring_attr.flags: while lookups only miss, register without keeping, all
-/// but samples, down to one in 64: cheaper where no buffer is used twice. What is not kept is
+/// but samples, down to one in 128: cheaper where no buffer is used twice. What is not kept is
 /// deregistered at its last put, and kdreg_uring_valid() is false for it.
 pub const KDREG_URING_BYPASS: u32 = 8u32;
 

@@ -79,7 +79,7 @@ pub struct Options {
     pub no_merge: bool,
     /// No thread of the library's releases anything.
     pub no_reaper: bool,
-    /// While lookups only miss, register without keeping, all but one in 64;
+    /// While lookups only miss, register without keeping, all but one in 128;
     /// see [`cache::Options::bypass`].
     pub bypass: bool,
     /// If not 0: the ring gets a completion with this `user_data` for each
