@@ -78,6 +78,18 @@ static uint64_t number(void)
     }
 }
 
+/* A pointer that the kernel may be asked to write to: any number, but never
+ * into this program, whose data would be gone. What could be memory of its own
+ * lies in the fence instead. */
+static uint64_t pointer(void)
+{
+    uint64_t n = number();
+
+    if (n < 65536 || n >> 47)
+        return n;
+    return (uintptr_t)scratch + 4 * page + n % (FENCE_PAGES * page);
+}
+
 /* Somewhere in the area, mostly. */
 static uint64_t address(void)
 {
@@ -127,7 +139,7 @@ static void *argument(void)
 {
     switch (below(8)) {
     case 0: return NULL;
-    case 1: return (void *)(uintptr_t)number();
+    case 1: return (void *)(uintptr_t)pointer();
     case 2: return scratch + 4 * page - below(64);
     default: return scratch + below(4 * page - 64);
     }
@@ -144,7 +156,7 @@ static void raw_ioctl(unsigned i)
     uint64_t *words = (uint64_t *)(scratch + 8 * below(256));
 
     for (int n = 0; n < 8; n++)
-        words[n] = number();
+        words[n] = n ? number() : pointer(); /* the first is where a batch is */
     /* Almost always small, as above. */
     if (request == KDREG2_IOCTL_CONFIG_DATA && below(50))
         words[0] %= 5000;
@@ -155,7 +167,7 @@ static void raw_ioctl(unsigned i)
 
 static void batch(unsigned i)
 {
-    struct kdreg_batch b = {.entries = below(4) ? (uintptr_t)scratch + below(4 * page) : number(),
+    struct kdreg_batch b = {.entries = below(4) ? (uintptr_t)scratch + below(4 * page) : pointer(),
                             .count = (uint32_t)(below(8) ? 1 + below(200) : number())};
     struct kdreg_monitor_entry m[64];
 
