@@ -213,6 +213,7 @@ fn memfd() -> Result<OwnedFd, Errno> {
     // SAFETY: the name is a C string. Kernels before 6.3 do not know the
     // first flag.
     let fd = match owned(unsafe { libc::memfd_create(NAME.as_ptr(), flags | MFD_NOEXEC_SEAL) }) {
+        // SAFETY: as above.
         Err(Errno::EINVAL) => owned(unsafe { libc::memfd_create(NAME.as_ptr(), flags) }),
         other => other,
     }?;
