@@ -71,6 +71,7 @@ pub mod status_page;
 mod sync;
 mod threads;
 mod uapi;
+mod wide_tree;
 
 /// The library's version, `major.minor.patch`.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -4,11 +4,11 @@
 //! [`Entry`] is the line that a hit touches: atomics, readable by anybody at
 //! any time. Its fields change only while the entry is not live, so whoever
 //! holds a reference reads stable values. [`Links`] is what only the holder of
-//! the cache's lock touches: tree node, place in the LRU heap, list link.
+//! the cache's lock touches: place in the LRU heap, list link.
 
 use super::refs::Refs;
 use crate::errno::Errno;
-use crate::interval_tree::{NIL, Node, Nodes};
+use crate::interval_tree::NIL;
 use crate::monitor::{Region, RegionName};
 use crate::range::Range;
 use crate::reservation::{OnFork, Reservation, Zeroed};
@@ -155,14 +155,12 @@ impl Entry {
 /// What the lock protects. All zero is a slot that was never used.
 #[repr(C)]
 pub(crate) struct Links {
-    node: Node,
     /// In the LRU heap: its place there plus one. In a list (free, retired,
     /// spared), which no entry is that is in the heap: the next entry there.
     /// Else 0.
     place: u32,
-    height: u8,
 }
-const _: () = assert!(size_of::<Links>() == 40);
+const _: () = assert!(size_of::<Links>() == 4);
 
 /// Links, reached through the cache's lock only.
 #[repr(transparent)]
@@ -270,38 +268,14 @@ impl EntryLinks {
         // filed, or was just now, has been given out.
         unsafe { (*self.node_pointer(index)).place = place };
     }
-
-    /// Prepares the node of an entry for insertion into the tree.
-    pub fn set_range(&mut self, index: u32, range: Range) {
-        self.at_mut(index).node = Node::new(range.start(), range.end());
-    }
 }
 
 impl EntryLinks {
-    /// As `pointer`, for nodes of the tree and the one to be inserted.
+    /// As `pointer`, for entries that are filed.
     #[inline(always)]
     fn node_pointer(&self, index: u32) -> *mut Links {
         // SAFETY: such entries have been given out, and so are committed.
         unsafe { self.links.pointer_unchecked(index).cast() }
-    }
-}
-
-impl Nodes for EntryLinks {
-    fn node(&self, index: u32) -> &Node {
-        // SAFETY: the only EntryLinks there is, borrowed shared.
-        unsafe { &(*self.node_pointer(index)).node }
-    }
-    fn node_mut(&mut self, index: u32) -> &mut Node {
-        // SAFETY: the only EntryLinks there is, borrowed exclusively.
-        unsafe { &mut (*self.node_pointer(index)).node }
-    }
-    fn height(&self, index: u32) -> u8 {
-        // SAFETY: as for `node`.
-        unsafe { (*self.node_pointer(index)).height }
-    }
-    fn set_height(&mut self, index: u32, height: u8) {
-        // SAFETY: as for `node_mut`.
-        unsafe { (*self.node_pointer(index)).height = height };
     }
 }
 

@@ -332,7 +332,7 @@ impl Inner {
                 let mut state = self.state.lock();
                 // In batches, to hold the lock for short times.
                 let mut batch = [0; BATCH];
-                let count = state.overlapping(range, &mut batch);
+                let count = state.overlapping(&self.entries, range, &mut batch);
                 let batch = &batch[..count];
                 state.drop_all(&self.entries, batch, cause, &mut retired);
                 dropped += count;

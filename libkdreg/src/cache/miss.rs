@@ -157,11 +157,9 @@ impl Inner {
             let mut next = request;
             // One byte more on either side finds the neighbours.
             let from = request.range.start().saturating_sub(1);
-            let _ = state.tree.overlapping::<()>(
-                &state.links,
-                from,
-                request.range.end() + 1,
-                &mut |index| {
+            let _ = state
+                .tree
+                .overlapping::<()>(from, request.range.end() + 1, &mut |index| {
                     let entry = self.entries.at(index);
                     if !entry.has_changed()
                         && self.should_merge(bare, next, entry.range(), entry.access())
@@ -170,8 +168,7 @@ impl Inner {
                         next.access |= entry.access();
                     }
                     ControlFlow::Continue(())
-                },
-            );
+                });
             if next == request {
                 return request;
             }
@@ -202,7 +199,11 @@ impl Inner {
 
     /// A free slot.
     fn take_slot(&self) -> Result<u32, Errno> {
-        let usable = self.entries.committed().min(self.lru_memory.committed());
+        let usable = self
+            .entries
+            .committed()
+            .min(self.tree_memory.committed())
+            .min(self.lru_memory.committed());
         if let Some(index) = self.state.lock().take_slot(usable) {
             return Ok(index);
         }
@@ -213,6 +214,7 @@ impl Inner {
             }
             // Memory outside the lock.
             self.entries.commit(wanted)?;
+            self.tree_memory.commit(wanted)?;
             self.lru_memory.commit(wanted)?;
             if let Some(index) = self.state.lock().take_slot(wanted) {
                 return Ok(index);

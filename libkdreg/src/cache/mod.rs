@@ -46,6 +46,7 @@ use crate::monitor::{Monitor, Validity};
 use crate::process::Home;
 use crate::range::{Range, page_size};
 use crate::threads::OWN_NUMBERS;
+use crate::wide_tree::TreeMemory;
 use bypass::Bypass;
 use entries::Entries;
 pub(crate) use entries::Entry;
@@ -103,6 +104,7 @@ pub(crate) struct Inner {
     epoch: AtomicU64,
     shards: Box<[Shard; OWN_NUMBERS + 1]>,
 
+    tree_memory: TreeMemory,
     lru_memory: LruMemory,
     options: Options,
     alignment: usize,
@@ -137,6 +139,7 @@ impl Cache {
         }
         let options = options.with_defaults();
         let (entries, links) = Entries::new(options.capacity()?)?;
+        let (tree_memory, tree) = TreeMemory::new(entries.capacity() as usize)?;
         let (lru_memory, lru) = LruMemory::new(entries.capacity() as usize)?;
         let monitor = monitor.sibling()?;
         let inner = Arc::new(Inner {
@@ -145,13 +148,14 @@ impl Cache {
             validity: monitor.validity(),
             epoch: AtomicU64::new(0),
             shards: Box::new([const { Shard::new() }; OWN_NUMBERS + 1]),
+            tree_memory,
             lru_memory,
             options,
             alignment,
             registrar,
             home: monitor.home(),
             monitor,
-            state: Mutex::new(State::new(links, lru)),
+            state: Mutex::new(State::new(links, tree, lru)),
         });
         if !inner.options.no_reaper {
             reaper::add(&inner)?;

@@ -8,9 +8,9 @@ use super::limits::Options;
 use super::lru::Lru;
 use super::refs::{Detach, revoke_all};
 use super::statistics::Statistics;
-use crate::interval_tree::Tree;
 use crate::range::Range;
 use crate::threads;
+use crate::wide_tree::Tree;
 use std::ops::ControlFlow;
 use std::sync::atomic::Ordering;
 
@@ -54,10 +54,10 @@ pub(crate) struct State {
 }
 
 impl State {
-    pub fn new(links: EntryLinks, lru: Lru) -> State {
+    pub fn new(links: EntryLinks, tree: Tree, lru: Lru) -> State {
         State {
             links,
-            tree: Tree::new(),
+            tree,
             lru,
             free: List::EMPTY,
             fresh: 0,
@@ -114,24 +114,17 @@ impl State {
     pub fn take_serving(&self, entries: &Entries, request: Request) -> Option<u32> {
         let Request { range, access } = request;
         self.tree
-            .overlapping(
-                &self.links,
-                range.start(),
-                range.start() + 1,
-                &mut |index| {
-                    let entry = entries.at(index);
-                    // Entries in the tree are live, and under the lock they stay
-                    // so: the reference is granted.
-                    if entry.serves(range, access)
-                        && !entry.has_changed()
-                        && entry.refs.take().is_ok()
-                    {
-                        ControlFlow::Break(index)
-                    } else {
-                        ControlFlow::Continue(())
-                    }
-                },
-            )
+            .overlapping(range.start(), range.start() + 1, &mut |index| {
+                let entry = entries.at(index);
+                // Entries in the tree are live, and under the lock they stay
+                // so: the reference is granted.
+                if entry.serves(range, access) && !entry.has_changed() && entry.refs.take().is_ok()
+                {
+                    ControlFlow::Break(index)
+                } else {
+                    ControlFlow::Continue(())
+                }
+            })
             .break_value()
     }
 
@@ -148,7 +141,7 @@ impl State {
         let from = bare.start().saturating_sub(1);
         let serving = self
             .tree
-            .overlapping(&self.links, from, bare.end() + 1, &mut |index| {
+            .overlapping(from, bare.end() + 1, &mut |index| {
                 let entry = entries.at(index);
                 if entry.serves(request.range, request.access)
                     && !entry.has_changed()
@@ -180,8 +173,7 @@ impl State {
         let entry = entries.at(index);
         let range = entry.range();
         entry.stamp.store(stamp, Ordering::Relaxed);
-        self.links.set_range(index, range);
-        self.tree.insert(&mut self.links, index);
+        self.tree.insert(range, index);
         self.lru.file(&mut self.links, index, stamp);
         self.cached += 1;
         self.cached_bytes += range.len();
@@ -202,11 +194,15 @@ impl State {
     }
 
     /// Up to `batch.len()` live entries that overlap `range`; returns how many.
-    pub fn overlapping(&self, range: Range, batch: &mut [u32]) -> usize {
+    pub fn overlapping(&self, entries: &Entries, range: Range, batch: &mut [u32]) -> usize {
         let mut count = 0;
         let _ = self
             .tree
-            .overlapping(&self.links, range.start(), range.end(), &mut |index| {
+            .overlapping(range.start(), range.end(), &mut |index| {
+                // The tree may say a little too much.
+                if !entries.at(index).range().overlaps(range) {
+                    return ControlFlow::Continue(());
+                }
                 if count == batch.len() {
                     return ControlFlow::Break(());
                 }
@@ -230,10 +226,11 @@ impl State {
 
     /// Takes an entry that is not live any more out of tree and order.
     fn unlink(&mut self, entries: &Entries, index: u32, cause: Cause) {
-        self.tree.remove(&mut self.links, index);
+        let range = entries.at(index).range();
+        self.tree.remove(range.start(), index);
         self.lru.remove(&mut self.links, index);
         self.cached -= 1;
-        self.cached_bytes -= entries.at(index).range().len();
+        self.cached_bytes -= range.len();
         match cause {
             Cause::Invalidated => self.counts.invalidations += 1,
             Cause::Evicted => self.counts.evictions += 1,
@@ -361,7 +358,7 @@ impl State {
     ) -> ControlFlow<B> {
         let Request { range, .. } = request;
         self.tree
-            .overlapping(&self.links, range.start(), range.end(), &mut |index| {
+            .overlapping(range.start(), range.end(), &mut |index| {
                 if request.supersedes(entries.at(index)) {
                     visit(index)
                 } else {
