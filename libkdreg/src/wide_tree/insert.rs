@@ -32,6 +32,7 @@ impl Tree {
             let mut at = self.inner(node).toward(key);
             last = last && at + 1 == self.inner(node).count();
             let child = self.inner(node).children[at];
+            self.fetch(child);
             if above_leaf > 0 {
                 if self.inner(child).count() == Inner::ROOM {
                     self.split::<Inner>(node, at, Inner::ROOM / 2);

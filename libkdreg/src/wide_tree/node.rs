@@ -15,6 +15,9 @@ pub(super) const LEAF: usize = 31;
 /// Children of an inner node.
 pub(super) const INNER: usize = 20;
 
+/// What `starts` holds beyond `count`: no address, and above them all.
+const NOWHERE: usize = usize::MAX >> 1;
+
 /// A leaf: ranges in the order of their keys.
 #[derive(Clone, Copy)]
 #[repr(C, align(64))]
@@ -51,6 +54,8 @@ pub(super) trait Columns {
     /// Forgets what it holds.
     fn clear(&mut self);
     fn key(&self, at: usize) -> Key;
+    /// How many starts are below `start`, an address or the end of all.
+    fn starts_below(&self, start: usize) -> usize;
     /// How many keys are below `key`.
     fn below(&self, key: Key) -> usize;
     /// The highest end of all.
@@ -77,6 +82,7 @@ macro_rules! columns {
             }
 
             fn clear(&mut self) {
+                self.starts = [NOWHERE; $room];
                 self.count = 0;
             }
 
@@ -90,13 +96,26 @@ macro_rules! columns {
 
             #[inline(always)]
             fn below(&self, key: Key) -> usize {
-                let starts = &self.starts[..self.count()];
-                let mut at = starts_below(starts, key.start);
+                let mut at = self.starts_below(key.start);
                 // Equal starts are rare.
-                while starts.get(at) == Some(&key.start) && self.entries[at] < key.entry {
+                while at < self.count()
+                    && self.starts[at] == key.start
+                    && self.entries[at] < key.entry
+                {
                     at += 1;
                 }
                 at
+            }
+
+            #[inline(always)]
+            fn starts_below(&self, start: usize) -> usize {
+                // All are looked at, without a branch that could be mispredicted
+                // and with loads that wait for none before: user addresses have
+                // no highest bit, so that a difference has it if it is negative.
+                let below = |other: &usize| other.wrapping_sub(start) >> (usize::BITS - 1);
+                let all: usize = self.starts.iter().map(below).sum();
+                // An end of all is above what is nowhere, too.
+                all.min(self.count())
             }
 
             fn highest(&self) -> usize {
@@ -114,6 +133,7 @@ macro_rules! columns {
             fn close(&mut self, at: usize, fewer: usize) {
                 let count = self.count();
                 $(self.$column.copy_within(at + fewer..count, at);)*
+                self.starts[count - fewer..count].fill(NOWHERE);
                 self.count -= fewer as u32;
             }
 
@@ -127,15 +147,9 @@ macro_rules! columns {
 columns!(Leaf, LEAF, 10, starts spans entries);
 columns!(Inner, INNER, 6, starts entries max_ends children);
 
-/// How many of sorted `starts` are below `start`.
-#[inline(always)]
-pub(super) fn starts_below(starts: &[usize], start: usize) -> usize {
-    starts.partition_point(|&other| other < start)
-}
-
 impl Leaf {
     pub const EMPTY: Leaf = Leaf {
-        starts: [0; LEAF],
+        starts: [NOWHERE; LEAF],
         count: 0,
         spans: [0; LEAF],
         entries: [0; LEAF],
@@ -161,7 +175,7 @@ impl Leaf {
 
 impl Inner {
     pub const EMPTY: Inner = Inner {
-        starts: [0; INNER],
+        starts: [NOWHERE; INNER],
         count: 0,
         entries: [0; INNER],
         max_ends: [0; INNER],

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Which ranges overlap.
 
-use super::node::{Columns, Inner, Leaf, starts_below};
+use super::node::{Columns, Inner, Leaf};
 use super::{HIGHEST, Tree};
 use crate::interval_tree::NIL;
 use std::ops::ControlFlow;
@@ -52,6 +52,7 @@ impl Tree {
                     break;
                 }
                 node = self.inner(node).children[usize::from(level.next)];
+                self.fetch(node);
                 level.next += 1;
                 depth += 1;
             }
@@ -100,13 +101,11 @@ impl Leaf {
     /// Which ranges start in `(reach, end)`; `reach` 0 is no bound.
     #[inline(always)]
     fn within(&self, reach: usize, end: usize) -> std::ops::Range<usize> {
-        let starts = &self.starts[..self.count()];
-        let stop = starts_below(starts, end);
         let first = match reach {
             0 => 0,
-            _ => starts_below(&starts[..stop], reach + 1),
+            _ => self.starts_below(reach + 1),
         };
-        first..stop
+        first..self.starts_below(end)
     }
 }
 
@@ -115,14 +114,13 @@ impl Inner {
     /// is no bound.
     #[inline(always)]
     fn within(&self, reach: usize, end: usize) -> std::ops::Range<usize> {
-        let starts = &self.starts[..self.count()];
-        let stop = starts_below(starts, end);
-        let first = match reach {
-            0 => 0,
-            // The child before the first bound above `reach` may hold starts
-            // above it, too.
-            _ => starts_below(&starts[..stop], reach + 1).saturating_sub(1),
-        };
+        let stop = self.starts_below(end);
+        let mut first = stop.saturating_sub(1);
+        // Most often none: ranges are short, and children hold many. The child
+        // before the first bound above `reach` may hold starts above it, too.
+        while first > 0 && (reach == 0 || self.starts[first] > reach) {
+            first -= 1;
+        }
         first..stop
     }
 
