@@ -209,7 +209,8 @@ fn scrambled(i: usize) -> usize {
 #[test]
 fn keeps_its_shape_in_any_order_of_insertion_and_removal() {
     const N: usize = 40_000;
-    let orders: [(&str, fn(usize) -> usize); 4] = [
+    type Order = (&'static str, fn(usize) -> usize);
+    let orders: [Order; 4] = [
         ("ascending", |i| i),
         ("descending", |i| N - i),
         ("scrambled", |i| scrambled(i) % (16 * N)),
