@@ -333,6 +333,9 @@ impl Inner {
                 // In batches, to hold the lock for short times.
                 let mut batch = [0; BATCH];
                 let count = state.overlapping(&self.entries, range, &mut batch);
+                if count == 0 {
+                    return dropped;
+                }
                 let batch = &batch[..count];
                 state.drop_all(&self.entries, batch, cause, &mut retired);
                 dropped += count;

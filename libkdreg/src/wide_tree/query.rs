@@ -6,6 +6,23 @@ use super::{HIGHEST, Tree};
 use crate::interval_tree::NIL;
 use std::ops::ControlFlow;
 
+/// What is looked for.
+#[derive(Clone, Copy)]
+struct Query {
+    start: usize,
+    end: usize,
+    /// Ranges that start at or below this end too early, unless it is 0.
+    reach: usize,
+}
+
+impl Query {
+    /// Whether ranges that start there may be long enough.
+    #[inline(always)]
+    fn reaches(self, start: usize) -> bool {
+        self.reach == 0 || start > self.reach
+    }
+}
+
 /// An inner node being visited: the next child to look at, and the first not
 /// to look at.
 #[derive(Clone, Copy)]
@@ -38,87 +55,115 @@ impl Tree {
         if self.root == NIL {
             return ControlFlow::Continue(());
         }
-        // What starts at or below this ends too early.
-        let reach = start.saturating_sub(self.longest);
-        let mut levels = [Level::NONE; HIGHEST];
+        let query = Query {
+            start,
+            end,
+            reach: start.saturating_sub(self.longest),
+        };
+        // Most often one child of each node will do.
         let mut node = self.root;
+        for levels in (1..=self.levels).rev() {
+            let level = self.level(node, query);
+            match level.stop - level.next {
+                0 => return ControlFlow::Continue(()),
+                1 => node = self.child(level),
+                _ => return self.walk(node, levels, query, visit),
+            }
+        }
+        self.leaf(node).visit(query, visit)
+    }
+
+    /// As `overlapping`, below an inner node on the `levels`th level.
+    fn walk<B>(
+        &self,
+        top: u32,
+        levels: usize,
+        query: Query,
+        visit: &mut impl FnMut(u32) -> ControlFlow<B>,
+    ) -> ControlFlow<B> {
+        let mut path = [Level::NONE; HIGHEST];
+        path[0] = self.level(top, query);
         let mut depth = 0;
         loop {
-            // Down to a leaf ...
-            while depth < self.levels {
-                levels[depth] = self.level(node, reach, start, end);
-                let level = &mut levels[depth];
-                if level.next == level.stop {
-                    break;
-                }
-                node = self.inner(node).children[usize::from(level.next)];
-                self.fetch(node);
-                level.next += 1;
-                depth += 1;
-            }
-            if depth == self.levels {
-                let leaf = self.leaf(node);
-                for at in leaf.within(reach, end) {
-                    if leaf.end(at) > start {
-                        visit(leaf.entries[at])?;
-                    }
-                }
-            }
-            // ... and up to where there is another child to look at.
-            loop {
+            let level = &mut path[depth];
+            if level.next == level.stop {
                 if depth == 0 {
                     return ControlFlow::Continue(());
                 }
                 depth -= 1;
-                let level = &mut levels[depth];
-                let inner = self.inner(level.node);
-                level.next = inner.next(level.next, level.stop, start);
-                if level.next < level.stop {
-                    node = inner.children[usize::from(level.next)];
-                    level.next += 1;
-                    depth += 1;
-                    break;
-                }
+                continue;
+            }
+            let node = self.child(*level);
+            let inner = self.inner(level.node);
+            level.next = inner.next(level.next + 1, level.stop, query.start);
+            if depth + 1 == levels {
+                self.leaf(node).visit(query, visit)?;
+            } else {
+                depth += 1;
+                path[depth] = self.level(node, query);
             }
         }
     }
 
     /// The children of an inner node that may hold what overlaps.
     #[inline(always)]
-    fn level(&self, node: u32, reach: usize, start: usize, end: usize) -> Level {
+    fn level(&self, node: u32, query: Query) -> Level {
         let inner = self.inner(node);
-        let within = inner.within(reach, end);
+        let within = inner.within(query);
         let stop = within.end as u16;
         Level {
             node,
-            next: inner.next(within.start as u16, stop, start),
+            next: inner.next(within.start as u16, stop, query.start),
             stop,
         }
+    }
+
+    /// The next child to look at.
+    #[inline(always)]
+    fn child(&self, level: Level) -> u32 {
+        let child = self.inner(level.node).children[usize::from(level.next)];
+        self.fetch(child);
+        child
     }
 }
 
 impl Leaf {
-    /// Which ranges start in `(reach, end)`; `reach` 0 is no bound.
+    /// See [`Tree::overlapping`].
     #[inline(always)]
-    fn within(&self, reach: usize, end: usize) -> std::ops::Range<usize> {
-        let first = match reach {
-            0 => 0,
-            _ => self.starts_below(reach + 1),
-        };
-        first..self.starts_below(end)
+    fn visit<B>(
+        &self,
+        query: Query,
+        visit: &mut impl FnMut(u32) -> ControlFlow<B>,
+    ) -> ControlFlow<B> {
+        let stop = self.starts_below(query.end);
+        let mut first = stop;
+        let mut any = false;
+        while first > 0 && query.reaches(self.starts[first - 1]) {
+            first -= 1;
+            any |= self.end(first) > query.start;
+        }
+        if !any {
+            return ControlFlow::Continue(());
+        }
+        for at in first..stop {
+            if self.end(at) > query.start {
+                visit(self.entries[at])?;
+            }
+        }
+        ControlFlow::Continue(())
     }
 }
 
 impl Inner {
-    /// Which children may hold ranges that start in `(reach, end)`; `reach` 0
-    /// is no bound.
+    /// Which children may hold ranges that start where the query looks.
     #[inline(always)]
-    fn within(&self, reach: usize, end: usize) -> std::ops::Range<usize> {
-        let stop = self.starts_below(end);
+    fn within(&self, query: Query) -> std::ops::Range<usize> {
+        let stop = self.starts_below(query.end);
         let mut first = stop.saturating_sub(1);
-        // Most often none: ranges are short, and children hold many. The child
-        // before the first bound above `reach` may hold starts above it, too.
-        while first > 0 && (reach == 0 || self.starts[first] > reach) {
+        // Most often none: ranges are short, and children hold many. The last
+        // child with a bound that the query does not reach may hold starts that
+        // it does.
+        while first > 0 && query.reaches(self.starts[first]) {
             first -= 1;
         }
         first..stop
