@@ -4,14 +4,16 @@
 //! [`Entry`] is the line that a hit touches: atomics, readable by anybody at
 //! any time. Its fields change only while the entry is not live, so whoever
 //! holds a reference reads stable values. [`Links`] is what only the holder of
-//! the cache's lock touches: place in the LRU heap, list link.
+//! the cache's lock touches: place in the eviction order, list link.
 
+use super::prefetch::prefetch;
 use super::refs::Refs;
 use crate::errno::Errno;
 use crate::interval_tree::NIL;
 use crate::monitor::{Region, RegionName};
 use crate::range::Range;
 use crate::reservation::{OnFork, Reservation, Zeroed};
+use crate::threads::OWN_NUMBERS;
 use std::cell::UnsafeCell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
@@ -35,9 +37,14 @@ const _: () = assert!(size_of::<Entry>() == 64);
 // SAFETY: zero is a free entry, and it owns nothing that needs dropping.
 unsafe impl Zeroed for Entry {}
 
-/// A time on a thread's clock, and the thread's number in the low byte. In the
-/// order of the clock, for the uses of one thread.
+/// A time on a thread's clock, and the thread's number in the low seven bits.
+/// In the order of the clock, for the uses of one thread. The bit between says,
+/// of the stamp of an entry, that it is the one the entry is filed under
+/// (`lru`): a use overwrites it.
 pub(crate) struct Stamp;
+
+const FILED: u64 = 1 << 7;
+const _: () = assert!((OWN_NUMBERS as u64) < FILED);
 
 impl Stamp {
     #[inline]
@@ -52,7 +59,7 @@ impl Stamp {
 
     #[inline]
     pub fn number(stamp: u64) -> usize {
-        (stamp & 0xff) as usize
+        (stamp & (FILED - 1)) as usize
     }
 }
 
@@ -86,6 +93,27 @@ impl Entry {
         self.start.load(Ordering::Relaxed) <= range.start()
             && range.end() <= self.end.load(Ordering::Relaxed)
             && self.access.load(Ordering::Relaxed) & access == access
+    }
+
+    /// The stamp that the entry was filed under, if it was not used since.
+    #[inline]
+    pub fn filed_stamp(&self) -> Option<u64> {
+        let stamp = self.stamp.load(Ordering::Relaxed);
+        (stamp & FILED != 0).then_some(stamp & !FILED)
+    }
+
+    /// Marks the entry's stamp as the one it is filed under; returns it.
+    /// Under the lock.
+    pub fn file_stamp(&self) -> u64 {
+        // Relaxed: a use that comes later overwrites the mark; one that came
+        // before is the stamp that is marked. Nothing else depends on it.
+        self.stamp.fetch_or(FILED, Ordering::Relaxed) & !FILED
+    }
+
+    /// Gives an entry that is not live a stamp, as the one it is filed under.
+    #[inline]
+    pub fn set_filed_stamp(&self, stamp: u64) {
+        self.stamp.store(stamp | FILED, Ordering::Relaxed);
     }
 
     /// The monitor's slot.
@@ -155,12 +183,28 @@ impl Entry {
 /// What the lock protects. All zero is a slot that was never used.
 #[repr(C)]
 pub(crate) struct Links {
-    /// In the LRU heap: its place there plus one. In a list (free, retired,
-    /// spared), which no entry is that is in the heap: the next entry there.
-    /// Else 0.
-    place: u32,
+    /// Where it is filed ([`Filing`]): 0: nowhere; [`IN_HEAP`]; else one more
+    /// than the entry before it in the LRU queue.
+    before: u32,
+    /// In the LRU heap: its place there. In the LRU queue, or in a list (free,
+    /// retired, spared), which no entry is that is filed: the next entry there.
+    after: u32,
 }
-const _: () = assert!(size_of::<Links>() == 4);
+const _: () = assert!(size_of::<Links>() == 8);
+
+/// No index plus one: there are fewer entries than that (`Options::capacity`).
+const IN_HEAP: u32 = u32::MAX;
+
+/// Where an entry is in the eviction order (`lru`).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Filing {
+    /// It is not.
+    None,
+    /// In the queue, after this entry; the first one, after any.
+    After(u32),
+    /// In the heap, in this place.
+    InHeap(u32),
+}
 
 /// Links, reached through the cache's lock only.
 #[repr(transparent)]
@@ -223,6 +267,13 @@ impl Entries {
         unsafe { self.entries.at_unchecked(index) }
     }
 
+    /// Has an entry brought near. One that was given out.
+    #[inline]
+    pub fn prefetch(&self, index: u32) {
+        // SAFETY: such entries are committed.
+        prefetch(unsafe { self.at_unchecked(index) });
+    }
+
     /// The entry that this address is exactly, if it is one.
     #[inline]
     pub fn find(&self, entry: *const Entry) -> Option<&Entry> {
@@ -243,37 +294,54 @@ pub(crate) struct EntryLinks {
 }
 
 impl EntryLinks {
-    fn pointer(&self, index: u32) -> *mut Links {
-        self.links.pointer(index).cast()
-    }
-
-    pub fn at(&self, index: u32) -> &Links {
+    /// Where an entry is filed.
+    #[inline]
+    pub fn filing(&self, index: u32) -> Filing {
         // SAFETY: the only EntryLinks there is, borrowed shared.
-        unsafe { &*self.pointer(index) }
+        let links = unsafe { &*self.filed_pointer(index) };
+        match links.before {
+            0 => Filing::None,
+            IN_HEAP => Filing::InHeap(links.after),
+            before => Filing::After(before - 1),
+        }
     }
 
-    pub fn at_mut(&mut self, index: u32) -> &mut Links {
+    #[inline]
+    pub fn set_filing(&mut self, index: u32, filing: Filing) {
         // SAFETY: the only EntryLinks there is, borrowed exclusively.
-        unsafe { &mut *self.pointer(index) }
+        let links = unsafe { &mut *self.filed_pointer(index) };
+        links.before = match filing {
+            Filing::None => 0,
+            Filing::After(before) => before + 1,
+            Filing::InHeap(place) => {
+                links.after = place;
+                IN_HEAP
+            }
+        };
     }
 
-    /// The place in the LRU heap plus one; 0: not in it. Not for an entry in a
-    /// list.
-    pub fn heap(&self, index: u32) -> u32 {
-        self.at(index).place
+    /// The entry after this one in its queue or list, or [`NIL`].
+    #[inline]
+    pub fn after(&self, index: u32) -> u32 {
+        // SAFETY: the only EntryLinks there is, borrowed shared.
+        unsafe { (*self.filed_pointer(index)).after }
     }
 
-    pub fn set_heap(&mut self, index: u32, place: u32) {
-        // SAFETY: the only EntryLinks there is, borrowed exclusively; what is
-        // filed, or was just now, has been given out.
-        unsafe { (*self.node_pointer(index)).place = place };
+    #[inline]
+    pub fn set_after(&mut self, index: u32, after: u32) {
+        // SAFETY: the only EntryLinks there is, borrowed exclusively.
+        unsafe { (*self.filed_pointer(index)).after = after };
     }
-}
 
-impl EntryLinks {
-    /// As `pointer`, for entries that are filed.
+    /// Has the links of an entry brought near.
+    #[inline]
+    pub fn prefetch(&self, index: u32) {
+        prefetch(self.filed_pointer(index));
+    }
+
+    /// The links of an entry that has been given out: what is filed or in a list.
     #[inline(always)]
-    fn node_pointer(&self, index: u32) -> *mut Links {
+    fn filed_pointer(&self, index: u32) -> *mut Links {
         // SAFETY: such entries have been given out, and so are committed.
         unsafe { self.links.pointer_unchecked(index).cast() }
     }
@@ -301,17 +369,17 @@ impl List {
     }
 
     pub fn push(&mut self, links: &mut EntryLinks, index: u32) {
-        links.at_mut(index).place = NIL;
+        links.set_after(index, NIL);
         match self.tail {
             NIL => self.head = index,
-            tail => links.at_mut(tail).place = index,
+            tail => links.set_after(tail, index),
         }
         self.tail = index;
     }
 
     /// Puts an entry in front of the others.
     pub fn push_first(&mut self, links: &mut EntryLinks, index: u32) {
-        links.at_mut(index).place = self.head;
+        links.set_after(index, self.head);
         if self.head == NIL {
             self.tail = index;
         }
@@ -320,7 +388,7 @@ impl List {
 
     pub fn pop(&mut self, links: &mut EntryLinks) -> Option<u32> {
         let index = self.first()?;
-        self.head = std::mem::take(&mut links.at_mut(index).place);
+        self.head = links.after(index);
         if self.head == NIL {
             self.tail = NIL;
         }

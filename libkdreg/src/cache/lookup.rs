@@ -301,8 +301,7 @@ impl Inner {
                 if self.home.is_here() {
                     let mut state = self.state.lock();
                     if entry.refs.file() {
-                        let stamp = entry.stamp.load(Ordering::Relaxed);
-                        state.file(self.entries.index_of(entry), stamp);
+                        state.file(&self.entries, self.entries.index_of(entry));
                     }
                 }
             }

@@ -1,199 +1,151 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The eviction order: a heap of entries by the stamp they were filed under.
+//! The eviction order: entries by the stamp they were filed under.
 //!
-//! A hit only stamps its entry; the heap learns of it when the entry comes to
-//! the top and is filed again under its new stamp. Stamps only grow, so the
-//! first entry found on top with the stamp it was filed under is exactly the
+//! A hit only stamps its entry; the order learns of it when the entry comes up
+//! first and is filed again under its new stamp. Stamps only grow, so the
+//! first entry that comes up with the stamp it was filed under is exactly the
 //! least recently used: every other entry's stamp is at least the one it was
 //! filed under, which is larger. A hit moves nothing, and costs at most one
 //! O(log n) step later.
 //!
-//! The heap is four-ary: half as deep as a binary one, its children in one or
-//! two cache lines.
+//! # Two structures
+//! An entry filed under a stamp that is not below any in the queue, as a new
+//! one is, goes to the queue's end; any other to the heap. So the queue is in
+//! order without anybody's sorting it, and what comes up first is the first of
+//! the queue or the first of the heap, whichever was filed under the smaller
+//! stamp: all that is said above holds of the two as of one. Where entries are
+//! evicted unused the heap stays empty, and evicting is O(1), at the cost of
+//! two entries' lines.
+//!
+//! # The mark
+//! An entry that is filed has a mark in its stamp ([`Stamp`]), which a use
+//! overwrites. So it is filed under the stamp that it has while that has the
+//! mark, and under an older one when it has not; what it was filed under need
+//! not be kept.
+//!
+//! [`Stamp`]: super::entries::Stamp
 
-use super::entries::EntryLinks;
+mod heap;
+mod queue;
+
+use super::entries::{Entries, EntryLinks, Filing};
 use crate::errno::Errno;
-use crate::reservation::{OnFork, Reservation, Zeroed};
-use std::cell::UnsafeCell;
-use std::sync::Arc;
+use heap::{Filed, Heap};
+use queue::Queue;
 
-const WIDTH: usize = 4;
-
-/// An entry and the stamp it is filed under, without padding.
-#[derive(Clone, Copy)]
-#[repr(C, packed(4))]
-struct Filed {
-    stamp: u64,
-    entry: u32,
-}
-
-#[repr(transparent)]
-struct FiledCell(UnsafeCell<Filed>);
-
-// SAFETY: zero is a valid Filed, and it owns nothing.
-unsafe impl Zeroed for FiledCell {}
-// SAFETY: reached only through `&self`/`&mut self` of the one `Lru`.
-unsafe impl Sync for FiledCell {}
-// SAFETY: plain data, not tied to a thread.
-unsafe impl Send for FiledCell {}
-
-/// Memory for the heap, committed outside the lock.
-pub(crate) struct LruMemory(Arc<Reservation<FiledCell>>);
+pub(crate) use heap::LruMemory;
 
 impl LruMemory {
-    /// Room for `capacity` entries, and the one heap in it, for the owner to
+    /// Room for `capacity` entries, and the one order in it, for the owner to
     /// keep under its lock.
     pub fn new(capacity: usize) -> Result<(LruMemory, Lru), Errno> {
-        let memory = Arc::new(Reservation::new(capacity, OnFork::Copy)?);
-        Ok((LruMemory(memory.clone()), Lru { memory, count: 0 }))
-    }
-
-    /// How many entries there is room for.
-    pub fn committed(&self) -> u32 {
-        self.0.committed() as u32
-    }
-
-    /// Makes room for `count` entries.
-    pub fn commit(&self, count: u32) -> Result<(), Errno> {
-        self.0.commit(count as usize)
+        let (memory, heap) = LruMemory::with_heap(capacity)?;
+        let queue = Queue::EMPTY;
+        Ok((memory, Lru { queue, heap }))
     }
 }
 
 /// See the module's documentation.
 pub(crate) struct Lru {
-    memory: Arc<Reservation<FiledCell>>,
-    count: usize,
+    queue: Queue,
+    heap: Heap,
 }
 
 impl Lru {
-    fn pointer(&self, place: usize) -> *mut Filed {
-        debug_assert!(place < self.memory.committed());
-        // SAFETY: places are below `count`, or at it while that goes down.
-        // What is filed has a slot, and none is given out without room here
-        // (`Inner::take_slot`).
-        unsafe { self.memory.pointer_unchecked(place as u32).cast() }
+    /// The least recently used entry. What comes up before it and was used
+    /// since it was filed is filed again.
+    #[inline]
+    pub fn first(&mut self, links: &mut EntryLinks, entries: &Entries) -> Option<u32> {
+        loop {
+            let queued = self.queue.first();
+            if let Some(entry) = queued {
+                let Some(stamp) = entries.at(entry).filed_stamp() else {
+                    self.remove(links, entry);
+                    self.file(links, entries, entry);
+                    continue;
+                };
+                if self.heap.first().is_none_or(|top| stamp <= top.stamp) {
+                    return queued;
+                }
+            }
+            let Filed { entry, .. } = self.heap.first()?;
+            if entries.at(entry).filed_stamp().is_some() {
+                return Some(entry);
+            }
+            self.refile_top(links, entries, entry);
+        }
     }
 
-    fn at(&self, place: usize) -> Filed {
-        // SAFETY: the only heap on this memory, borrowed shared.
-        unsafe { *self.pointer(place) }
+    /// Files the heap's first entry again.
+    #[cold]
+    fn refile_top(&mut self, links: &mut EntryLinks, entries: &Entries, entry: u32) {
+        let stamp = entries.at(entry).file_stamp();
+        if stamp < self.queue.newest() {
+            self.heap.refile_first(links, stamp);
+        } else {
+            self.heap.remove(links, 0);
+            self.queue.append(links, entry, stamp);
+        }
     }
 
-    fn put(&mut self, links: &mut EntryLinks, place: usize, filed: Filed) {
-        // SAFETY: the only heap on this memory, borrowed exclusively.
-        unsafe { *self.pointer(place) = filed };
-        links.set_heap(filed.entry, place as u32 + 1);
+    /// Every entry in the order, roughly the least recently used first.
+    pub fn entries<'a>(&'a self, links: &'a EntryLinks) -> impl Iterator<Item = u32> + 'a {
+        self.queue.entries(links).chain(self.heap.entries())
     }
 
-    /// The entry filed under the smallest stamp.
-    pub fn first(&self) -> Option<(u32, u64)> {
-        (self.count > 0).then(|| {
-            let filed = self.at(0);
-            (filed.entry, filed.stamp)
-        })
+    /// Files an entry that is not filed, under its stamp.
+    #[inline]
+    pub fn file(&mut self, links: &mut EntryLinks, entries: &Entries, entry: u32) {
+        let stamp = entries.at(entry).file_stamp();
+        self.file_under(links, entry, stamp);
     }
 
-    /// Every entry in the heap, roughly the least recently used first.
-    pub fn entries(&self) -> impl Iterator<Item = u32> {
-        (0..self.count).map(|place| self.at(place).entry)
+    /// As `file`, for an entry that nobody can use yet.
+    #[inline]
+    pub fn file_new(&mut self, links: &mut EntryLinks, entries: &Entries, entry: u32, stamp: u64) {
+        entries.at(entry).set_filed_stamp(stamp);
+        self.file_under(links, entry, stamp);
     }
 
-    /// Files an entry that is not in the heap.
-    pub fn file(&mut self, links: &mut EntryLinks, entry: u32, stamp: u64) {
-        debug_assert_eq!(links.heap(entry), 0);
-        self.count += 1;
-        self.rise(links, self.count - 1, Filed { stamp, entry });
+    #[inline]
+    fn file_under(&mut self, links: &mut EntryLinks, entry: u32, stamp: u64) {
+        debug_assert_eq!(links.filing(entry), Filing::None);
+        if stamp >= self.queue.newest() {
+            self.queue.append(links, entry, stamp);
+        } else {
+            self.heap.file(links, Filed { stamp, entry });
+        }
     }
 
     /// Takes an entry out, if it is in.
+    #[inline]
     pub fn remove(&mut self, links: &mut EntryLinks, entry: u32) {
-        let Some(place) = (links.heap(entry) as usize).checked_sub(1) else {
-            return;
-        };
-        links.set_heap(entry, 0);
-        self.count -= 1;
-        if place < self.count {
-            let last = self.at(self.count);
-            if place > 0 && last.stamp < self.at((place - 1) / WIDTH).stamp {
-                self.rise(links, place, last);
-            } else {
-                self.sink(links, place, last);
-            }
+        match links.filing(entry) {
+            Filing::None => return,
+            Filing::After(before) => self.queue.remove(links, entry, before),
+            Filing::InHeap(place) => self.heap.remove(links, place),
         }
+        links.set_filing(entry, Filing::None);
     }
 
-    /// Files the first entry again, under a larger stamp.
-    pub fn refile_first(&mut self, links: &mut EntryLinks, stamp: u64) {
-        let Filed {
-            entry,
-            stamp: before,
-        } = self.at(0);
-        debug_assert!(before <= stamp);
-        self.sink(links, 0, Filed { stamp, entry });
-    }
-
-    fn rise(&mut self, links: &mut EntryLinks, mut place: usize, filed: Filed) {
-        while place > 0 {
-            let parent = (place - 1) / WIDTH;
-            let above = self.at(parent);
-            if above.stamp <= filed.stamp {
-                break;
-            }
-            self.put(links, place, above);
-            place = parent;
+    /// Has the memory brought near that the next calls of `first` will look
+    /// at; the entry that comes up next, as far as can be told by what is near
+    /// already.
+    #[inline]
+    pub fn prefetch(&self, links: &EntryLinks, entries: &Entries) -> Option<u32> {
+        if let Some(top) = self.heap.first() {
+            entries.prefetch(top.entry);
+            links.prefetch(top.entry);
         }
-        self.put(links, place, filed);
-    }
-
-    fn sink(&mut self, links: &mut EntryLinks, mut place: usize, filed: Filed) {
-        loop {
-            let children = place * WIDTH + 1..(place * WIDTH + 1 + WIDTH).min(self.count);
-            let Some(least) = children.min_by_key(|&child| self.at(child).stamp) else {
-                break;
-            };
-            let below = self.at(least);
-            if filed.stamp <= below.stamp {
-                break;
-            }
-            self.put(links, place, below);
-            place = least;
+        let first = self.queue.first()?;
+        // The first one's line was asked for when it was the second.
+        if let Some(second) = Queue::next(links, first) {
+            entries.prefetch(second);
+            links.prefetch(second);
         }
-        self.put(links, place, filed);
+        Some(first)
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::entries::Entries;
-    use super::*;
-    use proptest::prelude::*;
-
-    proptest! {
-        #[test]
-        fn yields_entries_by_stamp(steps in prop::collection::vec((0u32..40, any::<bool>()), 1..400)) {
-            let (entries, mut links) = Entries::new(64).unwrap();
-            entries.commit(64).unwrap();
-            let (memory, mut lru) = LruMemory::new(64).unwrap();
-            memory.commit(64).unwrap();
-            let mut model = std::collections::BTreeMap::new();
-            for (stamp, (entry, remove)) in (1u64..).zip(steps) {
-                if remove {
-                    lru.remove(&mut links, entry);
-                    model.remove(&entry);
-                } else {
-                    lru.remove(&mut links, entry);
-                    lru.file(&mut links, entry, stamp);
-                    model.insert(entry, stamp);
-                }
-                let least = model.iter().min_by_key(|(_, s)| **s).map(|(e, s)| (*e, *s));
-                prop_assert_eq!(lru.first(), least);
-            }
-            while let Some((entry, stamp)) = lru.first() {
-                prop_assert_eq!(model.values().copied().min(), Some(stamp));
-                lru.remove(&mut links, entry);
-                model.remove(&entry);
-            }
-            prop_assert!(model.is_empty());
-        }
-    }
-}
+mod tests;

@@ -15,7 +15,7 @@
 //!   takes the last one of an entry that is not wanted any more releases it.
 //!
 //! # Locks
-//! `state` protects the tree, the LRU heap, the lists and the counts. It is
+//! `state` protects the tree, the eviction order, the lists and the counts. It is
 //! held for O(log n) steps; never across a callback, an allocation, a call to
 //! the monitor, or a system call but membarrier(2), which waits for nobody
 //! (`refs` on why ending an entry's ownership may need one). So callbacks may call anything, this cache
@@ -34,6 +34,7 @@ mod limits;
 mod lookup;
 mod lru;
 mod miss;
+mod prefetch;
 mod reaper;
 mod refs;
 mod release;

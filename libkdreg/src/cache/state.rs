@@ -12,7 +12,6 @@ use crate::range::Range;
 use crate::threads;
 use crate::wide_tree::Tree;
 use std::ops::ControlFlow;
-use std::sync::atomic::Ordering;
 
 /// Why an entry is dropped.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -106,8 +105,8 @@ impl State {
     }
 
     /// Files a live entry in the eviction order.
-    pub fn file(&mut self, index: u32, stamp: u64) {
-        self.lru.file(&mut self.links, index, stamp);
+    pub fn file(&mut self, entries: &Entries, index: u32) {
+        self.lru.file(&mut self.links, entries, index);
     }
 
     /// A live entry that serves `request`, with a reference taken on it.
@@ -172,9 +171,8 @@ impl State {
     pub fn insert_live(&mut self, entries: &Entries, index: u32, stamp: u64) {
         let entry = entries.at(index);
         let range = entry.range();
-        entry.stamp.store(stamp, Ordering::Relaxed);
         self.tree.insert(range, index);
-        self.lru.file(&mut self.links, index, stamp);
+        self.lru.file_new(&mut self.links, entries, index, stamp);
         self.cached += 1;
         self.cached_bytes += range.len();
         self.insertions += 1;
@@ -250,12 +248,9 @@ impl State {
         // Spared entries that came to the top wait here.
         let mut spared = List::EMPTY;
         let mut evicted = false;
-        while let Some((index, filed)) = self.lru.first() {
+        while let Some(index) = self.lru.first(&mut self.links, entries) {
             let entry = entries.at(index);
-            let stamp = entry.stamp.load(Ordering::Relaxed);
-            if stamp > filed {
-                self.lru.refile_first(&mut self.links, stamp);
-            } else if incoming.is_some_and(|request| request.supersedes(entry)) {
+            if incoming.is_some_and(|request| request.supersedes(entry)) {
                 self.lru.remove(&mut self.links, index);
                 spared.push(&mut self.links, index);
             } else if entry.refs.revoke_idle(threads::caller()) {
@@ -270,9 +265,9 @@ impl State {
             // Else it became idle this moment: look at it again.
         }
         while let Some(index) = spared.pop(&mut self.links) {
-            let stamp = entries.at(index).stamp.load(Ordering::Relaxed);
-            self.lru.file(&mut self.links, index, stamp);
+            self.lru.file(&mut self.links, entries, index);
         }
+        self.lru.prefetch(&self.links, entries);
         evicted
     }
 
@@ -324,7 +319,7 @@ impl State {
         let (mut count, mut bytes) = (0, 0);
         let enough = |count, bytes| count >= over.entries && bytes >= over.bytes;
         enough(0, 0)
-            || self.lru.entries().any(|index| {
+            || self.lru.entries(&self.links).any(|index| {
                 let entry = entries.at(index);
                 if !entry.refs.in_use() && !request.supersedes(entry) {
                     count += 1;
