@@ -6,6 +6,7 @@
 //! hint checks the entry itself. Any page can be a key, so an interior
 //! address is found as fast as a base address once it was looked up.
 
+use super::prefetch::prefetch;
 use crate::errno::Errno;
 use crate::reservation::{OnFork, Reservation, Zeroed};
 use parking_lot::Mutex;
@@ -78,6 +79,12 @@ fn tag(hash: u64) -> u64 {
     hash << 32
 }
 
+/// What a place holds that says where an entry is.
+#[inline]
+fn value(hash: u64, entry: u32) -> u64 {
+    tag(hash) | (u64::from(entry) + 1)
+}
+
 /// As many buckets, with memory for them.
 fn buckets(count: usize) -> Result<Reservation<Bucket>, Errno> {
     debug_assert!(count.is_power_of_two() && count > 1);
@@ -148,33 +155,59 @@ impl Front {
     }
 
     /// Notes that `entry` covers `address`. `is_live` says which of the
-    /// entries noted so far are worth keeping.
+    /// entries noted so far are worth keeping; it is asked only where no place
+    /// is free, since each entry asked about is a line of memory of its own.
     pub fn note(&self, address: usize, entry: u32, is_live: impl Fn(u32) -> bool) {
         let hash = self.hash(address);
         let bucket = self.bucket(hash);
-        let tag = tag(hash);
-        let value = tag | (u64::from(entry) + 1);
-        let mut chosen = place_of(hash, 0);
-        let mut found_free = false;
+        let value = value(hash, entry);
+        let first = place_of(hash, 0);
+        let mut free = None;
+        let mut same_page = None;
         for way in 0..WAYS {
             let place = place_of(hash, way);
             let now = bucket.0[place].load(Ordering::Relaxed);
             if now == value {
                 return;
             }
-            let same_page = now & !0xffff_ffff == tag;
-            let free = now == 0 || !is_live(now as u32 - 1);
-            if same_page && free {
-                chosen = place;
-                break;
-            }
-            if free && !found_free {
-                (chosen, found_free) = (place, true);
+            if now == 0 {
+                free = free.or(Some(place));
+            } else if (now ^ value) >> 32 == 0 && same_page.is_none() && !is_live(now as u32 - 1) {
+                same_page = Some(place);
             }
         }
+        let chosen = same_page.or(free).unwrap_or_else(|| {
+            let dead = |place: &usize| {
+                let now = bucket.0[*place].load(Ordering::Relaxed);
+                now == 0 || !is_live(now as u32 - 1)
+            };
+            let mut places = (0..WAYS).map(|way| place_of(hash, way));
+            places.find(dead).unwrap_or(first)
+        });
         // Release: pairs with the Acquire in `find`. A racing note may be
         // lost: it is a hint.
         bucket.0[chosen].store(value, Ordering::Release);
+    }
+
+    /// Takes out what was noted of `entry` for the page of `address`, so that
+    /// the place is seen to be free. To be called before the entry's index is
+    /// given to another: a later note of the same words is not to go.
+    #[inline]
+    pub fn forget(&self, address: usize, entry: u32) {
+        let hash = self.hash(address);
+        let value = value(hash, entry);
+        let places = &self.bucket(hash).0;
+        // Relaxed, and not in one step: a note that another thread makes in
+        // between may be lost, as any may.
+        if let Some(place) = places.iter().find(|p| p.load(Ordering::Relaxed) == value) {
+            place.store(0, Ordering::Relaxed);
+        }
+    }
+
+    /// Has the line brought near in which the page of `address` is noted.
+    #[inline]
+    pub fn prefetch(&self, address: usize) {
+        prefetch(self.bucket(self.hash(address)));
     }
 
     /// Makes the index large enough for `entries`, if there is memory for it;
@@ -251,5 +284,36 @@ mod tests {
         }
         assert!(candidates(&front, 0x5000).contains(&0));
         assert!(candidates(&front, 0x5000).contains(&999));
+    }
+
+    #[test]
+    fn a_note_is_forgotten_and_no_other() {
+        let front = Front::new(12).unwrap();
+        front.note(0x5000, 1, |_| true);
+        front.note(0x5000, 2, |_| true);
+        // Not noted: for this page, or this entry.
+        front.forget(0x6000, 2);
+        front.forget(0x5000, 3);
+        assert_eq!(candidates(&front, 0x5123).len(), 2);
+        front.forget(0x5123, 1);
+        assert_eq!(candidates(&front, 0x5000), [2]);
+    }
+
+    /// As long as there is a free place no entry is asked about, but those
+    /// noted for the page itself.
+    #[test]
+    fn what_is_forgotten_makes_room_without_asking() {
+        let front = Front::new(12).unwrap();
+        for entry in 0..10_000u32 {
+            let address = entry as usize * 4096;
+            front.note(address, entry, |other| panic!("asked about {other}"));
+            front.forget(address, entry);
+        }
+        front.note(0x5000, 1, |_| true);
+        front.note(0x5000, 2, |other| {
+            assert_eq!(other, 1);
+            false
+        });
+        assert_eq!(candidates(&front, 0x5000), [2]);
     }
 }

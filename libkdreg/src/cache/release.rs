@@ -151,6 +151,8 @@ impl Inner {
         let entry = self.entries.at(index);
         if let Some(name) = entry.watched() {
             self.monitor.unmonitor_name(name);
+            // While the index is this entry's.
+            self.front.forget(entry.start(), index);
         }
         self.undo(entry.range(), Handle(entry.handle()));
         let mut state = self.state.lock();
