@@ -162,6 +162,12 @@ impl Entry {
         Some((word, self.generation.load(Ordering::Relaxed)))
     }
 
+    /// Has the state word brought near.
+    #[inline]
+    pub fn prefetch_word(&self) {
+        prefetch(self.word.load(Ordering::Relaxed));
+    }
+
     /// What the monitor knows the region by.
     pub fn watched(&self) -> Option<RegionName> {
         self.word().map(|(word, generation)| RegionName {
@@ -366,6 +372,11 @@ impl List {
 
     pub fn first(&self) -> Option<u32> {
         (self.head != NIL).then_some(self.head)
+    }
+
+    /// Whether an entry of the list is its last.
+    pub fn ends_with(&self, index: u32) -> bool {
+        self.tail == index
     }
 
     pub fn push(&mut self, links: &mut EntryLinks, index: u32) {

@@ -4,7 +4,7 @@
 use super::Inner;
 use super::entries::{Entry, List, Stamp};
 use super::refs::{BATCH, Held, NOBODY, Put};
-use super::state::{Cause, Request};
+use super::state::{Cause, Request, State};
 use crate::barrier;
 use crate::errno::Errno;
 use crate::range::Range;
@@ -221,16 +221,26 @@ impl Inner {
             .store(Stamp::at(clock, number), Ordering::Relaxed);
     }
 
-    /// The next stamp of the calling thread's clock, which also becomes the
-    /// epoch that the other threads' clocks do not fall behind.
-    pub(super) fn tick(&self) -> u64 {
-        let number = threads::number();
+    /// The next stamp of the calling thread's clock, by the thread's number,
+    /// which also becomes the epoch that the other threads' clocks do not fall
+    /// behind: later than any that an entry in `state`'s queue is filed under.
+    pub(super) fn tick(&self, state: &State, number: usize) -> u64 {
         let shard = &self.shards[number];
-        shard
-            .clock
-            .fetch_max(self.epoch.load(Ordering::Relaxed), Ordering::Relaxed);
-        let clock = shard.clock.fetch_add(1, Ordering::Relaxed) + 1;
-        self.epoch.fetch_max(clock, Ordering::Relaxed);
+        let epoch = self
+            .epoch
+            .load(Ordering::Relaxed)
+            .max(Stamp::clock(state.lru.newest()));
+        let clock = if number == threads::SHARED_NUMBER {
+            shard.clock.fetch_max(epoch, Ordering::Relaxed);
+            shard.clock.fetch_add(1, Ordering::Relaxed) + 1
+        } else {
+            let clock = shard.clock.load(Ordering::Relaxed).max(epoch) + 1;
+            shard.clock.store(clock, Ordering::Relaxed);
+            clock
+        };
+        // Written under the lock only. Relaxed: a clock that misses it is late
+        // by one miss.
+        self.epoch.store(clock, Ordering::Relaxed);
         Stamp::at(clock, number)
     }
 

@@ -128,6 +128,13 @@ impl Lru {
         links.set_filing(entry, Filing::None);
     }
 
+    /// An entry filed under a stamp that is not below this one goes to the
+    /// queue.
+    #[inline]
+    pub fn newest(&self) -> u64 {
+        self.queue.newest()
+    }
+
     /// Has the memory brought near that the next calls of `first` will look
     /// at; the entry that comes up next, as far as can be told by what is near
     /// already.

@@ -20,7 +20,7 @@ use std::ops::ControlFlow;
 const ATTEMPTS: usize = 3;
 
 /// What became of one try to register and publish.
-enum Attempt {
+pub(super) enum Attempt {
     /// An entry, in use by the caller; slots in use so far.
     Done { index: u32, used: u32 },
     /// The memory changed meanwhile.
@@ -41,16 +41,8 @@ struct Missed {
     backlog: bool,
     /// What is registered is to be kept.
     keep: bool,
-}
-
-/// How publishing went.
-enum Published {
-    /// The entry is live.
-    Here,
-    /// Its memory changed.
-    Changed,
-    /// Another thread's entry serves as well; a reference on it was taken.
-    Rival(u32),
+    /// A free slot, which is the caller's, unless there was none.
+    slot: Option<u32>,
 }
 
 impl Inner {
@@ -71,13 +63,36 @@ impl Inner {
             Ok(index) => return Ok(index),
             Err(missed) => missed,
         };
+        let slot = match missed.slot {
+            Some(slot) => slot,
+            None => self.take_slot()?,
+        };
+        let result = self.get_missed(slot, range, narrow, bare, &missed);
+        if result != Ok(slot) {
+            // Another entry serves, or none.
+            self.state.lock().give_slot(slot);
+        }
+        result
+    }
+
+    /// As `get_slow`, after a look that found nothing; the entry is in `slot`,
+    /// or another thread's, and then the slot is as free as before.
+    #[inline]
+    fn get_missed(
+        &self,
+        slot: u32,
+        range: Range,
+        narrow: Request,
+        bare: Request,
+        missed: &Missed,
+    ) -> Result<u32, Errno> {
         // What is not kept needs no room: the reaper will do.
         let leave = !missed.keep && !self.options.no_reaper;
         if !leave && (missed.backlog || self.monitor.may_have_events()) {
             self.reap();
         }
         if !missed.keep {
-            return self.register_uncached(narrow);
+            return self.register_uncached(slot, narrow);
         }
         let attempts = if missed.proven { ATTEMPTS } else { 0 };
         let mut alone = missed.alone;
@@ -86,12 +101,12 @@ impl Inner {
                 Some(_) => bare,
                 None => self.merged(bare),
             };
-            let mut attempt = self.attempt(merged, alone);
+            let mut attempt = self.attempt(slot, merged, alone);
             if merged != bare && matches!(attempt, Attempt::Failed(_) | Attempt::NotKept) {
-                attempt = self.attempt(bare, None);
+                attempt = self.attempt(slot, bare, None);
             }
             if narrow != bare && matches!(attempt, Attempt::Failed(_)) {
-                attempt = self.attempt(narrow, alone);
+                attempt = self.attempt(slot, narrow, alone);
             }
             // Once is what was looked up for; another try looks again.
             alone = None;
@@ -107,7 +122,7 @@ impl Inner {
                 Attempt::NotKept => break,
             }
         }
-        self.register_uncached(narrow)
+        self.register_uncached(slot, narrow)
     }
 
     /// An entry that serves `range`, by way of the tree; `bare` is what would be
@@ -137,7 +152,7 @@ impl Inner {
         }
     }
 
-    /// Counts a miss.
+    /// Counts a miss, and takes a slot for it, if there is one.
     fn missed(&self, state: &mut State, alone: Option<Alone>, proven: bool) -> Missed {
         state.counts.misses += 1;
         Missed {
@@ -145,6 +160,7 @@ impl Inner {
             alone,
             backlog: !state.backlog.is_empty(),
             keep: !self.options.bypass || state.bypass.keep(|| self.hits()),
+            slot: state.take_slot(|| self.usable_slots()),
         }
     }
 
@@ -197,16 +213,17 @@ impl Inner {
         request.range.touches(other) && access == bare.access && other.len() / 2 <= bare.range.len()
     }
 
-    /// A free slot.
-    fn take_slot(&self) -> Result<u32, Errno> {
-        let usable = self
-            .entries
+    /// How many slots there is memory for.
+    fn usable_slots(&self) -> u32 {
+        self.entries
             .committed()
             .min(self.tree_memory.committed())
-            .min(self.lru_memory.committed());
-        if let Some(index) = self.state.lock().take_slot(usable) {
-            return Ok(index);
-        }
+            .min(self.lru_memory.committed())
+    }
+
+    /// A free slot, with memory for it if there is none.
+    #[cold]
+    fn take_slot(&self) -> Result<u32, Errno> {
         loop {
             let wanted = self.state.lock().slots_wanted();
             if wanted > self.entries.capacity() {
@@ -216,75 +233,86 @@ impl Inner {
             self.entries.commit(wanted)?;
             self.tree_memory.commit(wanted)?;
             self.lru_memory.commit(wanted)?;
-            if let Some(index) = self.state.lock().take_slot(wanted) {
+            if let Some(index) = self.state.lock().take_slot(|| wanted) {
                 return Ok(index);
             }
         }
     }
 
-    /// `alone`: nothing overlaps the request, while that lasts.
-    fn attempt(&self, request: Request, alone: Option<Alone>) -> Attempt {
-        let index = match self.take_slot() {
-            Ok(index) => index,
-            Err(error) => return Attempt::Failed(error),
-        };
-        let attempt = self.attempt_in(index, request, alone);
-        if !matches!(attempt, Attempt::Done { index: done, .. } if done == index) {
-            self.state.lock().give_slot(index);
-        }
-        attempt
-    }
-
-    /// One try, in a slot that is free before, and after unless it is `Done`.
-    fn attempt_in(&self, index: u32, request: Request, alone: Option<Alone>) -> Attempt {
-        let region = match self.monitor.monitor(request.range, u64::from(index)) {
+    /// One try, in a slot that is free before, and after unless it is `Done`
+    /// there. `alone`: nothing overlaps the request, while that lasts.
+    fn attempt(&self, slot: u32, request: Request, alone: Option<Alone>) -> Attempt {
+        let region = match self.monitor.monitor(request.range, u64::from(slot)) {
             Ok(region) => region,
             Err(error) if error == Errno::EFAULT => return Attempt::Failed(error),
             // Memory that cannot be watched, or no room to watch it in: a
             // registration that is not kept needs no watch.
             Err(_) => return Attempt::NotKept,
         };
-        let attempt = self.attempt_watched(index, request, alone, region);
-        if !matches!(attempt, Attempt::Done { index: done, .. } if done == index) {
+        let attempt = self.attempt_watched(slot, request, alone, region);
+        if !matches!(attempt, Attempt::Done { index, .. } if index == slot) {
             self.monitor.unmonitor_name(region.name());
         }
         attempt
     }
 
+    #[inline]
     fn attempt_watched(
         &self,
-        index: u32,
+        slot: u32,
         request: Request,
         alone: Option<Alone>,
         region: Region,
     ) -> Attempt {
-        let mut retired = List::EMPTY;
-        let room =
-            self.state
-                .lock()
-                .make_room(&self.entries, &self.options, request, alone, &mut retired);
+        let (room, retired) = self.make_room(request, alone);
         // What was evicted is deregistered before more is registered, or the
         // limits would not be limits.
-        self.release(retired);
+        let spent = self.release_leaving(retired);
         if !room {
+            self.state.lock().settle(spent);
             return Attempt::NotKept;
         }
-        let attempt = match self.register_with_room(request) {
-            Err(error) => Attempt::Failed(error),
-            Ok(handle) => {
-                // Registered after the watch began, checked after it was
-                // registered: what `handle` names is what is mapped now, or
-                // the word says so.
-                if self.validity.check(region.word(), region.generation()) {
-                    return self.publish(index, request, alone, handle, region);
-                }
-                self.state.lock().counts.registrations += 1;
-                self.deregister(request.range, handle);
+        let registered = self.register_with_room(request);
+        if let Ok(handle) = registered {
+            // Registered after the watch began, checked after it was
+            // registered: what `handle` names is what is mapped now, or
+            // the word says so.
+            if self.validity.check(region.word(), region.generation()) {
+                return self.publish(slot, request, alone, handle, region, spent);
+            }
+            self.undo(request.range, handle);
+        }
+        let mut state = self.state.lock();
+        state.redeem(request.range);
+        state.settle(spent);
+        match registered {
+            Ok(_) => {
+                state.counts.registrations += 1;
+                state.counts.deregistrations += 1;
                 Attempt::Changed
             }
+            Err(error) => Attempt::Failed(error),
+        }
+    }
+
+    /// As `State::make_room`; with what was evicted.
+    #[inline]
+    fn make_room(&self, request: Request, alone: Option<Alone>) -> (bool, List) {
+        let mut retired = List::EMPTY;
+        let (room, victim) = {
+            let mut state = self.state.lock();
+            let room = state.make_room(&self.entries, &self.options, request, alone, &mut retired);
+            let evicting = !retired.is_empty();
+            let victim = evicting.then(|| state.prefetch_victim(&self.entries));
+            (room, victim.flatten())
         };
-        self.state.lock().redeem(request.range);
-        attempt
+        if let Some(victim) = victim {
+            // By now it may be another entry, or none: a hint.
+            let victim = self.entries.at(victim);
+            self.front.prefetch(victim.start());
+            victim.prefetch_word();
+        }
+        (room, retired)
     }
 
     /// Registers; when there is no memory, releases and evicts until there is
@@ -334,83 +362,15 @@ impl Inner {
             .map_or(0, |index| self.entries.at(index).range().len())
     }
 
-    /// Makes a registration findable, unless another thread was faster or its
-    /// memory changed this moment. Redeems the promise of room.
-    fn publish(
-        &self,
-        index: u32,
-        request: Request,
-        alone: Option<Alone>,
-        handle: Handle,
-        region: Region,
-    ) -> Attempt {
-        let stamp = self.tick();
-        let entry = self.entries.at(index);
-        entry.set(request.range, request.access, handle.0, Some(region));
-        let mut retired = List::EMPTY;
-        let (outcome, used) = {
-            let mut state = self.state.lock();
-            state.redeem(request.range);
-            state.counts.registrations += 1;
-            let alone = state.is_alone(alone);
-            let rival = match alone {
-                true => None,
-                false => state.take_serving(&self.entries, request),
-            };
-            let outcome = if let Some(rival) = rival {
-                state.counts.duplicates += 1;
-                Published::Rival(rival)
-            } else if entry.has_changed() {
-                Published::Changed
-            } else {
-                // A change before this look was seen; one after it queues an
-                // event that cannot be taken in before the lock is let go,
-                // and then finds the entry live.
-                if !alone {
-                    state.supersede(&self.entries, request, &mut retired);
-                }
-                state.insert_live(&self.entries, index, stamp);
-                Published::Here
-            };
-            (outcome, state.used_slots())
-        };
-        match outcome {
-            Published::Here => {
-                self.release(retired);
-                Attempt::Done { index, used }
-            }
-            Published::Changed => {
-                self.deregister(request.range, handle);
-                Attempt::Changed
-            }
-            Published::Rival(rival) => {
-                self.deregister(request.range, handle);
-                if self.is_current(self.entries.at(rival)) {
-                    return Attempt::Done { index: rival, used };
-                }
-                self.put(self.entries.at(rival));
-                Attempt::Changed
-            }
-        }
-    }
-
     /// A registration for this caller alone, released at its put.
-    fn register_uncached(&self, request: Request) -> Result<u32, Errno> {
-        let index = self.take_slot()?;
-        match self.register_with_room(request) {
-            Ok(handle) => {
-                let entry = self.entries.at(index);
-                entry.set(request.range, request.access, handle.0, None);
-                entry.refs.publish_detached();
-                let mut state = self.state.lock();
-                state.counts.registrations += 1;
-                state.counts.uncached += 1;
-                Ok(index)
-            }
-            Err(error) => {
-                self.state.lock().give_slot(index);
-                Err(error)
-            }
-        }
+    fn register_uncached(&self, slot: u32, request: Request) -> Result<u32, Errno> {
+        let handle = self.register_with_room(request)?;
+        let entry = self.entries.at(slot);
+        entry.set(request.range, request.access, handle.0, None);
+        entry.refs.publish_detached();
+        let mut state = self.state.lock();
+        state.counts.registrations += 1;
+        state.counts.uncached += 1;
+        Ok(slot)
     }
 }

@@ -365,6 +365,7 @@ impl Refs {
     }
 
     /// Moves from one exact state with no references to RETIRED.
+    #[inline]
     fn retire_from(&self, state: u64) -> bool {
         // Acquire: pairs with the Release of the puts before.
         self.word
@@ -378,9 +379,13 @@ impl Refs {
     }
 
     /// Ends the ownership and retires the entry if nobody uses it.
+    #[inline]
     pub fn revoke_idle(&self, caller: Caller<'_>) -> bool {
-        self.revoke(caller);
-        self.claim_idle()
+        // Without an owner `own` is 0, and the word alone the sum.
+        self.retire_from(LIVE) || {
+            self.revoke(caller);
+            self.claim_idle()
+        }
     }
 
     /// Retires a detached entry that nobody uses any more. Of several threads

@@ -8,7 +8,6 @@ use crate::errno::Errno;
 use crate::log::{self, Level};
 use crate::monitor::Event;
 use crate::range::Range;
-use parking_lot::MutexGuard;
 use std::cell::Cell;
 
 /// Events taken in at a time.
@@ -39,6 +38,41 @@ pub(super) fn inside_callback_of(cache: &Inner) -> bool {
     false
 }
 
+/// An entry that was released, but for its slot, which is to be given back,
+/// and the count of deregistrations: see [`State::settle`].
+#[must_use = "the slot would be lost"]
+pub(super) struct Spent(Option<u32>);
+
+impl Spent {
+    pub const NOTHING: Spent = Spent(None);
+}
+
+impl State {
+    /// Gives the slot of a released entry back, and counts it.
+    pub(super) fn settle(&mut self, spent: Spent) {
+        if let Spent(Some(index)) = spent {
+            self.counts.deregistrations += 1;
+            self.give_slot(index);
+        }
+    }
+}
+
+#[cold]
+fn say_registered(range: Range, access: u32, result: Result<Handle, Errno>) {
+    log::say(
+        Level::Debug,
+        format_args!("register {range:?} access {access:#x}: {result:?}"),
+    );
+}
+
+#[cold]
+fn say_deregistered(range: Range, handle: Handle) {
+    log::say(
+        Level::Debug,
+        format_args!("deregister {range:?} {handle:?}"),
+    );
+}
+
 impl Inner {
     /// Runs a callback, with no lock held.
     fn call<T>(&self, callback: impl FnOnce() -> T) -> T {
@@ -48,11 +82,16 @@ impl Inner {
                 INNERMOST.set(self.0);
             }
         }
-        let frame = Frame {
+        let mut frame = Frame {
             cache: self,
-            outer: INNERMOST.get(),
+            outer: std::ptr::null(),
         };
-        INNERMOST.set(&raw const frame);
+        // Found once: thread-local storage costs a call in a shared object. And
+        // again after the callback, which may come back in another thread.
+        INNERMOST.with(|innermost| {
+            frame.outer = innermost.get();
+            innermost.set(&raw const frame);
+        });
         let _unlink = Unlink(frame.outer);
         callback()
     }
@@ -61,10 +100,9 @@ impl Inner {
     /// by the caller.
     pub(super) fn register(&self, range: Range, access: u32) -> Result<Handle, Errno> {
         let result = self.call(|| self.registrar.register(range, access));
-        log::say(
-            Level::Debug,
-            format_args!("register {range:?} access {access:#x}: {result:?}"),
-        );
+        if log::wanted(Level::Debug) {
+            say_registered(range, access, result);
+        }
         if result.is_err() {
             self.state.lock().counts.register_failures += 1;
         }
@@ -78,11 +116,10 @@ impl Inner {
     }
 
     /// As `deregister`, to be counted by the caller.
-    fn undo(&self, range: Range, handle: Handle) {
-        log::say(
-            Level::Debug,
-            format_args!("deregister {range:?} {handle:?}"),
-        );
+    pub(super) fn undo(&self, range: Range, handle: Handle) {
+        if log::wanted(Level::Debug) {
+            say_deregistered(range, handle);
+        }
         self.call(|| self.registrar.deregister(range, handle));
     }
 
@@ -131,23 +168,44 @@ impl Inner {
         let mut released = 0;
         let mut next = retired.first();
         while let Some(index) = next {
-            let mut state = self.undo_entry(index);
+            let spent = self.undo_entry(index);
+            let mut state = self.state.lock();
             retired.pop(&mut state.links);
-            self.give_back(&mut state, index);
+            state.settle(spent);
             released += 1;
             next = retired.first();
         }
         released
     }
 
-    /// Unmonitors and deregisters a retired entry and frees its slot.
+    /// As `release`, for one entry, now.
     fn release_one(&self, index: u32) {
-        let mut state = self.undo_entry(index);
-        self.give_back(&mut state, index);
+        let spent = self.undo_entry(index);
+        self.state.lock().settle(spent);
     }
 
-    /// Unmonitors and deregisters a retired entry, and counts it.
-    fn undo_entry(&self, index: u32) -> MutexGuard<'_, State> {
+    /// As `release`, by a caller that takes the lock soon in any case: the slot
+    /// of the last one is left to it.
+    pub(super) fn release_leaving(&self, mut retired: List) -> Spent {
+        if self.options.max_unreleased > 0 {
+            self.release(retired);
+            return Spent::NOTHING;
+        }
+        while let Some(index) = retired.first() {
+            let spent = self.undo_entry(index);
+            if retired.ends_with(index) {
+                return spent;
+            }
+            let mut state = self.state.lock();
+            retired.pop(&mut state.links);
+            state.settle(spent);
+        }
+        Spent::NOTHING
+    }
+
+    /// Unmonitors and deregisters a retired entry, which holds nothing any more
+    /// then.
+    fn undo_entry(&self, index: u32) -> Spent {
         let entry = self.entries.at(index);
         if let Some(name) = entry.watched() {
             self.monitor.unmonitor_name(name);
@@ -155,15 +213,8 @@ impl Inner {
             self.front.forget(entry.start(), index);
         }
         self.undo(entry.range(), Handle(entry.handle()));
-        let mut state = self.state.lock();
-        state.counts.deregistrations += 1;
-        state
-    }
-
-    /// Frees the slot of a retired entry that holds nothing any more.
-    fn give_back(&self, state: &mut State, index: u32) {
-        self.entries.at(index).refs.free();
-        state.give_slot(index);
+        entry.refs.free();
+        Spent(Some(index))
     }
 
     /// Releases what was left to the reaper; returns how many entries.

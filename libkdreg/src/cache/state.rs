@@ -4,7 +4,6 @@
 
 use super::bypass::Bypass;
 use super::entries::{Entries, Entry, EntryLinks, List};
-use super::limits::Options;
 use super::lru::Lru;
 use super::refs::{Detach, revoke_all};
 use super::statistics::Statistics;
@@ -30,7 +29,7 @@ pub(crate) struct State {
     pub links: EntryLinks,
     /// The live entries, by range.
     pub tree: Tree,
-    lru: Lru,
+    pub(super) lru: Lru,
     /// Slots of entries that were released.
     free: List,
     /// Slots never used so far begin here.
@@ -87,11 +86,11 @@ impl State {
     }
 
     /// A free slot, of which the first `committed` are usable.
-    pub fn take_slot(&mut self, committed: u32) -> Option<u32> {
+    pub fn take_slot(&mut self, committed: impl FnOnce() -> u32) -> Option<u32> {
         if let Some(index) = self.free.pop(&mut self.links) {
             return Some(index);
         }
-        (self.fresh < committed).then(|| {
+        (self.fresh < committed()).then(|| {
             self.fresh += 1;
             self.fresh - 1
         })
@@ -223,7 +222,7 @@ impl State {
     }
 
     /// Takes an entry that is not live any more out of tree and order.
-    fn unlink(&mut self, entries: &Entries, index: u32, cause: Cause) {
+    pub(super) fn unlink(&mut self, entries: &Entries, index: u32, cause: Cause) {
         let range = entries.at(index).range();
         self.tree.remove(range.start(), index);
         self.lru.remove(&mut self.links, index);
@@ -237,104 +236,6 @@ impl State {
         }
     }
 
-    /// Retires the least recently used idle entry, leaving alone what a
-    /// registration of `incoming` will supersede. `false` when there is none.
-    pub fn evict_one(
-        &mut self,
-        entries: &Entries,
-        incoming: Option<Request>,
-        retired: &mut List,
-    ) -> bool {
-        // Spared entries that came to the top wait here.
-        let mut spared = List::EMPTY;
-        let mut evicted = false;
-        while let Some(index) = self.lru.first(&mut self.links, entries) {
-            let entry = entries.at(index);
-            if incoming.is_some_and(|request| request.supersedes(entry)) {
-                self.lru.remove(&mut self.links, index);
-                spared.push(&mut self.links, index);
-            } else if entry.refs.revoke_idle(threads::caller()) {
-                self.unlink(entries, index, Cause::Evicted);
-                retired.push(&mut self.links, index);
-                evicted = true;
-                break;
-            } else if entry.refs.unfile() {
-                // In use: its last put files it again.
-                self.lru.remove(&mut self.links, index);
-            }
-            // Else it became idle this moment: look at it again.
-        }
-        while let Some(index) = spared.pop(&mut self.links) {
-            self.lru.file(&mut self.links, entries, index);
-        }
-        self.lru.prefetch(&self.links, entries);
-        evicted
-    }
-
-    /// Evicts until `request` fits within the limits, not counting what it
-    /// will supersede, and promises the room. `false` when it cannot be made.
-    pub fn make_room(
-        &mut self,
-        entries: &Entries,
-        options: &Options,
-        request: Request,
-        alone: Option<Alone>,
-        retired: &mut List,
-    ) -> bool {
-        let length = request.range.len();
-        let (mut count, mut bytes) = (0, 0);
-        if !self.is_alone(alone) {
-            let _ = self.visit_superseded::<()>(entries, request, &mut |index| {
-                count += 1;
-                bytes += entries.at(index).range().len();
-                ControlFlow::Continue(())
-            });
-        }
-        let over = Room {
-            entries: (self.cached + self.promised + 1)
-                .saturating_sub(count)
-                .saturating_sub(options.max_entries),
-            bytes: (self.cached_bytes + self.promised_bytes)
-                .saturating_sub(bytes)
-                .saturating_add(length)
-                .saturating_sub(options.max_bytes),
-        };
-        // What cannot fit is not worth emptying the cache for.
-        let mut possible = length <= options.max_bytes && self.can_free(entries, request, over);
-        while possible
-            && (self.cached + self.promised - count >= options.max_entries
-                || self.cached_bytes + self.promised_bytes - bytes > options.max_bytes - length)
-        {
-            possible = self.evict_one(entries, Some(request), retired);
-        }
-        if possible {
-            self.promised += 1;
-            self.promised_bytes += length;
-        }
-        possible
-    }
-
-    /// Whether evicting could free so much. Looks no further than it must.
-    fn can_free(&self, entries: &Entries, request: Request, over: Room) -> bool {
-        let (mut count, mut bytes) = (0, 0);
-        let enough = |count, bytes| count >= over.entries && bytes >= over.bytes;
-        enough(0, 0)
-            || self.lru.entries(&self.links).any(|index| {
-                let entry = entries.at(index);
-                if !entry.refs.in_use() && !request.supersedes(entry) {
-                    count += 1;
-                    bytes += entry.length();
-                }
-                enough(count, bytes)
-            })
-    }
-
-    /// Takes a promise back: kept, or not needed.
-    pub fn redeem(&mut self, range: Range) {
-        self.promised -= 1;
-        self.promised_bytes -= range.len();
-    }
-
     /// Drops the live entries that `request` makes superfluous.
     pub fn supersede(&mut self, entries: &Entries, request: Request, retired: &mut List) {
         while let Some(index) = self
@@ -345,7 +246,7 @@ impl State {
         }
     }
 
-    fn visit_superseded<B>(
+    pub(super) fn visit_superseded<B>(
         &self,
         entries: &Entries,
         request: Request,
@@ -379,13 +280,6 @@ pub(crate) struct Alone {
     insertions: u64,
 }
 
-/// By how much the limits would be exceeded.
-#[derive(Clone, Copy)]
-struct Room {
-    entries: usize,
-    bytes: usize,
-}
-
 /// What is to be registered: a range, widened and perhaps merged, and rights.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Request {
@@ -395,7 +289,7 @@ pub(crate) struct Request {
 
 impl Request {
     /// Whether nobody needs `entry` once this is registered.
-    fn supersedes(self, entry: &Entry) -> bool {
+    pub(super) fn supersedes(self, entry: &Entry) -> bool {
         self.range.contains(entry.range()) && entry.access() & !self.access == 0
     }
 }

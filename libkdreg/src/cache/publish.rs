@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Publishing: a registration that was made becomes an entry to be found.
+
+use super::entries::List;
+use super::miss::Attempt;
+use super::release::Spent;
+use super::state::{Alone, Request};
+use super::{Handle, Inner};
+use crate::monitor::Region;
+use crate::threads;
+
+/// How publishing went.
+enum Published {
+    /// The entry is live.
+    Here,
+    /// Its memory changed.
+    Changed,
+    /// Another thread's entry serves as well; a reference on it was taken.
+    Rival(u32),
+}
+
+impl Inner {
+    /// Makes a registration findable, unless another thread was faster or its
+    /// memory changed this moment. Redeems the promise of room, and settles what
+    /// was released to make it.
+    #[inline]
+    pub(super) fn publish(
+        &self,
+        index: u32,
+        request: Request,
+        alone: Option<Alone>,
+        handle: Handle,
+        region: Region,
+        spent: Spent,
+    ) -> Attempt {
+        // Not under the lock: a thread's first number allocates.
+        let number = threads::number();
+        let entry = self.entries.at(index);
+        entry.set(request.range, request.access, handle.0, Some(region));
+        let mut retired = List::EMPTY;
+        let (outcome, used) = {
+            let mut state = self.state.lock();
+            state.redeem(request.range);
+            state.settle(spent);
+            state.counts.registrations += 1;
+            let alone = state.is_alone(alone);
+            let rival = match alone {
+                true => None,
+                false => state.take_serving(&self.entries, request),
+            };
+            let outcome = if let Some(rival) = rival {
+                state.counts.duplicates += 1;
+                Published::Rival(rival)
+            } else if entry.has_changed() {
+                Published::Changed
+            } else {
+                // A change before this look was seen; one after it queues an
+                // event that cannot be taken in before the lock is let go,
+                // and then finds the entry live.
+                if !alone {
+                    state.supersede(&self.entries, request, &mut retired);
+                }
+                let stamp = self.tick(&state, number);
+                state.insert_live(&self.entries, index, stamp);
+                Published::Here
+            };
+            (outcome, state.used_slots())
+        };
+        match outcome {
+            Published::Here => {
+                self.release(retired);
+                Attempt::Done { index, used }
+            }
+            Published::Changed => {
+                self.deregister(request.range, handle);
+                Attempt::Changed
+            }
+            Published::Rival(rival) => {
+                self.deregister(request.range, handle);
+                if self.is_current(self.entries.at(rival)) {
+                    return Attempt::Done { index: rival, used };
+                }
+                self.put(self.entries.at(rival));
+                Attempt::Changed
+            }
+        }
+    }
+}

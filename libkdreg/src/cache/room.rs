@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Making room: evicting the least recently used, within the limits.
+
+use super::entries::{Entries, List};
+use super::limits::Options;
+use super::state::{Alone, Cause, Request, State};
+use crate::range::Range;
+use crate::threads;
+use std::ops::ControlFlow;
+
+/// By how much the limits would be exceeded.
+#[derive(Clone, Copy)]
+struct Room {
+    entries: usize,
+    bytes: usize,
+}
+
+impl State {
+    /// Retires the least recently used idle entry, leaving alone what a
+    /// registration of `incoming` will supersede. `false` when there is none.
+    pub fn evict_one(
+        &mut self,
+        entries: &Entries,
+        incoming: Option<Request>,
+        retired: &mut List,
+    ) -> bool {
+        // Spared entries that came to the top wait here.
+        let mut spared = List::EMPTY;
+        let mut evicted = false;
+        while let Some(index) = self.lru.first(&mut self.links, entries) {
+            let entry = entries.at(index);
+            if incoming.is_some_and(|request| request.supersedes(entry)) {
+                self.lru.remove(&mut self.links, index);
+                spared.push(&mut self.links, index);
+            } else if entry.refs.revoke_idle(threads::caller()) {
+                self.unlink(entries, index, Cause::Evicted);
+                retired.push(&mut self.links, index);
+                evicted = true;
+                break;
+            } else if entry.refs.unfile() {
+                // In use: its last put files it again.
+                self.lru.remove(&mut self.links, index);
+            }
+            // Else it became idle this moment: look at it again.
+        }
+        while let Some(index) = spared.pop(&mut self.links) {
+            self.lru.file(&mut self.links, entries, index);
+        }
+        evicted
+    }
+
+    /// Evicts until `request` fits within the limits, not counting what it
+    /// will supersede, and promises the room. `false` when it cannot be made.
+    pub fn make_room(
+        &mut self,
+        entries: &Entries,
+        options: &Options,
+        request: Request,
+        alone: Option<Alone>,
+        retired: &mut List,
+    ) -> bool {
+        let length = request.range.len();
+        let (mut count, mut bytes) = (0, 0);
+        // Where nothing overlaps, nothing is superseded.
+        let incoming = (!self.is_alone(alone)).then_some(request);
+        if let Some(request) = incoming {
+            let _ = self.visit_superseded::<()>(entries, request, &mut |index| {
+                count += 1;
+                bytes += entries.at(index).range().len();
+                ControlFlow::Continue(())
+            });
+        }
+        let over = Room {
+            entries: (self.cached + self.promised + 1)
+                .saturating_sub(count)
+                .saturating_sub(options.max_entries),
+            bytes: (self.cached_bytes + self.promised_bytes)
+                .saturating_sub(bytes)
+                .saturating_add(length)
+                .saturating_sub(options.max_bytes),
+        };
+        // What cannot fit is not worth emptying the cache for. Where one entry
+        // less will do, evicting it tells as much as looking for it.
+        let one_will_do = over.entries <= 1 && over.bytes == 0;
+        let mut possible =
+            length <= options.max_bytes && (one_will_do || self.can_free(entries, request, over));
+        while possible
+            && (self.cached + self.promised - count >= options.max_entries
+                || self.cached_bytes + self.promised_bytes - bytes > options.max_bytes - length)
+        {
+            possible = self.evict_one(entries, incoming, retired);
+        }
+        if possible {
+            self.promised += 1;
+            self.promised_bytes += length;
+        }
+        possible
+    }
+
+    /// Whether evicting could free so much. Looks no further than it must.
+    fn can_free(&self, entries: &Entries, request: Request, over: Room) -> bool {
+        let (mut count, mut bytes) = (0, 0);
+        let enough = |count, bytes| count >= over.entries && bytes >= over.bytes;
+        enough(0, 0)
+            || self.lru.entries(&self.links).any(|index| {
+                let entry = entries.at(index);
+                if !entry.refs.in_use() && !request.supersedes(entry) {
+                    count += 1;
+                    bytes += entry.length();
+                }
+                enough(count, bytes)
+            })
+    }
+
+    /// Takes a promise back: kept, or not needed.
+    pub fn redeem(&mut self, range: Range) {
+        self.promised -= 1;
+        self.promised_bytes -= range.len();
+    }
+
+    /// Has the memory brought near that the next eviction will need; the entry
+    /// that it will likely take.
+    #[inline]
+    pub fn prefetch_victim(&self, entries: &Entries) -> Option<u32> {
+        self.lru.prefetch(&self.links, entries)
+    }
+}
