@@ -149,9 +149,14 @@ impl Front {
     pub fn find<T>(&self, address: usize, mut accept: impl FnMut(u32) -> Option<T>) -> Option<T> {
         let hash = self.hash(address);
         let bucket = self.bucket(hash);
-        (0..WAYS)
-            .filter_map(|way| bucket.entry(hash, way))
-            .find_map(&mut accept)
+        for way in 0..WAYS {
+            if let Some(entry) = bucket.entry(hash, way)
+                && let Some(found) = accept(entry)
+            {
+                return Some(found);
+            }
+        }
+        None
     }
 
     /// Notes that `entry` covers `address`. `is_live` says which of the

@@ -374,3 +374,6 @@ impl Inner {
         Ok(slot)
     }
 }
+
+#[cfg(test)]
+mod tests;

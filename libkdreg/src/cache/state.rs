@@ -7,6 +7,8 @@ use super::entries::{Entries, Entry, EntryLinks, List};
 use super::lru::Lru;
 use super::refs::{Detach, revoke_all};
 use super::statistics::Statistics;
+#[cfg(test)]
+use crate::interval_tree::NIL;
 use crate::range::Range;
 use crate::threads;
 use crate::wide_tree::Tree;
@@ -74,6 +76,14 @@ impl State {
     /// Slots in use so far: all are below this.
     pub fn used_slots(&self) -> u32 {
         self.fresh
+    }
+
+    /// How many slots were given back and not taken since.
+    #[cfg(test)]
+    pub fn free_slots(&self) -> usize {
+        let first = self.free.first();
+        let next = |&index: &u32| Some(self.links.after(index)).filter(|&after| after != NIL);
+        std::iter::successors(first, next).count()
     }
 
     /// How many slots must be committed for `take_slot` to succeed.

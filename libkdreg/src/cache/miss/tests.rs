@@ -1,0 +1,182 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! A slot that a miss took is an entry's afterwards, or free: on every way out.
+
+use super::super::{Cache, Options, Registrar};
+use super::*;
+use crate::monitor::manual::Manual;
+use crate::monitor::{self, Kind, Monitor};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
+
+const PAGE: usize = 4096;
+const ROUNDS: usize = 20;
+
+/// What `register` does besides.
+enum Trouble {
+    Nothing,
+    /// It fails.
+    Fails(Errno),
+    /// The memory changes.
+    Changes(Arc<Manual>),
+    /// Somebody else asks for the same range, and is faster.
+    Rival(OnceLock<Weak<Cache>>),
+}
+
+struct Troubled {
+    trouble: Trouble,
+    inside: AtomicBool,
+    calls: Arc<AtomicUsize>,
+}
+
+impl Registrar for Troubled {
+    fn register(&self, range: Range, access: u32) -> Result<Handle, Errno> {
+        self.calls.fetch_add(1, Ordering::Relaxed);
+        match &self.trouble {
+            Trouble::Nothing => {}
+            Trouble::Fails(error) => return Err(*error),
+            Trouble::Changes(manual) => manual.change(range),
+            Trouble::Rival(cache) => {
+                if let Some(cache) = cache.get().and_then(Weak::upgrade)
+                    && !self.inside.swap(true, Ordering::Relaxed)
+                {
+                    drop(cache.get(range, access).unwrap());
+                    self.inside.store(false, Ordering::Relaxed);
+                }
+            }
+        }
+        Ok(Handle(range.start()))
+    }
+
+    fn deregister(&self, _range: Range, _handle: Handle) {}
+}
+
+struct Bed {
+    cache: Arc<Cache>,
+    calls: Arc<AtomicUsize>,
+}
+
+impl Bed {
+    fn new(monitor: &Monitor, options: Options, trouble: Trouble) -> Bed {
+        let calls = Arc::new(AtomicUsize::new(0));
+        let options = Options {
+            no_reaper: true,
+            ..options
+        };
+        let cache = Arc::new_cyclic(|weak: &Weak<Cache>| {
+            if let Trouble::Rival(cache) = &trouble {
+                cache.set(weak.clone()).unwrap();
+            }
+            let troubled = Troubled {
+                trouble,
+                inside: AtomicBool::new(false),
+                calls: calls.clone(),
+            };
+            Cache::new(monitor, options, Box::new(troubled)).unwrap()
+        });
+        Bed { cache, calls }
+    }
+
+    /// As many gets of ranges of so many pages; what became of them.
+    fn get_and_put(&self, pages: usize) -> Vec<Result<(), Errno>> {
+        let range = |round| Range::new(0x10_0000_0000 + round * 64 * PAGE, pages * PAGE).unwrap();
+        let get = |round| self.cache.get(range(round), 1).map(drop);
+        let results = (0..ROUNDS).map(get).collect();
+        self.every_slot_is_accounted_for();
+        results
+    }
+
+    fn every_slot_is_accounted_for(&self) {
+        let state = self.cache.inner().state.lock();
+        assert_eq!(state.promised, 0);
+        assert_eq!(state.promised_bytes, 0);
+        assert_eq!(
+            state.free_slots() + state.cached,
+            state.used_slots() as usize
+        );
+    }
+}
+
+#[test]
+fn when_register_fails() {
+    let (manual, monitor) = Manual::open().unwrap();
+    for error in [Errno::EINVAL, Errno::ENOMEM] {
+        let bed = Bed::new(&monitor, Options::default(), Trouble::Fails(error));
+        assert_eq!(bed.get_and_put(1), vec![Err(error); ROUNDS]);
+        assert_eq!(manual.watched(), 0);
+    }
+}
+
+#[test]
+fn when_the_memory_changes() {
+    let (manual, monitor) = Manual::open().unwrap();
+    let trouble = Trouble::Changes(manual.clone());
+    let bed = Bed::new(&monitor, Options::default(), trouble);
+    assert_eq!(bed.get_and_put(1), vec![Ok(()); ROUNDS]);
+    let counts = bed.cache.statistics().unwrap();
+    assert_eq!(counts.uncached as usize, ROUNDS);
+    assert_eq!(counts.deregistrations, counts.registrations);
+    assert_eq!(
+        counts.registrations as usize,
+        bed.calls.load(Ordering::Relaxed)
+    );
+    assert_eq!(manual.watched(), 0);
+}
+
+#[test]
+fn when_another_is_faster() {
+    let (_manual, monitor) = Manual::open().unwrap();
+    let options = Options {
+        max_entries: 3,
+        ..Options::default()
+    };
+    let bed = Bed::new(&monitor, options, Trouble::Rival(OnceLock::new()));
+    assert_eq!(bed.get_and_put(1), vec![Ok(()); ROUNDS]);
+    let counts = bed.cache.statistics().unwrap();
+    assert_eq!(counts.duplicates as usize, ROUNDS);
+    // Both make room.
+    assert!(counts.entries <= 3);
+}
+
+#[test]
+fn when_it_cannot_be_kept() {
+    let (_manual, monitor) = Manual::open().unwrap();
+    let options = Options {
+        max_bytes: 8 * PAGE,
+        ..Options::default()
+    };
+    let bed = Bed::new(&monitor, options, Trouble::Nothing);
+    bed.get_and_put(9);
+    assert_eq!(bed.cache.statistics().unwrap().uncached as usize, ROUNDS);
+    // Several are evicted for one.
+    bed.get_and_put(1);
+    bed.get_and_put(7);
+    let counts = bed.cache.statistics().unwrap();
+    assert_eq!(counts.entries, 1);
+    assert_eq!(counts.deregistrations + 1, counts.registrations);
+}
+
+#[test]
+fn when_it_cannot_be_watched() {
+    for kind in [Kind::None, Kind::Userfaultfd] {
+        let options = monitor::Options {
+            backend: Some(kind),
+            ..monitor::Options::default()
+        };
+        let monitor = match Monitor::open(&options) {
+            Ok(monitor) if monitor.kind() == kind => monitor,
+            _ => {
+                eprintln!("skipped: no {kind} here");
+                continue;
+            }
+        };
+        let bed = Bed::new(&monitor, Options::default(), Trouble::Nothing);
+        // Nothing is mapped there.
+        let expected = match kind {
+            Kind::None => Ok(()),
+            _ => Err(Errno::EFAULT),
+        };
+        assert_eq!(bed.get_and_put(1), vec![expected; ROUNDS]);
+        let counts = bed.cache.statistics().unwrap();
+        assert_eq!(counts.registrations, counts.uncached);
+    }
+}
