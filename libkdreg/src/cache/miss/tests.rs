@@ -24,14 +24,17 @@ enum Trouble {
 
 struct Troubled {
     trouble: Trouble,
+    /// Calls without.
+    before: usize,
     inside: AtomicBool,
     calls: Arc<AtomicUsize>,
 }
 
 impl Registrar for Troubled {
     fn register(&self, range: Range, access: u32) -> Result<Handle, Errno> {
-        self.calls.fetch_add(1, Ordering::Relaxed);
+        let call = self.calls.fetch_add(1, Ordering::Relaxed);
         match &self.trouble {
+            _ if call < self.before => {}
             Trouble::Nothing => {}
             Trouble::Fails(error) => return Err(*error),
             Trouble::Changes(manual) => manual.change(range),
@@ -56,6 +59,7 @@ struct Bed {
 }
 
 impl Bed {
+    /// There is no trouble until the cache is full, if it is ever.
     fn new(monitor: &Monitor, options: Options, trouble: Trouble) -> Bed {
         let calls = Arc::new(AtomicUsize::new(0));
         let options = Options {
@@ -68,6 +72,7 @@ impl Bed {
             }
             let troubled = Troubled {
                 trouble,
+                before: options.max_entries,
                 inside: AtomicBool::new(false),
                 calls: calls.clone(),
             };
@@ -96,6 +101,13 @@ impl Bed {
     }
 }
 
+fn few() -> Options {
+    Options {
+        max_entries: 3,
+        ..Options::default()
+    }
+}
+
 #[test]
 fn when_register_fails() {
     let (manual, monitor) = Manual::open().unwrap();
@@ -103,36 +115,43 @@ fn when_register_fails() {
         let bed = Bed::new(&monitor, Options::default(), Trouble::Fails(error));
         assert_eq!(bed.get_and_put(1), vec![Err(error); ROUNDS]);
         assert_eq!(manual.watched(), 0);
+        // With something to be evicted for it.
+        let bed = Bed::new(&monitor, few(), Trouble::Fails(error));
+        bed.get_and_put(1);
+        let counts = bed.cache.statistics().unwrap();
+        assert_eq!(counts.registrations, 3);
+        assert!(counts.deregistrations >= 1);
     }
 }
 
 #[test]
 fn when_the_memory_changes() {
     let (manual, monitor) = Manual::open().unwrap();
-    let trouble = Trouble::Changes(manual.clone());
-    let bed = Bed::new(&monitor, Options::default(), trouble);
-    assert_eq!(bed.get_and_put(1), vec![Ok(()); ROUNDS]);
-    let counts = bed.cache.statistics().unwrap();
-    assert_eq!(counts.uncached as usize, ROUNDS);
-    assert_eq!(counts.deregistrations, counts.registrations);
-    assert_eq!(
-        counts.registrations as usize,
-        bed.calls.load(Ordering::Relaxed)
-    );
-    assert_eq!(manual.watched(), 0);
+    for (options, kept) in [(Options::default(), 0), (few(), 3)] {
+        let trouble = Trouble::Changes(manual.clone());
+        let bed = Bed::new(&monitor, options, trouble);
+        assert_eq!(bed.get_and_put(1), vec![Ok(()); ROUNDS]);
+        let counts = bed.cache.statistics().unwrap();
+        assert_eq!(counts.uncached as usize, ROUNDS - kept);
+        assert_eq!(
+            counts.deregistrations + counts.entries,
+            counts.registrations
+        );
+        assert_eq!(
+            counts.registrations as usize,
+            bed.calls.load(Ordering::Relaxed)
+        );
+        assert_eq!(u64::from(manual.watched()), counts.entries);
+    }
 }
 
 #[test]
 fn when_another_is_faster() {
     let (_manual, monitor) = Manual::open().unwrap();
-    let options = Options {
-        max_entries: 3,
-        ..Options::default()
-    };
-    let bed = Bed::new(&monitor, options, Trouble::Rival(OnceLock::new()));
+    let bed = Bed::new(&monitor, few(), Trouble::Rival(OnceLock::new()));
     assert_eq!(bed.get_and_put(1), vec![Ok(()); ROUNDS]);
     let counts = bed.cache.statistics().unwrap();
-    assert_eq!(counts.duplicates as usize, ROUNDS);
+    assert_eq!(counts.duplicates as usize, ROUNDS - 3);
     // Both make room.
     assert!(counts.entries <= 3);
 }
