@@ -226,7 +226,7 @@ impl Context {
                 return done.new;
             };
             if let Err(err) = self.grow(number) {
-                Regions::refuse(entries, &mut done, err);
+                Regions::refuse_next(entries, &mut done, err);
             }
         }
     }

@@ -17,6 +17,8 @@ use kernel::bindings;
 ///
 /// - Slots with index below `buckets` have memory, and `mask + 1` is the lowest power of two that
 ///   is not below `buckets` (`mask` is 0 when that is 0).
+/// - `slots`, wherever it is a parameter, are those that the table has grown over; as they are taken
+///   away, it is cleared.
 /// - An active slot is in the chain of the bucket that [`Cookies::bucket`] says; no other slot is in
 ///   a chain.
 pub(crate) struct Cookies {
@@ -47,6 +49,7 @@ impl Cookies {
         self.mask = 0;
     }
 
+    #[inline(always)]
     fn bucket(&self, cookie: u64) -> u32 {
         // The upper half of the product is the mixed one.
         let hash = (cookie.wrapping_mul(self.key) >> 32) as u32;
@@ -60,14 +63,22 @@ impl Cookies {
 
     /// Head of the chain that has the slot with this cookie, if there is one. None while no slot
     /// has memory.
+    #[inline(always)]
     pub(crate) fn head<'a>(&self, slots: &'a Slots, cookie: u64) -> Option<&'a Cell<u32>> {
-        Some(&slots.get(self.bucket(cookie))?.bucket)
+        if self.buckets == 0 {
+            return None;
+        }
+        // SAFETY: By the type invariants slots below `buckets` have memory, and `bucket` is one of them.
+        let (slot, _) = unsafe { slots.present(self.bucket(cookie)) };
+        Some(&slot.bucket)
     }
 
     /// The active slot with this cookie, whose chain begins at `head`.
+    #[inline(always)]
     pub(crate) fn find<'a>(slots: &'a Slots, head: &Cell<u32>, cookie: u64) -> Option<&'a Slot> {
         let mut next = head.get();
-        while let Some(slot) = slots.get(next) {
+        // SAFETY: `head` is a `bucket` of these slots, and all else a `chain`.
+        while let Some((slot, _)) = unsafe { slots.listed(next) } {
             if slot.cookie.get() == cookie {
                 return Some(slot);
             }

@@ -31,6 +31,7 @@ pub(crate) struct Request {
 
 impl Request {
     /// Checks what the client asks for.
+    #[inline(always)]
     pub(crate) fn new(
         addr: u64,
         length: u64,
@@ -57,6 +58,18 @@ impl Request {
             changes: changes as u8,
             wants_reason: flags & KDREG_MONITOR_REASON != 0,
         })
+    }
+
+    /// The same for an entry of a batch.
+    #[inline(always)]
+    fn of(entry: &KdregMonitorEntry) -> Result<Self> {
+        Self::new(
+            entry.addr,
+            entry.length,
+            entry.cookie,
+            entry.changes,
+            entry.flags,
+        )
     }
 
     pub(crate) fn cookie(&self) -> u64 {
@@ -128,6 +141,10 @@ pub(crate) struct Statistics {
 }
 
 /// The slots that are not in use.
+///
+/// # Invariants
+///
+/// `free` is [`NIL`] or the index of a slot that has memory.
 struct Unused {
     /// First slot of the free list.
     free: u32,
@@ -152,30 +169,43 @@ impl Unused {
         slots: &'a Slots,
         max: u32,
     ) -> Result<(&'a Slot, Word<'a>), Option<usize>> {
-        match slots.get_with_word(self.free) {
-            Some((slot, word)) => {
-                self.free = slot.link.replace(NIL);
-                Ok((slot, word))
-            }
-            None => self.take_new(slots, max),
+        if self.free == NIL {
+            self.refill(slots, max)?;
         }
+        // SAFETY: By the type invariants `free` is the index of a slot with memory: it is not `NIL`.
+        let (slot, word) = unsafe { slots.present(self.free) };
+        self.free = slot.link.get();
+        Ok((slot, word))
     }
 
+    /// Puts slots on the free list, which is empty: those from `grown` on that are in one chunk.
+    /// Fails as [`Unused::take`] does.
+    #[cold]
     #[inline(never)]
-    fn take_new<'a>(
-        &mut self,
-        slots: &'a Slots,
-        max: u32,
-    ) -> Result<(&'a Slot, Word<'a>), Option<usize>> {
+    fn refill(&mut self, slots: &Slots, max: u32) -> Result<(), Option<usize>> {
         while self.grown < max {
-            let Some((slot, word)) = slots.get_with_word(self.grown) else {
-                return Err(Some(Slots::chunks_for(self.grown + 1) - 1));
-            };
-            self.grown += 1;
-            if slot.generation.get() < GENERATION_MAX {
-                return Ok((slot, word));
+            let number = self.grown as usize / CHUNK_SLOTS;
+            if slots.get(self.grown).is_none() {
+                return Err(Some(number));
             }
-            self.retired += 1;
+            let end = max.min(((number + 1) * CHUNK_SLOTS) as u32);
+            // From behind, so that they come in their order, which is what their words say.
+            for index in (self.grown..end).rev() {
+                let Some(slot) = slots.get(index) else {
+                    continue;
+                };
+                // INVARIANT: The slot has memory. It goes to the free list, or is retired.
+                if slot.generation.get() < GENERATION_MAX {
+                    slot.link.set(self.free);
+                    self.free = index;
+                } else {
+                    self.retired += 1;
+                }
+            }
+            self.grown = end;
+            if self.free != NIL {
+                return Ok(());
+            }
         }
         Err(None)
     }
@@ -358,6 +388,9 @@ impl Regions {
     /// ENOSPC when all slots are in use, be it by events that have not been read; EBUSY when the
     /// cookie is in use for something else.
     pub(crate) fn monitor(&mut self, request: &Request) -> Result<Added> {
+        if self.statistics.max == 0 {
+            return Err(ENOSPC);
+        }
         let added = self.add(request);
         self.added(matches!(added, Ok(Added::New(_))).into());
         added
@@ -371,39 +404,59 @@ impl Regions {
         entries: &mut [KdregMonitorEntry],
         done: &mut Progress,
     ) -> Option<usize> {
+        let open = self.statistics.max > 0;
+        let mut new = 0u64;
         let mut missing = None;
-        let new_before = done.new;
-        while let Some(entry) = entries.get_mut(done.entries) {
-            let added = Request::new(
-                entry.addr,
-                entry.length,
-                entry.cookie,
-                entry.changes,
-                entry.flags,
-            )
-            .and_then(|request| self.add(&request));
-            let params = match added {
-                Ok(Added::New(params)) => {
-                    done.new |= 1u64.wrapping_shl(done.entries as u32);
-                    params
+        let mut at = done.entries;
+        for entry in entries.iter_mut().skip(at) {
+            let added = Request::of(entry).and_then(|request| {
+                if open {
+                    self.add(&request)
+                } else {
+                    Err(ENOSPC)
                 }
-                Ok(Added::Same(params)) => params,
+            });
+            match added {
+                Ok(Added::New(params)) => {
+                    new |= 1u64.wrapping_shl(at as u32);
+                    Self::accept(entry, &params);
+                }
+                Ok(Added::Same(params)) => Self::accept(entry, &params),
                 Ok(Added::NeedsChunk(number)) => {
                     missing = Some(number);
                     break;
                 }
-                Err(err) => {
-                    Self::refuse(entries, done, err);
-                    continue;
-                }
-            };
-            entry.location = params.location;
-            entry.generation = params.generation;
-            entry.status = 0;
+                Err(err) => Self::refuse(entry, err),
+            }
+            at = at.wrapping_add(1);
+        }
+        done.entries = at;
+        done.new |= new;
+        self.added(new.count_ones());
+        missing
+    }
+
+    /// Fills in the result of an entry.
+    #[inline(always)]
+    fn accept(entry: &mut KdregMonitorEntry, params: &Kdreg2MonitoringParams) {
+        entry.location = params.location;
+        entry.generation = params.generation;
+        entry.status = 0;
+    }
+
+    /// Fills in the failure of an entry.
+    fn refuse(entry: &mut KdregMonitorEntry, err: Error) {
+        entry.location = KDREG2_LOCATION_NONE;
+        entry.generation = 0;
+        entry.status = err.to_errno();
+    }
+
+    /// Refuses the entry that comes next.
+    pub(crate) fn refuse_next(entries: &mut [KdregMonitorEntry], done: &mut Progress, err: Error) {
+        if let Some(entry) = entries.get_mut(done.entries) {
+            Self::refuse(entry, err);
             done.entries += 1;
         }
-        self.added((done.new ^ new_before).count_ones());
-        missing
     }
 
     /// Accounts for `count` regions that [`Regions::add`] added since the lock was taken.
@@ -414,25 +467,15 @@ impl Regions {
         self.publish();
     }
 
-    /// Fills in the failure of the entry that comes next.
-    pub(crate) fn refuse(entries: &mut [KdregMonitorEntry], done: &mut Progress, err: Error) {
-        if let Some(entry) = entries.get_mut(done.entries) {
-            entry.location = KDREG2_LOCATION_NONE;
-            entry.generation = 0;
-            entry.status = err.to_errno();
-            done.entries += 1;
-        }
-    }
-
     /// Monitors a region, of which the caller tells [`Regions::added`] before it lets go of the
-    /// lock.
+    /// lock. Slots are configured.
     #[inline(always)]
     fn add(&mut self, request: &Request) -> Result<Added> {
-        if self.statistics.max == 0 {
-            return Err(ENOSPC);
-        }
-        let head = self.cookies.head(&self.slots, request.cookie);
-        if let Some(slot) = head.and_then(|head| Cookies::find(&self.slots, head, request.cookie)) {
+        let Some(head) = self.cookies.head(&self.slots, request.cookie) else {
+            // By the invariants of `Cookies` no slot has memory yet.
+            return Ok(Added::NeedsChunk(0));
+        };
+        if let Some(slot) = Cookies::find(&self.slots, head, request.cookie) {
             return if slot.range.bounds() == (request.start, request.last)
                 && slot.changes.get() == request.changes
                 && slot.wants_reason.get() == request.wants_reason
@@ -447,11 +490,8 @@ impl Regions {
             Err(Some(chunk)) => return Ok(Added::NeedsChunk(chunk)),
             Err(None) => return Err(ENOSPC),
         };
-        // By the invariants of `Cookies` there are buckets once a slot has memory.
-        let Some(head) = head else {
-            return Err(ENOSPC);
-        };
-        slot.generation.set(slot.generation.get() + 1);
+        // Below `GENERATION_MAX` up to now: what has got there is retired.
+        slot.generation.set(slot.generation.get().wrapping_add(1));
         slot.cookie.set(request.cookie);
         slot.changes.set(request.changes);
         slot.wants_reason.set(request.wants_reason);
@@ -466,7 +506,7 @@ impl Regions {
         unsafe { self.trees[mask].insert(&slot.range, request.start, request.last) };
         Cookies::insert(head, slot);
         let params = Self::params(slot);
-        word.set(params.generation);
+        word.validate(params.generation);
         Ok(Added::New(params))
     }
 

@@ -44,6 +44,8 @@ pub(crate) enum Use {
 /// # Invariants
 ///
 /// - `range` is in a range tree if and only if `usage` is [`Use::Active`].
+/// - `chain`, `bucket` and `link` are each [`NIL`] or the index of a slot of the same [`Slots`] that
+///   has memory.
 /// - All fields but the node are accessed only under the lock of the [`Regions`] that owns the
 ///   slot.
 ///
@@ -240,12 +242,57 @@ impl Slots {
         let chunk = self.chunk(index)?;
         Some((chunk.slot(index), chunk.word(index)))
     }
+
+    /// The same for an index that is not looked up in vain.
+    ///
+    /// # Safety
+    ///
+    /// The slot with this index has memory.
+    #[inline(always)]
+    pub(crate) unsafe fn present(&self, index: u32) -> (&Slot, Word<'_>) {
+        // SAFETY: The caller promises that the table goes that far and that the chunk is there.
+        let chunk = unsafe {
+            self.chunks
+                .get_unchecked(index as usize / CHUNK_SLOTS)
+                .as_ref()
+                .unwrap_unchecked()
+        };
+        (chunk.slot(index), chunk.word(index))
+    }
+
+    /// The slot with an index that a list or a chain goes on with; none at its end.
+    ///
+    /// # Safety
+    ///
+    /// `index` was read from `link`, `chain` or `bucket` of one of these slots, or was put where it
+    /// comes from as the index of a slot with memory, which only [`Slots::take`] takes away.
+    #[inline(always)]
+    pub(crate) unsafe fn listed(&self, index: u32) -> Option<(&Slot, Word<'_>)> {
+        if index == NIL {
+            return None;
+        }
+        // SAFETY: By the invariants of `Slot`, or by the caller's promise.
+        Some(unsafe { self.present(index) })
+    }
 }
 
 /// The state word of a slot.
 pub(crate) struct Word<'a>(&'a Atomic<u32>);
 
 impl Word<'_> {
+    /// Makes the word valid, for a region that is being added. The lock of the [`Regions`] is held.
+    ///
+    /// Not a release: a client learns which value is valid when its system call returns, and passes
+    /// it on to other threads by means of its own.
+    ///
+    /// [`Regions`]: crate::regions::Regions
+    pub(crate) fn validate(self, value: u32) {
+        // SAFETY: The word is alive and aligned. Within the kernel it is written under the lock only,
+        // while its slot has memory, and never read. Volatile makes this one store, as `WRITE_ONCE`
+        // does, which is all that user space needs.
+        unsafe { self.0.as_ptr().write_volatile(value) };
+    }
+
     /// Release: pairs with the acquire load of the check in user space. Whoever sees the new word
     /// also sees what the kernel wrote before; and whoever is told of the change by someone who
     /// saw the call return, sees the new word.
