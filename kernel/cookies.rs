@@ -57,20 +57,44 @@ impl Cookies {
         if bucket < self.buckets {
             bucket
         } else {
-            bucket & (self.mask >> 1)
+            self.before_split(bucket)
         }
+    }
+
+    /// The bucket that has what will belong into one that is not there yet.
+    #[cold]
+    #[inline(always)]
+    fn before_split(&self, bucket: u32) -> u32 {
+        bucket & (self.mask >> 1)
+    }
+
+    /// Whether there is no bucket yet: no slot has memory.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.buckets == 0
     }
 
     /// Head of the chain that has the slot with this cookie, if there is one. None while no slot
     /// has memory.
     #[inline(always)]
     pub(crate) fn head<'a>(&self, slots: &'a Slots, cookie: u64) -> Option<&'a Cell<u32>> {
-        if self.buckets == 0 {
+        if self.is_empty() {
             return None;
         }
-        // SAFETY: By the type invariants slots below `buckets` have memory, and `bucket` is one of them.
+        // SAFETY: There is a bucket.
+        Some(unsafe { self.head_of(slots, cookie) })
+    }
+
+    /// The same without asking.
+    ///
+    /// # Safety
+    ///
+    /// There is a bucket.
+    #[inline(always)]
+    pub(crate) unsafe fn head_of<'a>(&self, slots: &'a Slots, cookie: u64) -> &'a Cell<u32> {
+        // SAFETY: By the type invariants slots below `buckets` have memory; with one of them at
+        // least, `bucket` is among them.
         let (slot, _) = unsafe { slots.present(self.bucket(cookie)) };
-        Some(&slot.bucket)
+        &slot.bucket
     }
 
     /// The active slot with this cookie, whose chain begins at `head`.
@@ -108,8 +132,8 @@ impl Cookies {
 
     /// Makes use of slots that have got memory: there are `buckets` now.
     pub(crate) fn grow(&mut self, slots: &Slots, buckets: u32) {
-        while self.buckets < buckets {
-            // INVARIANT: The slots of the chains are put where `bucket` says from now on, just
+        while self.buckets < buckets && slots.get(self.buckets).is_some() {
+            // INVARIANT: This slot has memory. The slots of the chains are put where `bucket` says from now on, just
             // below; those of all other buckets stay, as `mask` gains a bit only when all buckets
             // without it have been there.
             let new = self.buckets;

@@ -20,7 +20,7 @@
 //! # Who calls whom
 //!
 //! `device` (system calls) → `context` (one descriptor) → `regions` (what the spin lock protects) →
-//! `slots`, `tree`, `cookies`, `status`. `notifier` calls into `context`.
+//! `slots`, `tree`, `cookies`, `wanted`, `status`. `notifier` calls into `context`.
 
 mod abi;
 mod context;
@@ -33,6 +33,7 @@ mod slots;
 mod status;
 mod table;
 mod tree;
+mod wanted;
 
 use kernel::prelude::*;
 use names::Name;

@@ -11,13 +11,9 @@ use crate::{
     slots::{Chunk, Slot, Slots, Use, Word, CHUNK_SLOTS, GENERATION_MAX, NIL},
     status::Status,
     tree::IntervalTree,
+    wanted::{Wanted, CHANGE_BITS, MASKS},
 };
 use kernel::{alloc::KVVec, container_of, prelude::*, sync::Arc};
-
-/// Number of `KDREG_CHANGE_` bits.
-const CHANGE_BITS: u32 = KDREG_CHANGE_ALL.trailing_ones();
-/// Number of possible masks of changes.
-const MASKS: usize = 1 << CHANGE_BITS;
 
 /// A region to be monitored.
 #[derive(Clone, Copy)]
@@ -25,8 +21,7 @@ pub(crate) struct Request {
     start: u64,
     last: u64,
     cookie: u64,
-    changes: u8,
-    wants_reason: bool,
+    wanted: Wanted,
 }
 
 impl Request {
@@ -39,24 +34,17 @@ impl Request {
         changes: u32,
         flags: u32,
     ) -> Result<Self> {
-        let changes = if changes == 0 {
-            KDREG_CHANGE_DEFAULT
-        } else {
-            changes
-        };
-        if length == 0
-            || cookie == KDREG2_BAD_COOKIE_VALUE
-            || changes & !KDREG_CHANGE_ALL != 0
-            || flags & !KDREG_MONITOR_REASON != 0
-        {
+        let wanted = Wanted::new(changes, flags).ok_or(EINVAL)?;
+        let further = length.checked_sub(1).ok_or(EINVAL)?;
+        let last = addr.checked_add(further).ok_or(EINVAL)?;
+        if cookie == KDREG2_BAD_COOKIE_VALUE {
             return Err(EINVAL);
         }
         Ok(Self {
             start: addr,
-            last: addr.checked_add(length - 1).ok_or(EINVAL)?,
+            last,
             cookie,
-            changes: changes as u8,
-            wants_reason: flags & KDREG_MONITOR_REASON != 0,
+            wanted,
         })
     }
 
@@ -363,7 +351,7 @@ impl Regions {
         else {
             return;
         };
-        let mask = slot.changes.get() as usize % MASKS;
+        let mask = slot.wanted.get().changes();
         // SAFETY: By the type invariants an active slot is in this tree.
         unsafe { self.trees[mask].remove(&slot.range) };
         self.cookies.remove(&self.slots, slot);
@@ -391,7 +379,11 @@ impl Regions {
         if self.statistics.max == 0 {
             return Err(ENOSPC);
         }
-        let added = self.add(request);
+        if self.cookies.is_empty() {
+            return Ok(Added::NeedsChunk(0));
+        }
+        // SAFETY: There is a bucket.
+        let added = unsafe { self.add(request) };
         self.added(matches!(added, Ok(Added::New(_))).into());
         added
     }
@@ -404,18 +396,15 @@ impl Regions {
         entries: &mut [KdregMonitorEntry],
         done: &mut Progress,
     ) -> Option<usize> {
-        let open = self.statistics.max > 0;
+        if self.statistics.max == 0 || self.cookies.is_empty() {
+            return self.monitor_none(entries, done);
+        }
         let mut new = 0u64;
         let mut missing = None;
         let mut at = done.entries;
-        for entry in entries.iter_mut().skip(at) {
-            let added = Request::of(entry).and_then(|request| {
-                if open {
-                    self.add(&request)
-                } else {
-                    Err(ENOSPC)
-                }
-            });
+        for entry in entries.get_mut(at..).unwrap_or(&mut []) {
+            // SAFETY: There is a bucket.
+            let added = Request::of(entry).and_then(|request| unsafe { self.add(&request) });
             match added {
                 Ok(Added::New(params)) => {
                     new |= 1u64.wrapping_shl(at as u32);
@@ -434,6 +423,26 @@ impl Regions {
         done.new |= new;
         self.added(new.count_ones());
         missing
+    }
+
+    /// The same where there is no slot: none is configured, or none has memory yet. Then it stops
+    /// at the first region that could be monitored.
+    #[cold]
+    #[inline(never)]
+    fn monitor_none(
+        &self,
+        entries: &mut [KdregMonitorEntry],
+        done: &mut Progress,
+    ) -> Option<usize> {
+        for entry in entries.get_mut(done.entries..).unwrap_or(&mut []) {
+            match Request::of(entry) {
+                Ok(_) if self.statistics.max > 0 => return Some(0),
+                Ok(_) => Self::refuse(entry, ENOSPC),
+                Err(err) => Self::refuse(entry, err),
+            }
+            done.entries += 1;
+        }
+        None
     }
 
     /// Fills in the result of an entry.
@@ -468,17 +477,18 @@ impl Regions {
     }
 
     /// Monitors a region, of which the caller tells [`Regions::added`] before it lets go of the
-    /// lock. Slots are configured.
+    /// lock.
+    ///
+    /// # Safety
+    ///
+    /// The table of cookies has a bucket.
     #[inline(always)]
-    fn add(&mut self, request: &Request) -> Result<Added> {
-        let Some(head) = self.cookies.head(&self.slots, request.cookie) else {
-            // By the invariants of `Cookies` no slot has memory yet.
-            return Ok(Added::NeedsChunk(0));
-        };
+    unsafe fn add(&mut self, request: &Request) -> Result<Added> {
+        // SAFETY: As the caller promises.
+        let head = unsafe { self.cookies.head_of(&self.slots, request.cookie) };
         if let Some(slot) = Cookies::find(&self.slots, head, request.cookie) {
             return if slot.range.bounds() == (request.start, request.last)
-                && slot.changes.get() == request.changes
-                && slot.wants_reason.get() == request.wants_reason
+                && slot.wanted.get() == request.wanted
             {
                 Ok(Added::Same(Self::params(slot)))
             } else {
@@ -493,21 +503,20 @@ impl Regions {
         // Below `GENERATION_MAX` up to now: what has got there is retired.
         slot.generation.set(slot.generation.get().wrapping_add(1));
         slot.cookie.set(request.cookie);
-        slot.changes.set(request.changes);
-        slot.wants_reason.set(request.wants_reason);
+        slot.wanted.set(request.wanted);
         slot.reason.set(0);
         slot.set_usage(Use::Active);
-        let mask = request.changes as usize % MASKS;
+        Cookies::insert(head, slot);
+        // Who marks the region as changed has to take the lock first, so it will be in its tree.
+        word.validate(slot.valid_word());
+        let mask = request.wanted.changes();
         if self.trees[mask].is_empty() {
             self.occupied[mask / 64] |= 1 << (mask % 64);
         }
         // SAFETY: The slot was free, so its node is in no tree. It stays where it is until
         // `take_chunks`, after which the trees are not used again.
         unsafe { self.trees[mask].insert(&slot.range, request.start, request.last) };
-        Cookies::insert(head, slot);
-        let params = Self::params(slot);
-        word.validate(params.generation);
-        Ok(Added::New(params))
+        Ok(Added::New(Self::params(slot)))
     }
 
     /// The active slot with this cookie.
@@ -667,7 +676,7 @@ impl Regions {
         word.set(slot.generation.get() << 1);
         // One bit, also for a change that counts as several.
         let bit = change.trailing_zeros();
-        if slot.wants_reason.get() {
+        if slot.wanted.get().reason() {
             slot.reason.set(1 << bit);
         }
         // INVARIANT: The slot goes to the end of the list of events.

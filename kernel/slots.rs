@@ -3,7 +3,7 @@
 //! Where regions live: slots, in chunks that are allocated as they are first needed and stay until
 //! the descriptor is closed or its process ends.
 
-use crate::{status::StatePage, tree::Node};
+use crate::{status::StatePage, tree::Node, wanted::Wanted};
 use core::{cell::Cell, ptr::NonNull};
 use kernel::{
     alloc::{flags::*, KVVec, VBox},
@@ -67,12 +67,10 @@ pub(crate) struct Slot {
     /// Generation of the current or last use; only ever grows.
     pub(crate) generation: Cell<u32>,
     usage: Cell<u8>,
-    /// `KDREG_CHANGE_` bits that invalidate the region.
-    pub(crate) changes: Cell<u8>,
-    /// The bit that did; 0 when the client did not ask for it.
+    /// The bit of the change that invalidated the region; 0 when the client did not ask for it.
     pub(crate) reason: Cell<u8>,
-    /// Whether the client asked for the reason.
-    pub(crate) wants_reason: Cell<bool>,
+    /// What the client did ask for.
+    pub(crate) wanted: Cell<Wanted>,
 }
 
 impl Slot {
@@ -125,7 +123,7 @@ impl Chunk {
     pub(crate) fn new(number: usize, page: Arc<StatePage>, generation: u32) -> Result<Self> {
         let slots = VBox::<[Slot; CHUNK_SLOTS]>::new_uninit(GFP_KERNEL_ACCOUNT | __GFP_ZERO)?;
         // SAFETY: All zeroes is a valid `Slot`: the node is a C structure of pointers and
-        // integers, everything else is an integer in a `Cell`, or `false`.
+        // integers, everything else is an integer in a `Cell`.
         let slots = unsafe { slots.assume_init() };
         for (i, slot) in slots.iter().enumerate() {
             slot.index.set((number * CHUNK_SLOTS + i) as u32);
@@ -287,9 +285,9 @@ impl Word<'_> {
     ///
     /// [`Regions`]: crate::regions::Regions
     pub(crate) fn validate(self, value: u32) {
-        // SAFETY: The word is alive and aligned. Within the kernel it is written under the lock only,
-        // while its slot has memory, and never read. Volatile makes this one store, as `WRITE_ONCE`
-        // does, which is all that user space needs.
+        // SAFETY: The word is alive and aligned. While slots are in use the kernel writes words under
+        // the lock only (`Status` resets them when none is), and never reads them. Volatile
+        // makes this one store, as `WRITE_ONCE` does, which is all that user space needs.
         unsafe { self.0.as_ptr().write_volatile(value) };
     }
 

@@ -89,18 +89,14 @@ impl IntervalTree {
         unsafe {
             let raw = node.0.get();
             let link = &raw mut (*raw).rb;
-            *raw = Raw {
-                rb: Link {
-                    __rb_parent_color: BLACK,
-                    rb_right: null_mut(),
-                    rb_left: null_mut(),
-                },
-                start,
-                last,
-                __subtree_last: last,
-            };
+            (*raw).start = start;
+            (*raw).last = last;
+            (*raw).__subtree_last = last;
+            (*link).rb_left = null_mut();
+            (*link).rb_right = null_mut();
             let mut parent = (*root).rb_root.rb_node;
             if parent.is_null() {
+                (*link).__rb_parent_color = BLACK;
                 (*root).rb_root.rb_node = link;
                 (*root).rb_leftmost = link;
                 return;
