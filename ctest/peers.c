@@ -272,9 +272,16 @@ static void invalidation_does_not_search(kdreg_t *monitor)
 {
     check_says("an invalidation costs the same however many registrations are kept or wait for release (no list is searched)");
     time_invalidations(monitor, 500);
-    double few = time_invalidations(monitor, 1000), many = time_invalidations(monitor, 16000);
-    printf("    %.2f us each with 1,000 registrations, %.2f us each with 16,000\n", few * 1e6, many * 1e6);
-    /* A search would make it 16 times as dear; the bound leaves room for a busy machine. */
+    /* A search makes it 16 times as dear, every time. A busy machine may look like that once: the
+     * few are over before others have had their turn. */
+    double few = 0, many = 0;
+    for (int attempt = 0; attempt < 4; attempt++) {
+        few = time_invalidations(monitor, 1000);
+        many = time_invalidations(monitor, 16000);
+        printf("    %.2f us each with 1,000 registrations, %.2f us each with 16,000\n", few * 1e6, many * 1e6);
+        if (many < 8 * few + 5e-6)
+            break;
+    }
     CHECK(many < 8 * few + 5e-6, "16 times the registrations make one invalidation %.1f times as dear", many / few);
 }
 
