@@ -80,7 +80,7 @@ impl Cookies {
         if self.is_empty() {
             return None;
         }
-        // SAFETY: There is a bucket.
+        // SAFETY: There is a bucket, as was just seen.
         Some(unsafe { self.head_of(slots, cookie) })
     }
 
@@ -133,9 +133,9 @@ impl Cookies {
     /// Makes use of slots that have got memory: there are `buckets` now.
     pub(crate) fn grow(&mut self, slots: &Slots, buckets: u32) {
         while self.buckets < buckets && slots.get(self.buckets).is_some() {
-            // INVARIANT: This slot has memory. The slots of the chains are put where `bucket` says from now on, just
-            // below; those of all other buckets stay, as `mask` gains a bit only when all buckets
-            // without it have been there.
+            // INVARIANT: This slot has memory. The slots of the chains are put where `bucket` says
+            // from now on, just below; those of all other buckets stay, as `mask` gains a bit only
+            // when all buckets without it have been there.
             let new = self.buckets;
             self.buckets += 1;
             self.mask = self.buckets.next_power_of_two() - 1;

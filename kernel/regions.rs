@@ -382,7 +382,7 @@ impl Regions {
         if self.cookies.is_empty() {
             return Ok(Added::NeedsChunk(0));
         }
-        // SAFETY: There is a bucket.
+        // SAFETY: There is a bucket, as was just seen.
         let added = unsafe { self.add(request) };
         self.added(matches!(added, Ok(Added::New(_))).into());
         added
@@ -403,7 +403,7 @@ impl Regions {
         let mut missing = None;
         let mut at = done.entries;
         for entry in entries.get_mut(at..).unwrap_or(&mut []) {
-            // SAFETY: There is a bucket.
+            // SAFETY: There was a bucket at the beginning, and only `take_chunks` takes any away.
             let added = Request::of(entry).and_then(|request| unsafe { self.add(&request) });
             match added {
                 Ok(Added::New(params)) => {
