@@ -160,7 +160,8 @@ impl Unused {
         if self.free == NIL {
             self.refill(slots, max)?;
         }
-        // SAFETY: By the type invariants `free` is the index of a slot with memory: it is not `NIL`.
+        // SAFETY: By the type invariants `free` is the index of a slot with memory: it is not
+        // `NIL`.
         let (slot, word) = unsafe { slots.present(self.free) };
         self.free = slot.link.get();
         Ok((slot, word))

@@ -2,8 +2,8 @@
 
 //! The kernel's interval tree, over nodes that live in their own objects.
 //!
-//! Searching and removing are the kernel's. Inserting does what `interval_tree_insert` does, in about
-//! half the instructions, since most of what it does on its way down is rarely needed:
+//! Searching and removing are the kernel's. Inserting does what `interval_tree_insert` does, in
+//! about half the instructions, since most of what it does on its way down is rarely needed:
 //!
 //! * The bound of a subtree (`__subtree_last`) is raised on the way back up and only as far as it
 //!   changes. Among regions that do not overlap that is a step or two, not all the way.
@@ -38,9 +38,9 @@ impl Node {
 /// # Invariants
 ///
 /// Every node that is linked into `root` was put there by [`IntervalTree::insert`], is alive, and
-/// stays at its address until [`IntervalTree::remove`]. The links are those of a red-black tree ordered
-/// by `start`, `rb_leftmost` is its first node, and `__subtree_last` of each node is the highest `last`
-/// at and below it.
+/// stays at its address until [`IntervalTree::remove`]. The links are those of a red-black tree
+/// ordered by `start`, `rb_leftmost` is its first node, and `__subtree_last` of each node is the
+/// highest `last` at and below it.
 pub(crate) struct IntervalTree {
     root: bindings::rb_root_cached,
 }
@@ -79,13 +79,13 @@ impl IntervalTree {
     pub(crate) unsafe fn insert(&mut self, node: &Node, start: u64, last: u64) {
         let (start, last) = (start as c_ulong, last as c_ulong);
         let root = &raw mut self.root;
-        // INVARIANT: The caller promises that the node lives and stays. It goes where the order wants
-        // it, as a red leaf; just below the bounds of the nodes above it are raised to its own, and the
-        // colours are put right.
+        // INVARIANT: The caller promises that the node lives and stays. It goes where the order
+        // wants it, as a red leaf; just below the bounds of the nodes above it are raised to its
+        // own, and the colours are put right.
         //
-        // SAFETY: The node is in no tree, so nothing else reads or writes it; `Opaque` allows writing
-        // through a shared reference. By the type invariants all other nodes are alive, and access
-        // to the tree is exclusive.
+        // SAFETY: The node is in no tree, so nothing else reads or writes it; `Opaque` allows
+        // writing through a shared reference. By the type invariants all other nodes are alive, and
+        // access to the tree is exclusive.
         unsafe {
             let raw = node.0.get();
             let link = &raw mut (*raw).rb;
