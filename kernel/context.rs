@@ -23,7 +23,8 @@
 use crate::{
     abi::*,
     notifier::Notifier,
-    regions::{Added, Progress, Regions, Request, Statistics},
+    regions::{Added, Progress, Regions, Statistics},
+    request::Request,
     slots::{Chunk, Slots, GENERATION_MAX},
     status::{StatePage, Status},
 };
@@ -210,7 +211,7 @@ impl Context {
         };
         match added {
             Ok(new) => tell(&new).inspect_err(|_| {
-                let _ = self.unmonitor(request.cookie(), new.location, new.generation);
+                let _ = self.unmonitor(request.cookie, new.location, new.generation);
             }),
             Err(same) => tell(&same),
         }

@@ -2,7 +2,7 @@
 
 //! The device file: system calls in, results and error numbers out.
 
-use crate::{abi::*, context::Context, regions::Request, table::Table};
+use crate::{abi::*, context::Context, request::Request, table::Table};
 use core::{
     mem::{size_of, size_of_val, MaybeUninit},
     pin::Pin,

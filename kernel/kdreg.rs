@@ -20,7 +20,7 @@
 //! # Who calls whom
 //!
 //! `device` (system calls) → `context` (one descriptor) → `regions` (what the spin lock protects) →
-//! `slots`, `tree`, `cookies`, `wanted`, `status`. `notifier` calls into `context`.
+//! `slots`, `unused`, `tree`, `cookies`, `status`. `notifier` calls into `context`.
 
 mod abi;
 mod context;
@@ -29,10 +29,12 @@ mod device;
 mod names;
 mod notifier;
 mod regions;
+mod request;
 mod slots;
 mod status;
 mod table;
 mod tree;
+mod unused;
 mod wanted;
 
 use kernel::prelude::*;

@@ -8,62 +8,14 @@
 use crate::{
     abi::*,
     cookies::Cookies,
-    slots::{Chunk, Slot, Slots, Use, Word, CHUNK_SLOTS, GENERATION_MAX, NIL},
+    request::Request,
+    slots::{Chunk, Slot, Slots, Use, CHUNK_SLOTS, GENERATION_MAX, NIL},
     status::Status,
     tree::IntervalTree,
-    wanted::{Wanted, CHANGE_BITS, MASKS},
+    unused::Unused,
+    wanted::{CHANGE_BITS, MASKS},
 };
 use kernel::{alloc::KVVec, container_of, prelude::*, sync::Arc};
-
-/// A region to be monitored.
-#[derive(Clone, Copy)]
-pub(crate) struct Request {
-    start: u64,
-    last: u64,
-    cookie: u64,
-    wanted: Wanted,
-}
-
-impl Request {
-    /// Checks what the client asks for.
-    #[inline(always)]
-    pub(crate) fn new(
-        addr: u64,
-        length: u64,
-        cookie: u64,
-        changes: u32,
-        flags: u32,
-    ) -> Result<Self> {
-        let wanted = Wanted::new(changes, flags).ok_or(EINVAL)?;
-        let further = length.checked_sub(1).ok_or(EINVAL)?;
-        let last = addr.checked_add(further).ok_or(EINVAL)?;
-        if cookie == KDREG2_BAD_COOKIE_VALUE {
-            return Err(EINVAL);
-        }
-        Ok(Self {
-            start: addr,
-            last,
-            cookie,
-            wanted,
-        })
-    }
-
-    /// The same for an entry of a batch.
-    #[inline(always)]
-    fn of(entry: &KdregMonitorEntry) -> Result<Self> {
-        Self::new(
-            entry.addr,
-            entry.length,
-            entry.cookie,
-            entry.changes,
-            entry.flags,
-        )
-    }
-
-    pub(crate) fn cookie(&self) -> u64 {
-        self.cookie
-    }
-}
 
 /// What became of a [`Request`].
 pub(crate) enum Added {
@@ -126,78 +78,6 @@ pub(crate) struct Statistics {
     pub(crate) unmonitored: u64,
     pub(crate) retired: u32,
     pub(crate) by_change: [u64; CHANGE_BITS as usize],
-}
-
-/// The slots that are not in use.
-///
-/// # Invariants
-///
-/// `free` is [`NIL`] or the index of a slot that has memory.
-struct Unused {
-    /// First slot of the free list.
-    free: u32,
-    /// Slots from here on are free and on no list.
-    grown: u32,
-    /// Slots that can never be used again.
-    retired: u32,
-}
-
-impl Unused {
-    const ALL: Self = Self {
-        free: NIL,
-        grown: 0,
-        retired: 0,
-    };
-
-    /// Takes a slot, of `max` that there are; `Err(Some(n))` when chunk `n` is missing, `Err(None)`
-    /// when all are in use. The slot is still free afterwards, but on no list.
-    #[inline(always)]
-    fn take<'a>(
-        &mut self,
-        slots: &'a Slots,
-        max: u32,
-    ) -> Result<(&'a Slot, Word<'a>), Option<usize>> {
-        if self.free == NIL {
-            self.refill(slots, max)?;
-        }
-        // SAFETY: By the type invariants `free` is the index of a slot with memory: it is not
-        // `NIL`.
-        let (slot, word) = unsafe { slots.present(self.free) };
-        self.free = slot.link.get();
-        Ok((slot, word))
-    }
-
-    /// Puts slots on the free list, which is empty: those from `grown` on that are in one chunk.
-    /// Fails as [`Unused::take`] does.
-    #[cold]
-    #[inline(never)]
-    fn refill(&mut self, slots: &Slots, max: u32) -> Result<(), Option<usize>> {
-        while self.grown < max {
-            let number = self.grown as usize / CHUNK_SLOTS;
-            if slots.get(self.grown).is_none() {
-                return Err(Some(number));
-            }
-            let end = max.min(((number + 1) * CHUNK_SLOTS) as u32);
-            // From behind, so that they come in their order, which is what their words say.
-            for index in (self.grown..end).rev() {
-                let Some(slot) = slots.get(index) else {
-                    continue;
-                };
-                // INVARIANT: The slot has memory. It goes to the free list, or is retired.
-                if slot.generation.get() < GENERATION_MAX {
-                    slot.link.set(self.free);
-                    self.free = index;
-                } else {
-                    self.retired += 1;
-                }
-            }
-            self.grown = end;
-            if self.free != NIL {
-                return Ok(());
-            }
-        }
-        Err(None)
-    }
 }
 
 /// The regions, their index, and the events about them.
