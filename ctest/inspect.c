@@ -54,8 +54,16 @@ static void use(kdreg_cache_t *cache, const char *memory, size_t pages, int time
 
 static char said[128 * 1024];
 
+static bool says(const char *text)
+{
+    return strstr(said, text) != NULL;
+}
+
+/* The process to be killed once the command has shown rates; 0: none. */
+static pid_t kill_at_rates;
+
 /* Runs the command on a process, as a user, and keeps what it says; its exit status. */
-static int look(pid_t pid, const char *options, uid_t user)
+static int look_once(pid_t pid, const char *options, uid_t user)
 {
     int out[2];
     REQUIRE(pipe(out) == 0, "pipe: %s", strerror(errno));
@@ -75,8 +83,14 @@ static int look(pid_t pid, const char *options, uid_t user)
     close(out[1]);
     size_t length = 0;
     ssize_t got;
-    while ((got = read(out[0], said + length, sizeof said - 1 - length)) > 0)
+    while ((got = read(out[0], said + length, sizeof said - 1 - length)) > 0) {
         length += (size_t)got;
+        said[length] = 0;
+        if (kill_at_rates && says("a second:")) {
+            kill(kill_at_rates, SIGKILL);
+            kill_at_rates = 0;
+        }
+    }
     said[length] = 0;
     close(out[0]);
     int status;
@@ -84,9 +98,13 @@ static int look(pid_t pid, const char *options, uid_t user)
     return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
 }
 
-static bool says(const char *text)
+/* As look_once, of a process that runs. The command gives it two seconds to answer: too few where the processor is wanted by many. */
+static int look(pid_t pid, const char *options, uid_t user)
 {
-    return strstr(said, text) != NULL;
+    int status = look_once(pid, options, user);
+    for (int again = 0; again < 10 && says("did not answer"); again++)
+        status = look_once(pid, options, user);
+    return status;
 }
 
 #define CHECK_SAYS(text) CHECK(says(text), "\"%s\" is not in:\n%.400s", text, said)
@@ -124,9 +142,9 @@ static void counts(kdreg_t *monitor)
     CHECK_SAYS(text);
 
     munmap(small, page);
-    use(one, large, 8, 1);
-    CHECK_EVENTUALLY(look(getpid(), "--json", 0) == 0 && says("\"unmap\": 2") && says("\"regions\": 1"), 10,
+    CHECK_EVENTUALLY(look(getpid(), "--json", 0) == 0 && says("\"unmap\": 2") && says("\"regions\": 1"), 60,
                      "two regions were unmapped, but:\n%s", said);
+    use(one, large, 8, 1);
     CHECK_IS(look(getpid(), NULL, 0), 0);
     CHECK_SAYS("changes seen: unmap 2");
     CHECK_SAYS("hit rate 98.17 %");
@@ -143,7 +161,7 @@ static void counts(kdreg_t *monitor)
         CHECK_IS(look(getpid(), NULL, 0), 0);
         CHECK_SAYS("monitor userfaultfd: 1 regions watched");
         munmap(large, 8 * page);
-        CHECK_EVENTUALLY(look(getpid(), NULL, 0) == 0 && says("0 regions watched; changes seen: unmap 3"), 10, "%s", said);
+        CHECK_EVENTUALLY(look(getpid(), NULL, 0) == 0 && says("0 regions watched; changes seen: unmap 3"), 60, "%s", said);
     } else {
         munmap(large, 8 * page);
     }
@@ -214,23 +232,16 @@ static void children_and_strangers(kdreg_t *monitor)
     CHECK_IS(look(child, NULL, 0), 0);
     kill(child, SIGSTOP);
     waitpid(child, NULL, WUNTRACED);
-    CHECK_IS(look(child, NULL, 0), 1);
+    CHECK_IS(look_once(child, NULL, 0), 1);
     CHECK_SAYS("did not answer");
     kill(child, SIGCONT);
     CHECK_IS(look(child, NULL, 0), 0);
 
     /* --watch ends with the process. */
-    pid_t killer = fork();
-    if (killer == 0) {
-        check_sleep_ms(700);
-        kill(child, SIGKILL);
-        _exit(0);
-    }
-    pid_t watched = child;
-    int status = look(watched, "--watch=0.1", 0);
-    CHECK_IS(status, 0);
+    kill_at_rates = child;
+    CHECK_IS(look_once(child, "--watch=0.1", 0), 0);
     CHECK_SAYS("a second:");
-    waitpid(killer, NULL, 0);
+    kill(child, SIGKILL);
     waitpid(child, NULL, 0);
     CHECK_IS(kdreg_cache_destroy(cache), 0);
 }
