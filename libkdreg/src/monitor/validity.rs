@@ -20,9 +20,9 @@ pub(crate) struct Validity {
 /// lets other threads run meanwhile, so that the handler can catch up, and at
 /// last sleeps, five milliseconds in all: about as long as a registration that
 /// this saves can take.
-const PATIENCE: u32 = 128;
-const AWAKE: u32 = 78;
-const NAP: Duration = Duration::from_micros(100);
+pub(super) const PATIENCE: u32 = 128;
+pub(super) const AWAKE: u32 = 78;
+pub(super) const NAP: Duration = Duration::from_micros(100);
 
 impl Validity {
     /// For words that the kernel keeps current.

@@ -33,6 +33,7 @@ use super::backend::{Activity, Backend, Capabilities, Kind, RegionName, Subscrib
 use super::guard::Standing;
 use super::shared::Refusal;
 use super::table::{Matching, Removed, Table};
+use super::validity::{AWAKE, NAP, PATIENCE};
 use super::{Event, Reason, Region, Validity, eventfd, mapped, subscription};
 use crate::errno::Errno;
 use crate::process::{self, Home};
@@ -152,14 +153,20 @@ impl Userfaultfd {
     /// was, so that the event of an earlier mapping at the same address does
     /// not mark the region about to be armed. (It may, at the cost of one
     /// registration.)
+    ///
+    /// Changes of other threads may follow each other without end: they are
+    /// not waited out. A handler that has read and not yet marked has lost the
+    /// processor, and is given as long as a check gives it.
     fn settle(&self) -> Result<(), Errno> {
         let guard = &self.table.words().guard;
-        for _ in 0..64 {
+        for round in 0..PATIENCE {
             let in_flight = self.counts_changes && changes_in_flight(self.fd) == InFlight::Some;
             match guard.standing() {
                 Standing::Settled if !in_flight => break,
-                Standing::Settled | Standing::Busy => std::thread::yield_now(),
                 Standing::Dead => return Err(Errno::ENXIO),
+                _ if round < AWAKE => std::thread::yield_now(),
+                Standing::Busy if !in_flight => std::thread::sleep(NAP),
+                _ => break,
             }
         }
         Ok(())
