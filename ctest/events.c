@@ -7,7 +7,7 @@
 
 #include "check.h"
 
-enum { WAIT_MS = 10000, WAIT_S = 10 };
+enum { WAIT_MS = 60000, WAIT_S = 60 };
 static size_t page;
 
 static char *map(size_t pages)

@@ -166,7 +166,7 @@ static void handles_are_independent(uint32_t flags)
         struct kdreg_event events[4];
         int count = 0;
         CHECK(!kdreg_valid(&theirs), "the discard was missed");
-        CHECK_EVENTUALLY((count = kdreg_check(two, events, 4)) != 0, 10, "no event");
+        CHECK_EVENTUALLY((count = kdreg_check(two, events, 4)) != 0, 60, "no event");
         CHECK(count == 1 && events[0].cookie == 22, "%d events, cookie %llu", count, (unsigned long long)events[0].cookie);
     }
     int error = kdreg_monitor(two, memory + 3 * page, page, 33, &later);
@@ -203,7 +203,8 @@ static void caches_are_independent(void)
     CHECK_IS(kdreg_cache_put(one, entry), 0);
     munmap(memory, page);
     CHECK_IS(kdreg_cache_find(one, memory, page, KDREG_ACCESS_READ, &entry), -ENOENT);
-    CHECK_IS(kdreg_cache_find(one, memory + 2 * page, page, KDREG_ACCESS_READ, &entry), 0);
+    /* A lookup gives up early where changes are still being taken in; what is lost stays lost. */
+    CHECK_EVENTUALLY(kdreg_cache_find(one, memory + 2 * page, page, KDREG_ACCESS_READ, &entry) == 0, 60, "lost to a change elsewhere");
     CHECK_IS(kdreg_cache_put(one, entry), 0);
     CHECK_IS(kdreg_cache_destroy(one), 0);
     CHECK(alive_one == 0, "%ld registrations survived", alive_one);

@@ -174,7 +174,7 @@ static void shared_regions_keep_the_list(kdreg_t *monitor)
     struct kdreg_cache_stats stats = stats_of(cache);
     printf("    %ld operations, %llu evictions\n", operations, (unsigned long long)stats.evictions);
     CHECK(stats.entries <= LIMIT && stats.in_use == 0 && stats.evictions > 0, "%llu entries, %llu in use", (unsigned long long)stats.entries, (unsigned long long)stats.in_use);
-    CHECK_EVENTUALLY(stats_of(cache).entries == (uint64_t)atomic_load(&card.pinned), 10, "%llu entries, %d pinned", (unsigned long long)stats_of(cache).entries,
+    CHECK_EVENTUALLY(stats_of(cache).entries == (uint64_t)atomic_load(&card.pinned), 60, "%llu entries, %d pinned", (unsigned long long)stats_of(cache).entries,
                      atomic_load(&card.pinned));
     destroy(cache, &card);
     munmap(memory, 2 * PLACES * page);
@@ -313,7 +313,7 @@ static void hits_do_not_wait(kdreg_t *monitor)
     struct sharing slow = {.cache = cache, .memory = memory};
     pthread_t thread;
     REQUIRE(pthread_create(&thread, NULL, get_slowly, &slow) == 0, "pthread_create");
-    CHECK_EVENTUALLY(atomic_load(&card.asleep) == 1, 30, "the slow registration did not start");
+    CHECK_EVENTUALLY(atomic_load(&card.asleep) == 1, 60, "the slow registration did not start");
     for (int i = 0; i < 1000; i++)
         CHECK_IS(get_put(cache, memory + 4 * page, page), 0);
     CHECK_IS(get_put(cache, memory + 8 * page, page), 0);
@@ -384,7 +384,7 @@ static void released_without_a_call(kdreg_t *monitor)
     CHECK_IS(get_put(cache, memory, 8 * page), 0);
     CHECK_IS(atomic_load(&card.pinned), 1);
     munmap(memory, 8 * page);
-    CHECK_EVENTUALLY(atomic_load(&card.pinned) == 0, 10, "still pinned");
+    CHECK_EVENTUALLY(atomic_load(&card.pinned) == 0, 60, "still pinned");
     destroy(cache, &card);
 }
 
@@ -394,12 +394,13 @@ static void false_sharing_of_pages(kdreg_t *monitor)
     struct card card = {.largest = 0};
     kdreg_cache_t *cache = create(monitor, &card, KDREG_CACHE_NO_REAPER | KDREG_CACHE_NO_MERGE, 0, 0);
     char *memory = map(3);
-    kdreg_entry_t *entry;
+    kdreg_entry_t *entry = NULL;
     CHECK_IS(get_put(cache, memory + page, page), 0);
     madvise(memory, page, MADV_DONTNEED);
     munmap(memory + 2 * page, page);
     munmap(memory, page);
-    REQUIRE(kdreg_cache_find(cache, memory + page, page, KDREG_ACCESS_READ, &entry) == 0, "lost to a change on the neighbouring page");
+    /* A lookup gives up early where changes are still being taken in; what is lost stays lost. */
+    CHECK_EVENTUALLY(kdreg_cache_find(cache, memory + page, page, KDREG_ACCESS_READ, &entry) == 0, 60, "lost to a change on the neighbouring page");
     CHECK_IS(kdreg_cache_put(cache, entry), 0);
     destroy(cache, &card);
     munmap(memory + page, page);

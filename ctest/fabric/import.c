@@ -61,7 +61,7 @@ static void steps(kdreg_fabric_t *import)
 
     /* What nobody looks up is dropped all the same. */
     munmap(word, LENGTH);
-    CHECK_EVENTUALLY(entries(0) + entries(1) == 0, 20, "registrations of memory that is gone were not dropped");
+    CHECK_EVENTUALLY(entries(0) + entries(1) == 0, 60, "registrations of memory that is gone were not dropped");
     HOLDS(statistics(import).ranges == 0);
     HOLDS(statistics(import).notifications > 0);
 
@@ -77,11 +77,13 @@ static struct station {
 } stations[STATIONS];
 static atomic_ulong stale, hits, serial = 100;
 static int rounds = 20000;
+static double storm_ends; /* on a machine that is too busy for all rounds */
+static atomic_int lookups;
 
 static void *storm(void *argument)
 {
     unsigned seed = (unsigned)(uintptr_t)argument;
-    for (int i = 0; i < rounds; i++) {
+    for (int i = 0; i < rounds && check_now() < storm_ends; i++) {
         struct station *station = &stations[rand_r(&seed) % STATIONS];
         pthread_mutex_lock(&station->lock);
         if (!station->mapped || rand_r(&seed) % 2) {
@@ -97,6 +99,7 @@ static void *storm(void *argument)
         uint64_t contents = lookup(rand_r(&seed) % FAKE_CACHES, station->memory, LENGTH, &hit);
         atomic_fetch_add(&stale, contents != *station->memory);
         atomic_fetch_add(&hits, hit);
+        atomic_fetch_add(&lookups, 1);
         /* The allocator's own calls come in between. */
         free(malloc(rand_r(&seed) % 300000));
         pthread_mutex_unlock(&station->lock);
@@ -144,12 +147,13 @@ int main(int argc, char **argv)
         pthread_mutex_init(&stations[i].lock, NULL);
         stations[i].memory = station_address(i);
     }
+    storm_ends = check_now() + 60;
     for (uintptr_t i = 0; i < THREADS; i++)
         HOLDS(pthread_create(&threads[i], NULL, storm, (void *)(i + 1)) == 0);
     for (int i = 0; i < THREADS; i++)
         pthread_join(threads[i], NULL);
     struct kdreg_fabric_stats stats = statistics(import);
-    printf("lookups %d, hits %lu, stale %lu; registrations %lu, found stale %lu, dropped %lu\n", THREADS * rounds,
+    printf("lookups %d, hits %lu, stale %lu; registrations %lu, found stale %lu, dropped %lu\n", atomic_load(&lookups),
            atomic_load(&hits), atomic_load(&stale), (unsigned long)stats.subscriptions, (unsigned long)stats.stale,
            (unsigned long)stats.notifications);
     HOLDS(atomic_load(&stale) == 0);
