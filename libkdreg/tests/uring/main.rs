@@ -14,6 +14,14 @@ use std::fs::File;
 use std::os::fd::{AsFd, FromRawFd};
 use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// One test at a time: they share the process's monitor, and what one of them
+/// can be shown unchanged in time depends on what the others change meanwhile.
+fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// A file in memory.
 fn file() -> File {
@@ -57,6 +65,7 @@ fn byte_of(file: &File, offset: u64) -> u8 {
 
 #[test]
 fn a_second_get_hits_and_inner_ranges_too() {
+    let _alone = alone();
     let Some(ring) = Ring::new(0) else { return };
     let (buffers, file) = (
         Buffers::new(&monitor(), ring.as_fd(), &Options::default()).unwrap(),
@@ -82,6 +91,7 @@ fn a_second_get_hits_and_inner_ranges_too() {
 
 #[test]
 fn a_changed_mapping_gets_another_registration() {
+    let _alone = alone();
     let Some(ring) = Ring::new(0) else { return };
     let (buffers, file) = (
         Buffers::new(&monitor(), ring.as_fd(), &Options::default()).unwrap(),
@@ -105,6 +115,7 @@ fn a_changed_mapping_gets_another_registration() {
 /// A held index goes on naming the pages it was given for, and nobody else's.
 #[test]
 fn an_index_is_not_replaced_while_it_is_held() {
+    let _alone = alone();
     let Some(ring) = Ring::new(0) else { return };
     if !sees_unmap() {
         return println!("skipped: the backend watches nothing");
@@ -143,6 +154,7 @@ fn an_index_is_not_replaced_while_it_is_held() {
 
 #[test]
 fn idle_buffers_make_room() {
+    let _alone = alone();
     let Some(ring) = Ring::new(0) else { return };
     let options = Options {
         no_merge: true,
@@ -171,6 +183,7 @@ fn idle_buffers_make_room() {
 
 #[test]
 fn a_window_leaves_the_callers_slots_alone() {
+    let _alone = alone();
     let Some(ring) = Ring::new(0) else { return };
     let window = |first, count| with(Place::Window { first, count });
     assert_eq!(refusal(&ring, &window(0, 8)), libc::ENXIO);
@@ -195,6 +208,7 @@ fn a_window_leaves_the_callers_slots_alone() {
 
 #[test]
 fn a_table_of_its_own_ends_with_it() {
+    let _alone = alone();
     let Some(ring) = Ring::new(0) else { return };
     for _ in 0..3 {
         let buffers = Buffers::new(&monitor(), ring.as_fd(), &Options::default()).unwrap();
@@ -208,6 +222,7 @@ fn a_table_of_its_own_ends_with_it() {
 /// The number of a closed ring may name another one: that one is left alone.
 #[test]
 fn a_ring_may_be_closed_first() {
+    let _alone = alone();
     let Some(ring) = Ring::new(0) else { return };
     let buffers = Buffers::new(&monitor(), ring.as_fd(), &Options::default()).unwrap();
     let memory = Memory::new(PAGE);
@@ -223,6 +238,7 @@ fn a_ring_may_be_closed_first() {
 
 #[test]
 fn refusals_have_their_errno() {
+    let _alone = alone();
     let Some(ring) = Ring::new(0) else { return };
     assert_eq!(refusal(&file(), &Options::default()), libc::EOPNOTSUPP);
     assert_eq!(refusal(&ring, &with(Place::Table(0))), libc::EINVAL);
@@ -251,6 +267,7 @@ fn refusals_have_their_errno() {
 /// releases waits for it, and its slot with it.
 #[test]
 fn a_single_issuer_releases_for_the_others() {
+    let _alone = alone();
     let Some(ring) = Ring::new(SINGLE_ISSUER) else {
         return;
     };
@@ -284,6 +301,7 @@ fn a_single_issuer_releases_for_the_others() {
 /// transfer carries what the memory holds now.
 #[test]
 fn remap_storm() {
+    let _alone = alone();
     const THREADS: u64 = 4;
     const ROUNDS: u64 = 2000;
     let Some(ring) = Ring::new(0) else { return };
@@ -343,6 +361,7 @@ fn remap_storm() {
 /// Where no buffer is used twice, only samples are kept; where one is, all are.
 #[test]
 fn bypass_ends_with_reuse() {
+    let _alone = alone();
     let Some(ring) = Ring::new(0) else { return };
     if !sees_unmap() {
         return println!("skipped: the backend watches nothing");
