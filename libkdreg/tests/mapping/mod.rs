@@ -3,12 +3,16 @@
 
 use kdreg::range::Range;
 
-/// Fresh anonymous memory.
+/// Where the kernel puts nothing unless it is asked to: what is unmapped there
+/// stays unmapped, whatever threads the test harness starts meanwhile.
+const NEAR: usize = 1 << 36;
+
+/// Fresh anonymous memory, at an address that may have been used before.
 pub fn map(length: usize) -> Range {
     // SAFETY: a new anonymous mapping affects no existing memory.
     let address = unsafe {
         libc::mmap(
-            std::ptr::null_mut(),
+            NEAR as *mut libc::c_void,
             length,
             libc::PROT_READ | libc::PROT_WRITE,
             libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
