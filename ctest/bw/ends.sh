@@ -7,7 +7,8 @@ bw=$1
 export LD_LIBRARY_PATH="$2${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}"
 work=$(mktemp -d)
 trap 'kill "$server" 2>/dev/null || true; rm -rf "$work"' EXIT
-port=$((20000 + $$ % 20000))
+# Below those that the kernel gives to whoever connects somewhere.
+port=$((20000 + $$ % 12000))
 
 "$bw" --listen --port $port --sizes 64K >"$work/server" 2>&1 &
 server=$!
