@@ -249,7 +249,7 @@ static void children_and_strangers(kdreg_t *monitor)
 int main(int argc, char **argv)
 {
     REQUIRE(argc == 2, "usage: inspect KDREG_INFO");
-    check_watchdog(110);
+    check_watchdog(280);
     kdreg_info = argv[1];
     page = (size_t)sysconf(_SC_PAGESIZE);
     nothing_to_see();
