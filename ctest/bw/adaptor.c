@@ -192,7 +192,7 @@ int main(void)
     struct ring ring;
     int ret = ring_open(&ring, 4, 4);
 
-    alarm(60);
+    alarm(240);
     if (ret < 0) {
         printf("skipped: io_uring_setup: %s\n", strerror(-ret));
         return CHECK_SKIPPED;

@@ -55,9 +55,9 @@ namespaces) namespaces || fail "two namespaces with a device in each" ;;
 *) echo "usage: pair.sh KDREG_BW device|namespaces"; exit 2 ;;
 esac
 
-"${far[@]}" timeout 60 "$bw" --listen --port $port --device $far_device --sizes 64K >"$work/server" 2>&1 &
+"${far[@]}" timeout 180 "$bw" --listen --port $port --device $far_device --sizes 64K >"$work/server" 2>&1 &
 server=$!
-"${near[@]}" timeout 60 "$bw" --connect $address --port $port --device $near_device --backend kernel \
+"${near[@]}" timeout 180 "$bw" --connect $address --port $port --device $near_device --backend kernel \
     --sizes 4K,64K --reuse 0,100 --transfers 40 --rounds 1 --depth 2 --csv "$work/out.csv" --svg "$work/out.svg" ||
     fail "the measuring end ended with $?"
 wait $server || fail "the listening end ended with $?"

@@ -210,7 +210,7 @@ static void no_memory(struct ibv_pd *pd)
 
 int main(void)
 {
-    check_watchdog(60);
+    check_watchdog(240);
     struct ibv_context *context = open_device();
     struct ibv_pd *pd = alloc_pd(context);
     CHECK_IS(kdreg_verbs_probe(), 0);

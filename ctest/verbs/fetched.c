@@ -20,7 +20,7 @@ static void *function(const char *name, const char *version)
 
 int main(void)
 {
-    check_watchdog(60);
+    check_watchdog(240);
     handle = dlopen("libibverbs.so.1", RTLD_NOW | RTLD_LOCAL);
     REQUIRE(handle, "dlopen: %s", dlerror());
     struct ibv_device **(*get_device_list)(int *) = function("ibv_get_device_list", "IBVERBS_1.1");

@@ -226,7 +226,7 @@ static void threads(struct ibv_pd *pd)
 
 int main(int argc, char **argv)
 {
-    check_watchdog(60);
+    check_watchdog(240);
     struct ibv_context *context = open_device();
     struct ibv_pd *pd = alloc_pd(context);
     char *buffer = fresh(NULL, SIZE);

@@ -13,14 +13,14 @@ gid=${gid##*/}
 # ends PROGRAM ARGUMENT...: a server, and then a client. Both must succeed, and say what the cache did.
 ends() {
     echo "--- KDREG_BACKEND=$KDREG_BACKEND $*"
-    LD_PRELOAD=$preload KDREG_VERBS_STATS=1 timeout 60 "$@" >/tmp/server.log 2>&1 &
+    LD_PRELOAD=$preload KDREG_VERBS_STATS=1 timeout 180 "$@" >/tmp/server.log 2>&1 &
     local server=$! tries
     # Each of them listens on one port of TCP until its client is there.
-    for ((tries = 0; tries < 200; tries++)); do
+    for ((tries = 0; tries < 600; tries++)); do
         grep -q ' 0A ' <(awk '$2 ~ /:4853$/' /proc/net/tcp /proc/net/tcp6) && break
         sleep 0.1
     done
-    LD_PRELOAD=$preload KDREG_VERBS_STATS=1 timeout 60 "$@" 127.0.0.1 >/tmp/client.log 2>&1
+    LD_PRELOAD=$preload KDREG_VERBS_STATS=1 timeout 180 "$@" 127.0.0.1 >/tmp/client.log 2>&1
     local client=$?
     wait $server
     local status=$?

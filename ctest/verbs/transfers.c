@@ -62,7 +62,7 @@ static void fill(unsigned char *memory, unsigned seed)
 
 int main(int argc, char **argv)
 {
-    check_watchdog(110);
+    check_watchdog(350);
     if (argc > 1)
         way = strcmp(argv[1], "naive") == 0 ? NAIVE : PLAIN;
     loopback = open_loopback();

@@ -32,7 +32,7 @@ function(guest_group group)
     # vm/run has a limit of its own, from those of its tests.
     set_tests_properties(guest-${group}-boot PROPERTIES
         FIXTURES_SETUP guest-${group} LABELS "${labels}"
-        RESOURCE_LOCK guest PROCESSORS 2 TIMEOUT 14400)
+        RESOURCE_LOCK guest PROCESSORS 2 TIMEOUT 43200)
 
     # What concerns no test in particular: the guest's end, its kernel log, leaks,
     # the removal of the module.
@@ -51,7 +51,7 @@ function(add_guest_test name target)
         set(ARG_GROUP kernel)
     endif()
     if(NOT ARG_TIMEOUT)
-        set(ARG_TIMEOUT 120)
+        set(ARG_TIMEOUT 400)
     endif()
     get_property(groups GLOBAL PROPERTY GUEST_GROUPS)
     if(NOT ARG_GROUP IN_LIST groups)
