@@ -443,7 +443,7 @@ static void children_are_refused(kdreg_t *monitor, kdreg_cache_t *cache)
         pid_t child = fork();
 #endif
         if (child == 0) {
-            alarm(30);
+            alarm(100);
             child_is_refused(monitor, cache, entry, &region);
             fflush(NULL);
             _exit(atomic_load(&check_failures) != failed_before);
@@ -457,7 +457,7 @@ static void children_are_refused(kdreg_t *monitor, kdreg_cache_t *cache)
 
 int main(void)
 {
-    check_watchdog(100);
+    check_watchdog(280);
     page = (size_t)sysconf(_SC_PAGESIZE);
     memory = mmap(NULL, 16 * page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
     /* Low in the address space, where no mmap without an address fills the hole. */

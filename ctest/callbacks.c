@@ -420,7 +420,7 @@ static void deregister_fails(kdreg_t *monitor)
 
 int main(void)
 {
-    check_watchdog(200);
+    check_watchdog(480);
     page = (size_t)sysconf(_SC_PAGESIZE);
     kdreg_t *monitor = check_open(0);
     no_memory_evicts(monitor);

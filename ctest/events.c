@@ -307,7 +307,7 @@ static void two_subscribers(void)
 
 int main(void)
 {
-    check_watchdog(100);
+    check_watchdog(280);
     page = (size_t)sysconf(_SC_PAGESIZE);
     kdreg_t *monitor = check_open(0);
     one_event_per_region(monitor);

@@ -262,7 +262,7 @@ static void by_debugger(uint64_t caps)
 
 int main(void)
 {
-    check_watchdog(240);
+    check_watchdog(580);
     check_says("changes made from outside of the process are seen where the backend says so");
     page = (size_t)sysconf(_SC_PAGESIZE);
     shared = mmap(NULL, page, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);

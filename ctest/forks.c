@@ -70,7 +70,7 @@ static bool expect_in_child(void (*body)(void))
     pid_t child = fork();
     if (child == 0) {
         int before = atomic_load(&check_failures);
-        alarm(60);
+        alarm(200);
         body();
         fflush(NULL);
         _exit(atomic_load(&check_failures) != before);
@@ -181,7 +181,7 @@ static pid_t lingering_child(int *release)
     if (child == 0) {
         char byte;
         close(ends[1]);
-        alarm(120);
+        alarm(400);
         ssize_t got = read(ends[0], &byte, 1);
         munmap(memory, 2 * page);
         _exit(got == 1 && !kdreg_valid(&regions[1]) ? 0 : 1);
@@ -264,7 +264,7 @@ static void forks_race_with_use(void)
 
 int main(void)
 {
-    check_watchdog(200);
+    check_watchdog(480);
     page = (size_t)sysconf(_SC_PAGESIZE);
     set_up();
     every_way_to_fork();

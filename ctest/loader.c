@@ -112,11 +112,11 @@ int main(int argc, char **argv)
     }
     object_path = argv[1];
     page = (size_t)sysconf(_SC_PAGESIZE);
-    check_watchdog(60);
+    check_watchdog(230);
     CHECK_IS(kdreg_close(check_open(0)), 0);
     dlclose_right_after_open(object_path, 500);
     free_right_after_open(300);
-    check_watchdog(60);
+    check_watchdog(230);
     caches_come_and_go(500);
     return check_result("loader");
 }

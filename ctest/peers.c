@@ -408,7 +408,7 @@ static void false_sharing_of_pages(kdreg_t *monitor)
 
 int main(void)
 {
-    check_watchdog(250);
+    check_watchdog(580);
     page = (size_t)sysconf(_SC_PAGESIZE);
     kdreg_t *monitor = check_open(0);
     full_cache_hits(monitor);

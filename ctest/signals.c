@@ -136,7 +136,7 @@ int main(void)
 {
     struct sigaction before[65], action;
     page = (size_t)sysconf(_SC_PAGESIZE);
-    check_watchdog(100);
+    check_watchdog(280);
     memset(&action, 0, sizeof action);
     action.sa_handler = handler;   /* without SA_RESTART: calls are interrupted */
     static const int signals[] = {SIGUSR1, SIGUSR2, SIGCHLD, SIGHUP, SIGURG, SIGPROF, SIGVTALRM};

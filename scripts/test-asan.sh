@@ -32,7 +32,7 @@ export ASAN_OPTIONS="detect_leaks=1:detect_stack_use_after_return=1:strict_strin
 export LSAN_OPTIONS="suppressions=$fixtures/lsan.supp:print_suppressions=0${LSAN_OPTIONS:+:$LSAN_OPTIONS}"
 # shellcheck disable=SC2046 # one word per flag
 "$CC" -fsanitize=address -g -O1 -o "$work/cycles" "$fixtures/cycles.c" $(pkg-config --cflags --libs kdreg)
-timeout 120 "$work/cycles" 200
+timeout 400 "$work/cycles" 200
 cmake -S ctest -B "$work/ctest" -DCMAKE_BUILD_TYPE=RelWithDebInfo \
     -DCMAKE_C_FLAGS="-fsanitize=address -fno-omit-frame-pointer" \
     -DCMAKE_CXX_FLAGS="-fsanitize=address -fno-omit-frame-pointer" \

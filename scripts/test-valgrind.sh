@@ -15,7 +15,7 @@ prefix=$target/prefix
     $(PKG_CONFIG_PATH="$prefix/lib/pkgconfig" pkg-config --cflags --libs kdreg)
 export LD_LIBRARY_PATH="$prefix/lib"
 echo "without valgrind, on the backend that works here:"
-timeout 120 "$target/cycles" 200
+timeout 400 "$target/cycles" 200
 echo "under valgrind:"
 KDREG_BACKEND=none exec timeout 600 valgrind --leak-check=full --track-fds=yes \
     --errors-for-leak-kinds=definite,indirect,possible --error-exitcode=99 \

@@ -172,7 +172,7 @@ static bool run(uint32_t backend)
            storm.options.evict ? ", evicting" : "", storm.options.forks ? ", forking" : "");
     fflush(stdout);
 
-    alarm((unsigned)storm.options.seconds + 90);
+    alarm((unsigned)storm.options.seconds + 300);
     atomic_store(&storm.stop, false);
     atomic_store(&storm.stale, 0);
     atomic_store(&storm.broken, 0);

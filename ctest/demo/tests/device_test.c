@@ -280,7 +280,7 @@ static void full(struct device *device, struct memory *memory)
 
 int main(void)
 {
-    alarm(120); /* a hang is a failure */
+    alarm(360); /* a hang is a failure */
     page = (size_t)sysconf(_SC_PAGESIZE);
     for (int kind = 0; kind < PIN_KINDS; kind++) {
         struct memory memory;
