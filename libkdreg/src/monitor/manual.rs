@@ -1,6 +1,12 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! A backend whose changes are announced by a call: for tests of what stands
 //! on a monitor, and for measuring it without one. Not part of the API.
+//!
+//! It comes in two kinds. [`Manual::open`] matches changes with regions by
+//! address, in an interval tree of its own, so that [`Manual::change`] can be
+//! told of a range. [`Manual::open_unmatched`] keeps what the kernel backend
+//! keeps in user space (slot, state word, cookie) and matches nothing, as that
+//! is the kernel's part: what is left of a monitor that costs nothing.
 
 use super::backend::{Activity, Backend, Capabilities, Kind, RegionName, Subscriber};
 use super::shared::Lease;
@@ -15,6 +21,7 @@ use std::sync::atomic::AtomicU32;
 /// Watches nothing by itself: [`Manual::change`] says what changed.
 pub struct Manual {
     table: Table,
+    matching: Matching,
     /// Whether a check looks at a guard, as that of relaxed userfaultfd does.
     guarded: bool,
 }
@@ -22,17 +29,25 @@ pub struct Manual {
 impl Manual {
     /// A backend and a monitor on it. Its check is the kernel backend's.
     pub fn open() -> Result<(Arc<Manual>, Monitor), Errno> {
-        Manual::make(false)
+        Manual::make(Matching::ByAddress, false)
     }
 
     /// As `open`, with the check of relaxed userfaultfd.
     pub fn open_guarded() -> Result<(Arc<Manual>, Monitor), Errno> {
-        Manual::make(true)
+        Manual::make(Matching::ByAddress, true)
     }
 
-    fn make(guarded: bool) -> Result<(Arc<Manual>, Monitor), Errno> {
+    /// As `open`, without the tree: monitoring and unmonitoring are each a few
+    /// stores in the table. Nothing can be changed by address on it; a cache
+    /// on it is told by [`Cache::invalidate`](crate::cache::Cache::invalidate).
+    pub fn open_unmatched() -> Result<(Arc<Manual>, Monitor), Errno> {
+        Manual::make(Matching::BySlot, false)
+    }
+
+    fn make(matching: Matching, guarded: bool) -> Result<(Arc<Manual>, Monitor), Errno> {
         let manual = Arc::new(Manual {
-            table: Table::new(0, Matching::ByAddress)?,
+            table: Table::new(0, matching)?,
+            matching,
             guarded,
         });
         let monitor = Monitor::on(Lease::manual(manual.clone())?, false)?;
@@ -40,7 +55,14 @@ impl Manual {
     }
 
     /// Declares that what `range` maps has changed.
+    ///
+    /// # Panics
+    /// On a backend that matches nothing: it would tell nobody.
     pub fn change(&self, range: Range) {
+        assert!(
+            self.matching == Matching::ByAddress,
+            "Manual::open_unmatched() knows no addresses"
+        );
         self.table.invalidate(range, Reason::Unmap);
     }
 
@@ -93,5 +115,40 @@ impl Backend for Manual {
     }
     fn drain(&self, subscriber: &Subscriber, events: &mut [Event]) -> usize {
         subscription::drain(&self.table, subscriber, events)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn page(number: usize) -> Range {
+        Range::between(number << 12, (number + 1) << 12)
+    }
+
+    #[test]
+    fn regions_come_and_go_without_a_tree() {
+        let (manual, monitor) = Manual::open_unmatched().unwrap();
+        let first = monitor.monitor(page(1), 1).unwrap();
+        let second = monitor.monitor(page(1), 2).unwrap();
+        assert!(monitor.is_valid(first) && monitor.is_valid(second));
+        assert_eq!(manual.watched(), 2);
+        monitor.unmonitor(first).unwrap();
+        assert!(!monitor.is_valid(first) && monitor.is_valid(second));
+        // The slot serves again, and the old name does not.
+        let third = monitor.monitor(page(2), 3).unwrap();
+        assert!(!monitor.is_valid(first) && monitor.is_valid(third));
+        monitor.unmonitor(first).unwrap();
+        assert!(monitor.is_valid(third));
+        assert_eq!(manual.watched(), 2);
+        drop(monitor);
+        assert_eq!(manual.watched(), 0);
+    }
+
+    #[test]
+    #[should_panic(expected = "knows no addresses")]
+    fn without_a_tree_nothing_changes_by_address() {
+        let (manual, _monitor) = Manual::open_unmatched().unwrap();
+        manual.change(page(1));
     }
 }
