@@ -57,17 +57,31 @@ impl Drop for Arena {
     }
 }
 
+/// How many more mappings this process may have (`vm.max_map_count`), with
+/// some left for what it needs itself.
+pub fn mappings_left() -> usize {
+    const OWN: usize = 4096;
+    let text = std::fs::read_to_string("/proc/sys/vm/max_map_count").unwrap_or_default();
+    let most: usize = text.trim().parse().unwrap_or(65_530);
+    let maps = std::fs::read("/proc/self/maps").unwrap_or_default();
+    let now = maps.iter().filter(|&&byte| byte == b'\n').count();
+    most.saturating_sub(now + OWN)
+}
+
 /// How regions lie to each other.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Layout {
     /// 4 to 64 KiB each, one after the other, with one hole in the middle.
     Packed,
+    /// As packed, with a hole after each group of 64 and after the last.
+    Grouped,
     /// One page each, all over 4 TiB.
     Scattered,
 }
 
-/// The hole in the middle of a packed layout: no region lies there.
+/// The size of a hole: no region lies there.
 pub const HOLE: usize = 16 * PAGE;
+const GROUP: usize = 64;
 const SCATTER: usize = 1 << 42;
 
 /// A small generator of numbers, the same in every run (xorshift64*).
@@ -96,6 +110,8 @@ impl Random {
 /// Regions by number, relative to an arena's base.
 pub struct Regions {
     keys: Vec<Key>,
+    /// Where the holes begin.
+    holes: Vec<usize>,
     span: usize,
 }
 
@@ -103,11 +119,17 @@ impl Regions {
     pub fn new(layout: Layout, count: usize) -> Regions {
         let mut random = Random::new(count as u64);
         let mut keys = Vec::with_capacity(count);
+        let mut holes = Vec::new();
         let mut next = 0;
         for index in 0..count {
             let (addr, length) = match layout {
-                Layout::Packed => {
-                    if index == count / 2 {
+                Layout::Packed | Layout::Grouped => {
+                    let hole = match layout {
+                        Layout::Packed => index == count / 2,
+                        _ => index > 0 && index % GROUP == 0,
+                    };
+                    if hole {
+                        holes.push(next);
                         next += HOLE;
                     }
                     let length = (1 + random.below(16)) * PAGE;
@@ -128,11 +150,27 @@ impl Regions {
         }
         let span = match layout {
             Layout::Packed => next + PAGE,
+            Layout::Grouped => {
+                holes.push(next);
+                next + HOLE
+            }
             Layout::Scattered => SCATTER,
         };
-        Regions { keys, span }
+        Regions { keys, holes, span }
     }
 
+    /// So many pages in holes, at random, as addresses in `arena`; no
+    /// neighbour is touched.
+    pub fn between(&self, arena: &Arena, count: usize) -> Vec<usize> {
+        let mut random = Random::new(5);
+        let mut page = || {
+            let hole = self.holes[random.below(self.holes.len())];
+            arena.base() + hole + (1 + random.below(HOLE / PAGE - 2)) * PAGE
+        };
+        (0..count).map(|_| page()).collect()
+    }
+
+    /// How many there are.
     pub fn len(&self) -> usize {
         self.keys.len()
     }
@@ -169,13 +207,22 @@ mod tests {
 
     #[test]
     fn regions_are_disjoint_and_leave_the_hole_free() {
-        for layout in [Layout::Packed, Layout::Scattered] {
+        for layout in [Layout::Packed, Layout::Grouped, Layout::Scattered] {
             let regions = Regions::new(layout, 1000);
             for pair in regions.keys.windows(2) {
                 assert!(pair[0].addr + pair[0].length as usize <= pair[1].addr);
             }
             let last = regions.keys.last().unwrap();
             assert!(last.addr + last.length as usize <= regions.span);
+        }
+        let grouped = Regions::new(Layout::Grouped, 1000);
+        let arena = Arena::new(PAGE).unwrap();
+        for addr in grouped.between(&arena, 1000) {
+            let page = addr - arena.base();
+            assert!(page + PAGE <= grouped.span);
+            let apart =
+                |key: &Key| key.addr >= page + PAGE || key.addr + key.length as usize <= page;
+            assert!(grouped.keys.iter().all(apart));
         }
         let packed = Regions::new(Layout::Packed, 1000).keys;
         let before = packed[499].addr + packed[499].length as usize;

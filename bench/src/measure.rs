@@ -37,7 +37,7 @@ pub struct Lane {
     // Before the arena: closed before what it watches goes.
     pub cache: Box<dyn Cache>,
     pub keys: Vec<Key>,
-    _arena: Arena,
+    pub arena: Arena,
 }
 
 impl Lane {
@@ -47,7 +47,7 @@ impl Lane {
             name: subject.name.clone(),
             cache: subject.open(setup)?,
             keys: regions.keys(&arena),
-            _arena: arena,
+            arena,
         })
     }
 
@@ -171,50 +171,61 @@ pub struct Work {
     pub processor_each: f64,
 }
 
-/// Lets as many threads as there are lists of keys go round theirs for `time`.
-pub fn together(cache: &dyn Cache, keys: &[Vec<Key>], time: Duration) -> Result<Work, String> {
+/// Lets as many threads as there are lists of keys go round theirs for `time`,
+/// so many times over. Each goes over its keys once before.
+pub fn together(
+    cache: &dyn Cache,
+    keys: &[Vec<Key>],
+    time: Duration,
+    rounds: usize,
+) -> Result<Vec<Work>, String> {
     use std::sync::Barrier;
-    use std::sync::atomic::{AtomicBool, Ordering};
-    let stop = AtomicBool::new(false);
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    // The rounds that are over. Relaxed: says when to stop, orders nothing;
+    // the barrier is what keeps the rounds apart.
+    let over = AtomicUsize::new(0);
     let barrier = Barrier::new(keys.len() + 1);
     let work = |own: &[Key]| {
-        barrier.wait();
-        let mut done = 0;
-        // Relaxed: says when to stop, orders nothing.
-        while !stop.load(Ordering::Relaxed) {
-            for stretch in own.chunks(512) {
-                cache.hit(stretch)?;
-                done += stretch.len();
-                if stop.load(Ordering::Relaxed) {
-                    break;
+        let warm = cache.hit(own);
+        let mut done = vec![0; rounds];
+        let mut failure = warm.err();
+        for (round, done) in done.iter_mut().enumerate() {
+            barrier.wait();
+            'round: while failure.is_none() {
+                for stretch in own.chunks(512) {
+                    failure = cache.hit(stretch).err();
+                    *done += stretch.len();
+                    if failure.is_some() || over.load(Ordering::Relaxed) > round {
+                        break 'round;
+                    }
                 }
             }
+            barrier.wait();
         }
-        Ok(done)
+        failure.map_or(Ok(done), Err)
     };
     std::thread::scope(|scope| {
         let work = &work;
         let threads: Vec<_> = keys.iter().map(|own| scope.spawn(|| work(own))).collect();
-        barrier.wait();
-        let (start, used) = (Instant::now(), processor_time());
-        std::thread::sleep(time);
-        stop.store(true, Ordering::Relaxed);
-        let mut done = 0;
-        let mut failure = None;
+        let mut spent = Vec::new();
+        for _ in 0..rounds {
+            barrier.wait();
+            let (start, used) = (Instant::now(), processor_time());
+            std::thread::sleep(time);
+            over.fetch_add(1, Ordering::Relaxed);
+            barrier.wait();
+            spent.push((start.elapsed(), processor_time() - used));
+        }
+        let mut done = vec![0; rounds];
         for thread in threads {
-            match thread.join() {
-                Ok(Ok(count)) => done += count,
-                Ok(Err(why)) => failure = Some(why),
-                Err(_) => failure = Some("a thread panicked".into()),
-            }
+            let own = thread.join().map_err(|_| "a thread panicked")??;
+            done.iter_mut().zip(own).for_each(|(sum, own)| *sum += own);
         }
-        match failure {
-            Some(why) => Err(why),
-            None => Ok(Work {
-                per_second: done as f64 / start.elapsed().as_secs_f64(),
-                processor_each: (processor_time() - used).as_secs_f64() * 1e9 / done.max(1) as f64,
-            }),
-        }
+        let work = |(&done, (time, used)): (&usize, &(Duration, Duration))| Work {
+            per_second: done as f64 / time.as_secs_f64(),
+            processor_each: used.as_secs_f64() * 1e9 / done.max(1) as f64,
+        };
+        Ok(done.iter().zip(&spent).map(work).collect())
     })
 }
 

@@ -2,10 +2,11 @@
 //! What a run claims: ratios of numbers that were measured side by side.
 
 use super::Chart;
+use crate::scenarios::{invalidate::THOUSAND, unmap};
 use crate::subjects::textbook;
 
 /// Who the hits are compared with.
-const PEER: &str = "UCX: ucs_rcache";
+pub const PEER: &str = "UCX: ucs_rcache";
 
 /// Each number of a chart over another one of the same chart.
 pub struct Ratios<'a> {
@@ -18,8 +19,17 @@ pub struct Ratios<'a> {
 impl<'a> Ratios<'a> {
     /// `None` for a chart whose ratios say nothing.
     pub fn of(chart: &Chart<'a>) -> Option<Ratios<'a>> {
+        let first = |says: &str| {
+            Some(Ratios {
+                says: says.into(),
+                reference: None,
+            })
+        };
         match (chart.scenario, chart.unit) {
-            ("hit" | "miss" | "find", _) => {
+            ("invalidate", _) if chart.axis == THOUSAND => {
+                first("time over that of the first thousand")
+            }
+            ("hit" | "miss" | "find" | "invalidate", _) => {
                 let there = |name: &str| chart.subjects.iter().copied().find(|s| *s == name);
                 let has_numbers = |name: &&str| {
                     let row = |at: &&str| chart.cell(name, at)?.median;
@@ -33,14 +43,17 @@ impl<'a> Ratios<'a> {
                     reference: Some(reference),
                 })
             }
-            ("threads", "million/s") => Some(Ratios {
-                says: "throughput over that of one thread".into(),
-                reference: None,
-            }),
-            ("threads", _) => Some(Ratios {
-                says: "over that of one thread".into(),
-                reference: None,
-            }),
+            ("munmap", _) => {
+                let reference = [unmap::READER, unmap::NOBODY]
+                    .into_iter()
+                    .find(|name| chart.subjects.contains(name))?;
+                Some(Ratios {
+                    says: format!("time over that of {reference}"),
+                    reference: Some(reference),
+                })
+            }
+            ("threads", "million/s") => first("throughput over that of one thread"),
+            ("threads", _) => first("over that of one thread"),
             _ => None,
         }
     }

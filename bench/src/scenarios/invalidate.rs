@@ -2,15 +2,22 @@
 //! Telling a cache that a range is gone.
 
 use super::{Context, Place};
-use crate::layout::{HOLE, Key, Layout, PAGE, Random, Regions};
+use crate::layout::{Key, Layout, PAGE, Random, Regions};
 use crate::measure::{Lane, thread_time};
 use crate::subjects::{NO_SUCH_THING, Setup};
 use std::time::{Duration, Instant};
 
+/// The axis of a run of invalidations.
+pub const THOUSAND: &str = "the thousand that ends with";
+
+const UCX_LRU: &str = "UCX: ucs_rcache, LRU";
+
 pub fn run(context: &Context) -> Result<(), String> {
-    let sizes: &[usize] = context
-        .effort
-        .pick(&[10], &[100, 10_000], &[100, 10_000, 100_000]);
+    let sizes: &[usize] = context.effort.pick(
+        &[10],
+        &[1, 100, 10_000],
+        &[1, 10, 100, 1000, 10_000, 100_000],
+    );
     let sizes = context.sizes(sizes);
     for &count in &sizes {
         covering_none(context, count)?;
@@ -21,12 +28,18 @@ pub fn run(context: &Context) -> Result<(), String> {
     replaced(context, many)
 }
 
+/// Whether a cache by itself can be told that a range is gone.
+pub fn can_be_told(name: &str) -> bool {
+    // Without a monitor there are no entries to be told of. UCX's
+    // announcement goes to all its caches in the process: there must be one.
+    !name.ends_with(": none") && name != UCX_LRU
+}
+
 /// The caches that can be told, filled.
 fn lanes(context: &Context, place: Place, regions: &Regions) -> Vec<Lane> {
     let mut lanes = Vec::new();
-    for subject in context.field.caches() {
-        // Without a monitor there are no entries to be told of.
-        if subject.name.ends_with(": none") {
+    for subject in context.field.caches_and_variants() {
+        if !can_be_told(&subject.name) {
             continue;
         }
         context.progress(&format!(
@@ -53,36 +66,36 @@ fn lanes(context: &Context, place: Place, regions: &Regions) -> Vec<Lane> {
     lanes
 }
 
-/// An address in the middle of the hole, so that no neighbour is touched.
-fn hole(regions: &Regions, lane: &Lane) -> usize {
-    // The region before the hole ends where the hole begins.
-    end_of(&lane.keys[regions.len() / 2 - 1]) + HOLE / 2
-}
-
 fn covering_none(context: &Context, count: usize) -> Result<(), String> {
     let at = count.to_string();
-    let place = Place {
-        chart: "covering none",
+    let random = Place {
+        chart: "covering none, random ranges",
         axis: "regions",
         at: &at,
         unit: context.time(),
     };
-    let regions = Regions::new(Layout::Packed, count);
-    let lanes = lanes(context, place, &regions);
+    let same = Place {
+        chart: "covering none, the same range again and again",
+        ..random
+    };
+    let regions = Regions::new(Layout::Grouped, count);
+    let lanes = lanes(context, random, &regions);
     let (calls, rounds) = context.effort.pick((10, 2), (2_000, 5), (20_000, 9));
-    let mut values = vec![Vec::new(); lanes.len()];
-    for _ in 0..rounds {
-        for (lane, values) in lanes.iter().zip(&mut values) {
-            let nothing = hole(&regions, lane);
-            let start = thread_time();
-            for _ in 0..calls {
-                lane.cache.invalidate(nothing, PAGE)?;
+    for (place, range_count) in [(random, calls), (same, 1)] {
+        let mut values = vec![Vec::new(); lanes.len()];
+        for _ in 0..rounds {
+            for (lane, values) in lanes.iter().zip(&mut values) {
+                let nothing = regions.between(&lane.arena, range_count);
+                let start = thread_time();
+                for addr in nothing.iter().cycle().take(calls) {
+                    lane.cache.invalidate(*addr, PAGE)?;
+                }
+                values.push((thread_time() - start).as_secs_f64() * 1e9 / calls as f64);
             }
-            values.push((thread_time() - start).as_secs_f64() * 1e9 / f64::from(calls));
         }
-    }
-    for (lane, values) in lanes.iter().zip(&values) {
-        context.row(place, &lane.name, values, "");
+        for (lane, values) in lanes.iter().zip(&values) {
+            context.row(place, &lane.name, values, "");
+        }
     }
     Ok(())
 }
@@ -138,7 +151,7 @@ fn disjoint(context: &Context, count: usize) -> Result<(), String> {
     let regions = Regions::new(Layout::Packed, count);
     let place = Place {
         chart: &chart,
-        axis: "invalidated so far",
+        axis: THOUSAND,
         at: "",
         unit: context.time(),
     };
@@ -153,13 +166,13 @@ fn replaced(context: &Context, count: usize) -> Result<(), String> {
     let regions = Regions::new(Layout::Packed, count);
     let place = Place {
         chart: &chart,
-        axis: "replaced so far",
+        axis: THOUSAND,
         at: "",
         unit: context.time(),
     };
     // A cache without a monitor is told nothing by the system.
     let mut lanes = lanes(context, place, &regions);
-    lanes.retain(|lane| lane.name.starts_with("libkdreg: ") && !lane.name.contains("no monitor"));
+    lanes.retain(|lane| lane.name.starts_with("libkdreg: ") && !lane.name.ends_with("(Rust)"));
     one_by_one(context, place, &lanes, |_, key| replace(key))
 }
 
@@ -182,19 +195,23 @@ fn replace(key: &Key) -> Result<(), String> {
     }
 }
 
+/// The parts of a run of invalidations whose time is told, of `PARTS`.
+const TOLD: [usize; 4] = [0, 9, 19, 29];
+const PARTS: usize = 30;
+
 fn one_by_one(
     context: &Context,
     place: Place,
     lanes: &[Lane],
     tell: impl Fn(&Lane, &Key) -> Result<(), String>,
 ) -> Result<(), String> {
-    let rounds = context.effort.pick(1, 1, 3);
+    let rounds = context.effort.pick(1, 1, 5);
     for lane in lanes {
         context.progress(&format!("{}: {}", place.chart, lane.name));
         let mut order = lane.keys.clone();
         Random::new(11).shuffle(&mut order);
-        let stretch = (order.len() / 10).max(1);
-        let mut values = vec![Vec::new(); 10];
+        let stretch = (order.len() / PARTS).max(1);
+        let mut values = vec![Vec::new(); PARTS];
         for _ in 0..rounds {
             lane.fill()?;
             for (values, keys) in values.iter_mut().zip(order.chunks(stretch)) {
@@ -204,9 +221,9 @@ fn one_by_one(
                 values.push(spent.as_secs_f64() * 1e9 / keys.len() as f64);
             }
         }
-        for (number, values) in values.iter().enumerate() {
-            let at = ((number + 1) * stretch).to_string();
-            context.row(Place { at: &at, ..place }, &lane.name, values, "");
+        for part in TOLD {
+            let at = ((part + 1) * stretch).to_string();
+            context.row(Place { at: &at, ..place }, &lane.name, &values[part], "");
         }
     }
     Ok(())

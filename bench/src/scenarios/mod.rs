@@ -2,14 +2,16 @@
 //! What is measured. Each scenario runs in a process of its own, so that what
 //! one library does to its process (hooks, arenas, a crash) stays there.
 
+mod bare;
 mod delay;
+mod growth;
 mod hit;
 mod instructions;
-mod invalidate;
+pub mod invalidate;
 mod memory;
 mod miss;
 mod threads;
-mod unmap;
+pub mod unmap;
 mod valid;
 
 use crate::measure::Summary;
@@ -26,7 +28,7 @@ pub struct Scenario {
     run: fn(&Context) -> Result<(), String>,
 }
 
-pub const ALL: [Scenario; 10] = [
+pub const ALL: [Scenario; 11] = [
     Scenario {
         name: "hit",
         title: "A hit: get and put of a cached region",
@@ -50,6 +52,14 @@ pub const ALL: [Scenario; 10] = [
         run: threads::run,
     },
     Scenario {
+        name: "growth",
+        title: "A hit by regions and threads",
+        means: "Processor time per get and put, all threads' together, in a cache of so many regions: each thread has its share of \
+                them, in random order, or where there are fewer regions than threads, one of them with others. With more threads \
+                than processors they share these. Each region was found before by the thread that is measured.",
+        run: growth::run,
+    },
+    Scenario {
         name: "delay",
         title: "Hits while another thread changes the cache",
         means: "How long hits take that one thread makes, one every 20 us, a look at the clock included, while a second \
@@ -59,24 +69,29 @@ pub const ALL: [Scenario; 10] = [
     },
     Scenario {
         name: "miss",
-        title: "A miss: register, and evict to make room",
-        means: "Processor time per get and put when every get evicts another region and registers anew; the callbacks do nothing. \
-                On userfaultfd this holds the system calls that watch and unwatch the memory.",
+        title: "A miss: register, and make room",
+        means: "Processor time per get and put when every get registers anew, by callbacks that do nothing, and evicts another region; \
+                or when each region is invalidated after its use, by kdreg_cache_invalidate and by ucm_vm_munmap, as UCX 1.13 evicts \
+                nothing. No monitor keeps of a region what the kernel backend keeps in user space, and nothing else; \
+                a monitor with a tree finds regions by address, as userfaultfd has to. On userfaultfd this holds the system calls \
+                that watch and unwatch the memory.",
         run: miss::run,
     },
     Scenario {
         name: "invalidate",
         title: "Invalidation",
-        means: "Time per call that tells a cache that a range is gone: libkdreg by kdreg_cache_invalidate, without a \
-                monitor by the test backend's announcement, UCX by ucm_vm_munmap, which is what its hook of munmap calls.",
+        means: "Time per call that tells a cache that a range is gone: libkdreg by kdreg_cache_invalidate, which releases what \
+                was idle before it returns, UCX by ucm_vm_munmap, which is what its hook of munmap calls. Ranges that cover none lie \
+                in holes of 64 KiB after each 64 regions.",
         run: invalidate::run,
     },
     Scenario {
         name: "munmap",
         title: "What munmap costs the application",
         means: "Time of one munmap of a touched page, beside a cache of 10,000 regions: memory that nobody watches, and a \
-                page that is cached. Two context switches (a wake-up there and one back) are what the kernel imposes with \
-                userfaultfd.",
+                page that is cached. What the kernel imposes with userfaultfd is a wake-up of another thread and one back; the floors \
+                are these two context switches by eventfd, and munmap beside a userfaultfd without any library, whose thread \
+                does nothing but read the event.",
         run: unmap::run,
     },
     Scenario {

@@ -7,6 +7,8 @@ use crate::measure::{Lane, together};
 use crate::subjects::{Kind, Setup, floors};
 use std::time::Duration;
 
+const MOST_THREADS: usize = 8;
+
 /// A cache and what was measured of it.
 struct Runner {
     lane: Lane,
@@ -27,7 +29,7 @@ pub fn run(context: &Context) -> Result<(), String> {
         let floor = subject.kind == Kind::Floor && subject.name != floors::SHARED;
         let useless =
             floor && subject.name != floors::ATOMICS && subject.name != floors::HASH_PLAIN;
-        if subject.kind == Kind::Check || useless {
+        if matches!(subject.kind, Kind::Check | Kind::Variant) || useless {
             continue;
         }
         let filled = Lane::open(subject, &regions, Setup::holding(count + 8))
@@ -44,7 +46,7 @@ pub fn run(context: &Context) -> Result<(), String> {
     }
     let time = Duration::from_millis(context.effort.pick(2, 25, 50));
     let rounds = context.effort.pick(2, 3, 5);
-    for threads in [1, 2, 4, 8] {
+    for threads in [1, 2, 4, MOST_THREADS] {
         for (chart, one) in [("own entries", false), ("one entry", true)] {
             for Runner {
                 rates,
@@ -62,11 +64,16 @@ pub fn run(context: &Context) -> Result<(), String> {
                     "{threads} threads, {chart}: round {round}/{rounds}"
                 ));
                 for runner in &mut runners {
-                    let keys = shares(&runner.lane.keys, threads, one);
-                    match together(runner.lane.cache.as_ref(), &keys, time) {
+                    let keys = if one {
+                        one_for_all(&runner.lane.keys, threads)
+                    } else {
+                        // As many for each, however many threads there are.
+                        shares(&runner.lane.keys, threads, MOST_THREADS)
+                    };
+                    match together(runner.lane.cache.as_ref(), &keys, time, 1) {
                         Ok(work) => {
-                            runner.rates.push(work.per_second / 1e6);
-                            runner.each.push(work.processor_each);
+                            runner.rates.extend(work.iter().map(|w| w.per_second / 1e6));
+                            runner.each.extend(work.iter().map(|w| w.processor_each));
                         }
                         Err(why) => runner.failure = Some(why),
                     }
@@ -109,16 +116,19 @@ fn rows(context: &Context, chart: &str, threads: usize, runners: &[Runner]) {
     }
 }
 
-/// What each thread looks up: every so many-th region, or all the same one.
-fn shares(keys: &[Key], threads: usize, one: bool) -> Vec<Vec<Key>> {
+/// What each of so many threads looks up: every `step`-th region, or one that
+/// others look up as well where there are fewer regions than threads.
+pub fn shares(keys: &[Key], threads: usize, step: usize) -> Vec<Vec<Key>> {
     (0..threads)
         .map(|thread| {
-            if one {
-                vec![keys[keys.len() / 2]; 512]
-            } else {
-                let own: Vec<Key> = keys.iter().skip(thread).step_by(threads).copied().collect();
-                shuffled(&own, 512)
-            }
+            let first = thread % keys.len();
+            let own: Vec<Key> = keys.iter().skip(first).step_by(step).copied().collect();
+            shuffled(&own, 512)
         })
         .collect()
+}
+
+/// The same region for all of them.
+fn one_for_all(keys: &[Key], threads: usize) -> Vec<Vec<Key>> {
+    vec![vec![keys[keys.len() / 2]; 512]; threads]
 }

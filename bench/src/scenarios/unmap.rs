@@ -1,13 +1,16 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What munmap costs the application that a cache serves.
 
+use super::bare::{Reader, Switches, Waiting};
 use super::{Context, Place};
 use crate::layout::{Key, Layout, PAGE, Regions};
 use crate::measure::Lane;
 use crate::subjects::{Kind, Setup};
 use std::io;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::time::Instant;
+
+pub const NOBODY: &str = "no library";
+pub const READER: &str = "floor: userfaultfd, a thread in read";
 
 /// A page at a place of its own, away from what is monitored.
 struct Spot(usize);
@@ -50,102 +53,114 @@ impl Spot {
     }
 }
 
-pub fn run(context: &Context) -> Result<(), String> {
-    let count = context.at_most(context.effort.pick(16, 1000, 10_000));
-    let times = context.effort.pick(5, 200, 1000);
-    let regions = Regions::new(Layout::Packed, count);
-    let mut lanes = vec![("no library".to_string(), None)];
-    let watching = |name: &str| name.starts_with("libkdreg: ") && !name.contains("no monitor");
-    for subject in context.field.caches() {
-        if subject.kind == Kind::Own && watching(&subject.name) {
-            let lane = Lane::open(&subject, &regions, Setup::holding(count + 8))?;
-            lane.fill()?;
-            lanes.push((subject.name.clone(), Some(lane)));
-        }
-    }
-    let mut unwatched = vec![Vec::new(); lanes.len()];
-    let mut cached = vec![Vec::new(); lanes.len()];
-    let spots: Vec<Spot> = lanes
-        .iter()
-        .map(|_| Spot::new())
-        .collect::<Result<_, _>>()?;
-    for time in 0..times {
-        if time % 200 == 0 {
-            context.progress(&format!("{time}/{times}"));
-        }
-        for (place, (_, lane)) in lanes.iter().enumerate() {
-            let spot = &spots[place];
-            spot.map()?;
-            unwatched[place].push(spot.unmap());
-            if let Some(lane) = lane {
-                spot.map()?;
-                let page = Key {
-                    addr: spot.0,
-                    length: PAGE as u32,
-                    index: 0,
-                };
-                lane.cache.hit(&[page])?;
-                cached[place].push(spot.unmap());
-            }
-        }
-    }
-    let mut place = Place {
-        chart: "munmap of a page",
-        axis: "the page is",
-        at: "",
-        unit: context.time(),
-    };
-    for (number, (name, _)) in lanes.iter().enumerate() {
-        place.at = "not watched";
-        context.row(place, name, &unwatched[number], "");
-        if !cached[number].is_empty() {
-            place.at = "cached";
-            context.row(place, name, &cached[number], "");
-        }
-    }
-    place.at = "cached";
-    let switches = two_switches(times)?;
-    context.row(place, "floor: two context switches", &switches, "");
-    Ok(())
+/// What is unmapped beside, and how long each munmap took.
+struct Runner {
+    name: String,
+    watcher: Watcher,
+    spot: Spot,
+    unwatched: Vec<f64>,
+    watched: Vec<f64>,
 }
 
-/// Wakes another thread and is woken by it: what a thread cannot do without
-/// that waits for another.
-fn two_switches(times: usize) -> Result<Vec<f64>, String> {
-    let bell = || {
-        // SAFETY: makes a descriptor.
-        let fd = unsafe { libc::eventfd(0, libc::EFD_CLOEXEC) };
-        if fd < 0 {
-            return Err(io::Error::last_os_error().to_string());
+enum Watcher {
+    Nobody,
+    Cache(Lane),
+    Bare(Reader),
+}
+
+impl Runner {
+    fn new(name: &str, watcher: Watcher) -> Result<Runner, String> {
+        Ok(Runner {
+            name: name.into(),
+            watcher,
+            spot: Spot::new()?,
+            unwatched: Vec::new(),
+            watched: Vec::new(),
+        })
+    }
+
+    fn turn(&mut self) -> Result<(), String> {
+        self.spot.map()?;
+        self.unwatched.push(self.spot.unmap());
+        if matches!(self.watcher, Watcher::Nobody) {
+            return Ok(());
         }
-        // SAFETY: made just now, owned by nobody else.
-        Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+        self.spot.map()?;
+        match &self.watcher {
+            Watcher::Nobody => {}
+            Watcher::Cache(lane) => lane.cache.hit(&[Key {
+                addr: self.spot.0,
+                length: PAGE as u32,
+                index: 0,
+            }])?,
+            Watcher::Bare(reader) => reader.watch(self.spot.0, PAGE)?,
+        }
+        self.watched.push(self.spot.unmap());
+        Ok(())
+    }
+}
+
+/// The runners: no library, ours, and the kernel alone.
+fn runners(context: &Context) -> Result<Vec<Runner>, String> {
+    let count = context.at_most(context.effort.pick(16, 1000, 10_000));
+    let regions = Regions::new(Layout::Packed, count);
+    let mut runners = vec![Runner::new(NOBODY, Watcher::Nobody)?];
+    for subject in context.field.caches() {
+        let watches = subject.name.starts_with("libkdreg: ") && !subject.name.ends_with("(Rust)");
+        if subject.kind == Kind::Own && watches {
+            context.progress(&format!("filling {}", subject.name));
+            let lane = Lane::open(&subject, &regions, Setup::holding(count + 8))?;
+            lane.fill()?;
+            runners.push(Runner::new(&subject.name, Watcher::Cache(lane))?);
+        }
+    }
+    for (name, waiting) in [
+        (READER, Waiting::Read),
+        ("floor: userfaultfd, poll and read", Waiting::Poll),
+    ] {
+        match Reader::start(waiting) {
+            Ok(reader) => runners.push(Runner::new(name, Watcher::Bare(reader))?),
+            // An old kernel: then libkdreg has no such backend either.
+            Err(why) => context.progress(&format!("without {name}: {why}")),
+        }
+    }
+    Ok(runners)
+}
+
+pub fn run(context: &Context) -> Result<(), String> {
+    let times = context.effort.pick(5, 200, 3000);
+    let mut runners = runners(context)?;
+    let other = Switches::start()?;
+    let mut switches = Vec::new();
+    for time in 0..times {
+        if time % 500 == 0 {
+            context.progress(&format!("{time}/{times}"));
+        }
+        for runner in &mut runners {
+            runner.turn()?;
+        }
+        switches.push(other.there_and_back());
+    }
+    let place = Place {
+        chart: "munmap of a page that nobody watches",
+        axis: "",
+        at: "munmap",
+        unit: context.time(),
     };
-    let (there, back) = (bell()?, bell()?);
-    let ring = |bell: &OwnedFd| {
-        let one = 1u64;
-        // SAFETY: 8 bytes, as an eventfd wants.
-        unsafe { libc::write(bell.as_raw_fd(), (&raw const one).cast(), 8) };
+    for runner in &runners {
+        context.row(place, &runner.name, &runner.unwatched, "");
+    }
+    let place = Place {
+        chart: "munmap of a page that is watched",
+        ..place
     };
-    let wait = |bell: &OwnedFd| {
-        let mut count = 0u64;
-        // SAFETY: 8 bytes, as an eventfd wants.
-        unsafe { libc::read(bell.as_raw_fd(), (&raw mut count).cast(), 8) };
-    };
-    Ok(std::thread::scope(|scope| {
-        scope.spawn(|| {
-            for _ in 0..times {
-                wait(&there);
-                ring(&back);
-            }
-        });
-        (0..times)
-            .map(|_| {
-                let start = Instant::now();
-                ring(&there);
-                wait(&back);
-                start.elapsed().as_secs_f64() * 1e9
-            })
-            .collect()
-    }))
+    for runner in runners.iter().filter(|runner| !runner.watched.is_empty()) {
+        context.row(place, &runner.name, &runner.watched, "");
+    }
+    // Of the same turn, so that whatever slowed one down did both.
+    let plain = runners[0].unwatched.iter();
+    let both: Vec<f64> = plain.zip(&switches).map(|(a, b)| a + b).collect();
+    context.row(place, "floor: munmap, and two context switches", &both, "");
+    context.row(place, "floor: two context switches", &switches, "");
+    Ok(())
 }

@@ -1,7 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! libkdreg's cache through its Rust API, on a backend that costs nothing:
-//! changes are announced by a call, and a check is a load and a compare, as it
-//! is on the kernel backend.
+//! libkdreg's cache through its Rust API, on test backends: a check is a load
+//! and a compare, as it is on the kernel backend.
+//!
+//! One keeps of a region what the kernel backend keeps in user space, and
+//! nothing matches changes with it: a monitor that costs nothing. The other
+//! has an interval tree, as userfaultfd has, so that each registration and
+//! each eviction works on two trees. Hits cannot tell them apart.
 
 use super::{Cache, Kind, Setup, Subject};
 use crate::layout::Key;
@@ -15,6 +19,7 @@ use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
 pub const NAME: &str = "libkdreg: no monitor (Rust)";
+pub const TREE: &str = "libkdreg: monitor with a tree (Rust)";
 
 /// A device whose registrations cost nothing, or just so much.
 #[derive(Default)]
@@ -41,23 +46,30 @@ impl Registrar for Shared {
 
 struct Opened {
     cache: cache::Cache,
-    backend: Arc<Manual>,
     monitor: Monitor,
     device: Arc<Device>,
     /// The keys that are watched by themselves.
     regions: RwLock<Vec<Region>>,
 }
 
-pub fn subject() -> Subject {
-    Subject::new(NAME, Kind::Own, open)
+pub fn subjects() -> [Subject; 2] {
+    [
+        Subject::new(NAME, Kind::Own, |setup| open(setup, false)),
+        Subject::new(TREE, Kind::Variant, |setup| open(setup, true)),
+    ]
 }
 
 fn say(error: Errno) -> String {
     error.to_string()
 }
 
-fn open(setup: Setup) -> Result<Opened, String> {
-    let (backend, monitor) = Manual::open().map_err(say)?;
+fn open(setup: Setup, tree: bool) -> Result<Opened, String> {
+    let (_backend, monitor) = if tree {
+        Manual::open()
+    } else {
+        Manual::open_unmatched()
+    }
+    .map_err(say)?;
     let device = Arc::new(Device::default());
     let options = Options {
         max_entries: setup.max_entries,
@@ -69,7 +81,6 @@ fn open(setup: Setup) -> Result<Opened, String> {
         cache::Cache::new(&monitor, options, Box::new(Shared(device.clone()))).map_err(say)?;
     Ok(Opened {
         cache,
-        backend,
         monitor,
         device,
         regions: RwLock::default(),
@@ -98,10 +109,9 @@ impl Cache for Opened {
         Ok(())
     }
 
-    /// As a backend would: the words change now, the entries go later.
     fn invalidate(&self, addr: usize, length: usize) -> Result<(), String> {
-        self.backend.change(Range::new(addr, length).map_err(say)?);
-        Ok(())
+        let range = Range::new(addr, length).map_err(say)?;
+        self.cache.invalidate(range).map(|_| ()).map_err(say)
     }
 
     fn watch(&self, keys: &[Key]) -> Result<(), String> {

@@ -50,6 +50,8 @@ pub enum Kind {
     Check,
     /// Something to compare with.
     Other,
+    /// libkdreg once more, where it makes a difference.
+    Variant,
 }
 
 impl Subject {
@@ -122,9 +124,10 @@ impl Field {
         let mut candidates = Vec::new();
         let mut absent = Vec::new();
         plugin::find(&options.plugins, &mut candidates, &mut absent);
-        candidates.push(manual::subject());
+        candidates.extend(manual::subjects());
         candidates.push(textbook::subject());
-        candidates.sort_by_key(|subject: &Subject| subject.kind != Kind::Own);
+        let others = |subject: &Subject| !matches!(subject.kind, Kind::Own | Kind::Variant);
+        candidates.sort_by_key(others);
         candidates.extend(floors::subjects());
         let mut subjects = Vec::new();
         for subject in candidates {
@@ -142,6 +145,12 @@ impl Field {
     /// Those that are caches.
     pub fn caches(&self) -> Vec<Subject> {
         let caches = |s: &&Subject| matches!(s.kind, Kind::Own | Kind::Other);
+        self.subjects.iter().filter(caches).cloned().collect()
+    }
+
+    /// The same, variants included.
+    pub fn caches_and_variants(&self) -> Vec<Subject> {
+        let caches = |s: &&Subject| !matches!(s.kind, Kind::Floor | Kind::Check);
         self.subjects.iter().filter(caches).cloned().collect()
     }
 }
