@@ -6,12 +6,15 @@
 //! process has resident beyond its start is what the regions cost. Alone in a
 //! process: one test, and what it does comes in order.
 //!
-//! KDREG_FOOTPRINT_CYCLES=100000000 for a long run.
+//! The long run, which tells how far it is:
+//!
+//!     KDREG_FOOTPRINT_CYCLES=100000000 cargo test --release -p libkdreg --test footprint -- --nocapture
 
 use kdreg::cache::{Cache, Handle, Options, Registrar};
 use kdreg::errno::Errno;
 use kdreg::monitor::manual::Manual;
 use kdreg::range::Range;
+use std::time::{Duration, Instant};
 
 const PAGE: usize = 4096;
 const BASE: usize = 0x10_0000_0000;
@@ -46,6 +49,46 @@ fn region(index: usize) -> Range {
     Range::new(BASE + index * 4 * PAGE, 2 * PAGE).unwrap()
 }
 
+/// Says on standard error how far a long run is.
+struct Watch {
+    cycles: usize,
+    began: Instant,
+    said: Instant,
+    /// The largest growth seen so far, in bytes.
+    most: usize,
+}
+
+impl Watch {
+    fn new(cycles: usize) -> Watch {
+        let began = Instant::now();
+        Watch {
+            cycles,
+            began,
+            said: began,
+            most: 0,
+        }
+    }
+
+    fn look(&mut self, cycle: usize, more: usize) {
+        self.most = self.most.max(more);
+        let pause = match self.began.elapsed().as_secs() {
+            0..60 => 1,
+            _ => 15,
+        };
+        if self.said.elapsed() < Duration::from_secs(pause) {
+            return;
+        }
+        self.said = Instant::now();
+        let spent = self.began.elapsed().as_secs_f64();
+        let left = spent / cycle as f64 * (self.cycles - cycle) as f64;
+        eprintln!(
+            "{cycle} of {} cycles, {:.0} %: {more} bytes more than at the start; some {left:.0} s left",
+            self.cycles,
+            cycle as f64 / self.cycles as f64 * 100.0
+        );
+    }
+}
+
 #[test]
 fn a_region_costs_at_most_192_bytes_and_cycles_cost_nothing() {
     small_pages();
@@ -78,7 +121,11 @@ fn a_region_costs_at_most_192_bytes_and_cycles_cost_nothing() {
 
     let cycles = std::env::var("KDREG_FOOTPRINT_CYCLES")
         .map_or(300_000, |text| text.parse::<usize>().expect("a number"));
+    let mut watch = Watch::new(cycles);
     for cycle in 0..cycles {
+        if cycle % 100_000 == 0 {
+            watch.look(cycle, resident().saturating_sub(full));
+        }
         // Each a region that is not there, in the place of the oldest.
         drop(
             cache
@@ -93,8 +140,10 @@ fn a_region_costs_at_most_192_bytes_and_cycles_cost_nothing() {
     );
     let after = resident();
     println!(
-        "{cycles} cycles later: {} bytes more",
-        after.saturating_sub(full)
+        "{cycles} cycles of register and evict with {REGIONS} regions held: {} bytes more at the end, {} at most, {:.0} s",
+        after.saturating_sub(full),
+        watch.most.max(after.saturating_sub(full)),
+        watch.began.elapsed().as_secs_f64()
     );
     assert!(
         after <= full + 256 * 1024,
