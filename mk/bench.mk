@@ -5,7 +5,8 @@
 #   make bench-readme           the same, and its tables into README.md and docs/performance.md
 #   make bench BENCH=quick      small sizes, few rounds
 #   make bench BENCH="quick hit --subject UCX"   words and options of kdreg-bench --help
-#   make bench-vm               with the module, in a guest that counts instructions
+#   make bench-vm               with the module and soft-RoCE, in a guest that counts instructions
+#   make bench-vm-readme        the same, and its tables into README.md and docs/performance.md
 #   make bench-micro            criterion's micro-benchmarks of the Rust API
 #   make bench-valid            what a C compiler makes of kdreg_valid()
 #   make bench-smoke            does every scenario run and every report come out? (part of make test)
@@ -13,7 +14,7 @@
 BENCH ?= full
 STAGES += bench-smoke
 
-.PHONY: bench bench-readme bench-vm bench-micro bench-valid bench-smoke
+.PHONY: bench bench-readme bench-vm bench-vm-readme bench-micro bench-valid bench-smoke
 
 bench: prefix
 	@sh scripts/bench.sh run $(BENCH)
@@ -32,3 +33,6 @@ bench-micro:
 
 bench-vm: vm-prerequisites module prefix
 	@sh scripts/bench.sh vm
+
+bench-vm-readme: vm-prerequisites module prefix
+	@sh scripts/bench.sh vm-readme

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
-# Usage: bench.sh run [quick|full|smoke] [OPTION or SCENARIO]... | smoke | readme | vm | micro
+# Usage: bench.sh run [quick|full|smoke] [OPTION or SCENARIO]... | smoke | readme | vm | vm-readme | micro
 # Builds the benchmark and a plug-in per library that is installed, and runs it.
 . "$(dirname "$0")/env.sh"
 set -eu
@@ -41,6 +41,16 @@ plugins() {
     plugin ucx ucs/memory/rcache.h -lucs -lucm
     plugin ucp ucp/api/ucp.h -lucp -lucs
     plugin libfabric rdma/fi_domain.h -lfabric
+}
+
+# into FILE NAME TABLES: between the lines of FILE that mark the begin and the end of NAME.
+into() {
+    awk -v tables="$3" -v name="$2" '
+        $0 ~ "^<!-- " name ": begin" { print; print ""; while ((getline line <tables) > 0) print line; print ""; inside = 1 }
+        $0 ~ "^<!-- " name ": end" { inside = 0 }
+        !inside { print }
+    ' "$1" | cat -s >"$out/${1##*/}"
+    cmp -s "$1" "$out/${1##*/}" || cp "$out/${1##*/}" "$1"
 }
 
 case $1 in
@@ -91,26 +101,26 @@ vm)
     ;;
 readme)
     # The tables in README.md and docs/performance.md, from a run of just now:
-    # the ratios there, everything here.
+    # the ratios and the growth there, everything here.
     sh "$0" run full
     sed '/^<details>/,$d' "$out/bench.md" >"$out/ratios.md"
     sed -n '/^<details>/,/^<\/details>/p' "$out/bench.md" | sed '/^<.*details>/d' >"$out/all.md"
-    # into FILE TABLES
-    into() {
-        awk -v tables="$2" '
-            /^<!-- bench: begin/ { print; print ""; while ((getline line <tables) > 0) print line; print ""; inside = 1 }
-            /^<!-- bench: end/ { inside = 0 }
-            !inside { print }
-        ' "$1" | cat -s >"$out/${1##*/}"
-        cp "$out/${1##*/}" "$1"
-    }
-    into README.md "$out/ratios.md"
-    into docs/performance.md "$out/all.md"
+    into README.md bench "$out/ratios.md"
+    into docs/performance.md bench "$out/all.md"
+    ;;
+vm-readme)
+    # The same of a run in the guest: hits and munmap there, everything here.
+    sh "$0" vm
+    sed -n '/^<details>/,/^<\/details>/p' "$out/vm/bench.md" | sed '/^<.*details>/d' >"$out/vm/all.md"
+    # Each table has a line that says what it is.
+    awk '/^[a-z]+: / { wanted = /^hit: packed/ || /^munmap: / } wanted' "$out/vm/all.md" >"$out/vm/some.md"
+    into README.md bench-vm "$out/vm/some.md"
+    into docs/performance.md bench-vm "$out/vm/all.md"
     ;;
 micro)
     exec cargo bench --locked -p kdreg-bench --features micro --bench micro
     ;;
 *)
-    die "say run, smoke, readme, vm or micro, not '$1'"
+    die "say run, smoke, readme, vm, vm-readme or micro, not '$1'"
     ;;
 esac

@@ -4,6 +4,7 @@
 use super::ratios::Ratios;
 use super::{Chart, Report, heading, readable, spread};
 use crate::scenarios;
+use crate::scenarios::growth::NAME as GROWTH;
 use std::fmt::Write;
 
 /// Tables for a terminal: the median, and how far the quartiles are apart.
@@ -90,11 +91,12 @@ fn aligned(chart: &Chart, cell: impl Fn(&str, &str) -> String) -> String {
     text
 }
 
-/// The ratios as tables of Markdown, then all medians, folded.
+/// What README.md shows, the ratios and the growth, as tables of Markdown; then
+/// all medians, folded.
 pub fn markdown(report: &Report) -> String {
     let mut text = format!(
-        "One {} run, on {}. Ratios, each within one table of that run:\n",
-        report.effort, report.machine
+        "One {} run of {} s, on {}. Ratios, each within one table of that run:\n",
+        report.effort, report.seconds, report.machine
     );
     for scenario in &scenarios::ALL {
         for chart in report.charts(scenario.name) {
@@ -105,15 +107,26 @@ pub fn markdown(report: &Report) -> String {
             }
         }
     }
+    let growth = report.charts(GROWTH);
+    if !growth.is_empty() {
+        text.push_str("\nGrowth: processor time of a get and a put, all threads' together.\n");
+    }
+    for chart in growth {
+        medians(&mut text, &chart);
+    }
     text.push_str("\n<details><summary>Everything that was measured in that run</summary>\n");
     for scenario in &scenarios::ALL {
         for chart in report.charts(scenario.name) {
-            let title = format!("{}: {}", scenario.name, caption(&chart));
-            let cell = |subject: &str, at: &str| chart.cell(subject, at)?.median;
-            table_of_markdown(&mut text, &title, &chart, cell);
+            medians(&mut text, &chart);
         }
     }
     text + "\n</details>\n"
+}
+
+fn medians(text: &mut String, chart: &Chart) {
+    let title = format!("{}: {}", chart.scenario, caption(chart));
+    let cell = |subject: &str, at: &str| chart.cell(subject, at)?.median;
+    table_of_markdown(text, &title, chart, cell);
 }
 
 fn table_of_markdown(

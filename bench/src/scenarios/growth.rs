@@ -9,6 +9,8 @@ use crate::measure::{Lane, together};
 use crate::subjects::{Kind, Setup, Subject, textbook};
 use std::time::Duration;
 
+pub const NAME: &str = "growth";
+
 /// Those whose growth is shown: what costs the same as one of them is left out.
 fn is_shown(subject: &Subject) -> bool {
     let own = subject.kind == Kind::Own && !subject.name.contains("verbs");

@@ -4,7 +4,7 @@
 
 mod bare;
 mod delay;
-mod growth;
+pub mod growth;
 mod hit;
 mod instructions;
 pub mod invalidate;
@@ -52,7 +52,7 @@ pub const ALL: [Scenario; 11] = [
         run: threads::run,
     },
     Scenario {
-        name: "growth",
+        name: growth::NAME,
         title: "A hit by regions and threads",
         means: "Processor time per get and put, all threads' together, in a cache of so many regions: each thread has its share of \
                 them, in random order, or where there are fewer regions than threads, one of them with others. With more threads \
