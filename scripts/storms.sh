@@ -54,7 +54,7 @@ for backend; do
         sleep 1
         spent=$(($(date +%s) - began))
         if [ $spent -ge $next ]; then
-            echo "  $backend: $spent of $seconds s"
+            echo "  $backend: for $spent s now"
             next=$((next + 30))
         fi
     done

@@ -6,6 +6,7 @@
 use criterion::{BatchSize, BenchmarkId, Criterion, criterion_group, criterion_main};
 use kdreg::cache::{Cache, Handle, Options, Registrar};
 use kdreg::errno::Errno;
+use kdreg::monitor::Monitor;
 use kdreg::monitor::manual::Manual;
 use kdreg::range::Range;
 use std::hint::black_box;
@@ -27,9 +28,15 @@ fn region(number: usize) -> Range {
     Range::new(BASE + 2 * number * PAGE, PAGE).expect("a range of one page")
 }
 
+/// What a cache stands on: a monitor that costs nothing, or one that can be
+/// told of changes.
+type Opener = fn() -> Result<(Arc<Manual>, Monitor), Errno>;
+const AT_NO_COST: Opener = Manual::open_unmatched;
+const WITH_A_TREE: Opener = Manual::open;
+
 /// A cache with so many regions, and room for as many.
-fn filled(count: usize) -> (Arc<Manual>, Cache) {
-    let (manual, monitor) = Manual::open().expect("the test backend");
+fn filled(open: Opener, count: usize) -> (Arc<Manual>, Cache) {
+    let (manual, monitor) = open().expect("the test backend");
     let options = Options {
         max_entries: count,
         no_merge: true,
@@ -51,7 +58,7 @@ fn next(number: usize, count: usize) -> usize {
 fn hit(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("get and put");
     for count in [1, 100, 10_000, 100_000] {
-        let (_manual, cache) = filled(count);
+        let (_manual, cache) = filled(AT_NO_COST, count);
         let mut number = 0;
         group.bench_function(BenchmarkId::from_parameter(count), |bencher| {
             bencher.iter(|| {
@@ -65,7 +72,7 @@ fn hit(criterion: &mut Criterion) {
 fn miss(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("register and evict");
     for count in [100, 10_000] {
-        let (_manual, cache) = filled(count);
+        let (_manual, cache) = filled(AT_NO_COST, count);
         let mut number = 0;
         group.bench_function(BenchmarkId::from_parameter(count), |bencher| {
             bencher.iter(|| {
@@ -78,7 +85,7 @@ fn miss(criterion: &mut Criterion) {
 }
 
 fn change(criterion: &mut Criterion) {
-    let (manual, cache) = filled(100_000);
+    let (manual, cache) = filled(WITH_A_TREE, 100_000);
     criterion.bench_function("a change that covers none of 100,000", |bencher| {
         let between = Range::new(BASE + PAGE, PAGE).expect("a range of one page");
         bencher.iter(|| manual.change(black_box(between)));
@@ -97,5 +104,29 @@ fn change(criterion: &mut Criterion) {
     });
 }
 
-criterion_group!(benches, hit, miss, change);
+fn invalidation(criterion: &mut Criterion) {
+    let (_manual, cache) = filled(AT_NO_COST, 100_000);
+    let mut number = 0;
+    criterion.bench_function("invalidate, covering none of 100,000", |bencher| {
+        bencher.iter(|| {
+            number = next(number, 100_000);
+            let between = region(number).start() + PAGE;
+            let between = Range::new(between, PAGE).expect("a range of one page");
+            black_box(cache.invalidate(between).expect("a cache of this process"))
+        });
+    });
+    criterion.bench_function("invalidate, covering one of 100,000", |bencher| {
+        bencher.iter_batched(
+            || {
+                number = next(number, 100_000);
+                drop(cache.get(region(number), 1).expect("a registration"));
+                region(number)
+            },
+            |range| cache.invalidate(range).expect("a cache of this process"),
+            BatchSize::SmallInput,
+        );
+    });
+}
+
+criterion_group!(benches, hit, miss, change, invalidation);
 criterion_main!(benches);

@@ -10,6 +10,9 @@ use std::io::{BufRead, BufReader, Write};
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
+/// This very program, even if its file was replaced since it was started.
+pub const THIS_PROGRAM: &str = "/proc/self/exe";
+
 /// `false` when a scenario failed; the reports are written all the same.
 pub fn run(options: &Options) -> Result<bool, String> {
     if options.list {
@@ -97,8 +100,7 @@ fn choose(options: &Options) -> Result<Vec<&'static Scenario>, String> {
 
 /// Runs a scenario and collects its rows, those before a failure included.
 fn one(options: &Options, scenario: &Scenario, rows: &mut Vec<Row>) -> Result<(), String> {
-    let program = std::env::current_exe().map_err(|e| e.to_string())?;
-    let mut child = Command::new(program)
+    let mut child = Command::new(THIS_PROGRAM)
         .args(options.for_part())
         .args(["--part", "scenario", scenario.name])
         .stdout(Stdio::piped())

@@ -44,7 +44,7 @@ impl<'a> Ratios<'a> {
                 })
             }
             ("munmap", _) => {
-                let reference = [unmap::READER, unmap::NOBODY]
+                let reference = [unmap::NOBODY, unmap::READER]
                     .into_iter()
                     .find(|name| chart.subjects.contains(name))?;
                 Some(Ratios {

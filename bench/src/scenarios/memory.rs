@@ -68,8 +68,7 @@ pub fn run(context: &Context) -> Result<(), String> {
 
 /// The numbers that a part prints, in a process of its own.
 fn ask(context: &Context, part: &[&str]) -> Result<Vec<f64>, String> {
-    let program = std::env::current_exe().map_err(|e| e.to_string())?;
-    let output = Command::new(program)
+    let output = Command::new(crate::run::THIS_PROGRAM)
         .args(context.options.for_part())
         .arg("--part")
         .args(part)

@@ -91,7 +91,9 @@ pub const ALL: [Scenario; 11] = [
         means: "Time of one munmap of a touched page, beside a cache of 10,000 regions: memory that nobody watches, and a \
                 page that is cached. What the kernel imposes with userfaultfd is a wake-up of another thread and one back; the floors \
                 are these two context switches by eventfd, and munmap beside a userfaultfd without any library, whose thread \
-                does nothing but read the event.",
+                does nothing but read the event. Threads are kept on the processor that unmaps, or on another one, which \
+                takes an interrupt to be woken. On one processor what a library's threads do after the event is read may run \
+                before the munmap goes on.",
         run: unmap::run,
     },
     Scenario {

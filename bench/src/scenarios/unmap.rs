@@ -127,40 +127,90 @@ fn runners(context: &Context) -> Result<Vec<Runner>, String> {
     Ok(runners)
 }
 
+/// The processors that this process may use.
+fn processors() -> Vec<usize> {
+    // SAFETY: a set of bits, which the call fills.
+    let (failed, set) = unsafe {
+        let mut set: libc::cpu_set_t = std::mem::zeroed();
+        let failed = libc::sched_getaffinity(0, size_of_val(&set), &raw mut set);
+        (failed != 0, set)
+    };
+    let all = 0..libc::CPU_SETSIZE as usize;
+    // SAFETY: looks at a bit of the set, which has so many.
+    let allowed = all.filter(|&cpu| !failed && unsafe { libc::CPU_ISSET(cpu, &set) });
+    allowed.collect()
+}
+
+/// Keeps this thread, and those that it starts, on these processors.
+fn stay_on(processors: &[usize]) {
+    // SAFETY: a set of bits that is filled here; a refusal leaves things as they are.
+    unsafe {
+        let mut set: libc::cpu_set_t = std::mem::zeroed();
+        for &processor in processors {
+            libc::CPU_SET(processor, &mut set);
+        }
+        libc::sched_setaffinity(0, size_of_val(&set), &raw const set);
+    }
+}
+
 pub fn run(context: &Context) -> Result<(), String> {
-    let times = context.effort.pick(5, 200, 3000);
-    let mut runners = runners(context)?;
-    let other = Switches::start()?;
+    let all = processors();
+    let first = all.first().copied().unwrap_or(0);
+    // A wake-up of another processor costs many times as much as a context
+    // switch on this one, and a thread tends to stay where it is: left to
+    // chance, the numbers would compare processors.
+    let mut pairs = vec![("the same processor", first)];
+    pairs.extend(all.get(1).map(|&second| ("another processor", second)));
+    for (number, (watchers, processor)) in pairs.into_iter().enumerate() {
+        stay_on(&[processor]);
+        let started = runners(context).and_then(|runners| Ok((runners, Switches::start()?)));
+        stay_on(&[first]);
+        let (mut runners, other) = started?;
+        let switches = turns(context, watchers, &mut runners, &other)?;
+        rows(context, watchers, number == 0, &runners, &switches);
+    }
+    stay_on(&all);
+    Ok(())
+}
+
+fn turns(
+    context: &Context,
+    watchers: &str,
+    runners: &mut [Runner],
+    other: &Switches,
+) -> Result<Vec<f64>, String> {
+    let times = context.effort.pick(5, 200, 2000);
     let mut switches = Vec::new();
     for time in 0..times {
         if time % 500 == 0 {
-            context.progress(&format!("{time}/{times}"));
+            context.progress(&format!("watchers on {watchers}: {time}/{times}"));
         }
-        for runner in &mut runners {
+        for runner in &mut *runners {
             runner.turn()?;
         }
         switches.push(other.there_and_back());
     }
-    let place = Place {
+    Ok(switches)
+}
+
+fn rows(context: &Context, watchers: &str, is_first: bool, runners: &[Runner], switches: &[f64]) {
+    let mut place = Place {
         chart: "munmap of a page that nobody watches",
         axis: "",
         at: "munmap",
         unit: context.time(),
     };
-    for runner in &runners {
+    for runner in runners.iter().filter(|_| is_first) {
         context.row(place, &runner.name, &runner.unwatched, "");
     }
-    let place = Place {
-        chart: "munmap of a page that is watched",
-        ..place
-    };
+    let chart = format!("munmap of a page that is watched, by threads on {watchers}");
+    place.chart = &chart;
     for runner in runners.iter().filter(|runner| !runner.watched.is_empty()) {
         context.row(place, &runner.name, &runner.watched, "");
     }
     // Of the same turn, so that whatever slowed one down did both.
     let plain = runners[0].unwatched.iter();
-    let both: Vec<f64> = plain.zip(&switches).map(|(a, b)| a + b).collect();
+    let both: Vec<f64> = plain.zip(switches).map(|(a, b)| a + b).collect();
     context.row(place, "floor: munmap, and two context switches", &both, "");
-    context.row(place, "floor: two context switches", &switches, "");
-    Ok(())
+    context.row(place, "floor: two context switches", switches, "");
 }
