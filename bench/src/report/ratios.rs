@@ -3,7 +3,7 @@
 
 use super::Chart;
 use crate::scenarios::{invalidate::THOUSAND, unmap};
-use crate::subjects::textbook;
+use crate::subjects::{floors, textbook};
 
 /// Who the hits are compared with.
 pub const PEER: &str = "UCX: ucs_rcache";
@@ -17,8 +17,20 @@ pub struct Ratios<'a> {
 }
 
 impl<'a> Ratios<'a> {
-    /// `None` for a chart whose ratios say nothing.
-    pub fn of(chart: &Chart<'a>) -> Option<Ratios<'a>> {
+    /// None for a chart whose ratios say nothing.
+    pub fn of(chart: &Chart<'a>) -> Vec<Ratios<'a>> {
+        // What one entry for all is judged by, besides.
+        let counter = chart.subjects.iter().copied();
+        let counter = counter
+            .filter(|name| *name == floors::SHARED && chart.unit == "million/s")
+            .map(|name| Ratios {
+                says: format!("throughput over that of {name}"),
+                reference: Some(name),
+            });
+        Ratios::chief(chart).into_iter().chain(counter).collect()
+    }
+
+    fn chief(chart: &Chart<'a>) -> Option<Ratios<'a>> {
         let first = |says: &str| {
             Some(Ratios {
                 says: says.into(),

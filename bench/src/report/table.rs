@@ -19,7 +19,7 @@ pub fn text(report: &Report) -> String {
             let _ = write!(text, "\n{}\n", caption(&chart));
             let medians = |subject: &str, at: &str| cell_of(&chart, subject, at);
             text.push_str(&aligned(&chart, medians));
-            if let Some(ratios) = Ratios::of(&chart) {
+            for ratios in Ratios::of(&chart) {
                 let _ = write!(text, "\n{}, {}\n", chart.name, ratios.says);
                 let cell = |subject: &str, at: &str| {
                     let ratio = ratios.at(&chart, subject, at);
@@ -100,7 +100,7 @@ pub fn markdown(report: &Report) -> String {
     );
     for scenario in &scenarios::ALL {
         for chart in report.charts(scenario.name) {
-            if let Some(ratios) = Ratios::of(&chart) {
+            for ratios in Ratios::of(&chart) {
                 let title = format!("{}, {}, {}", scenario.name, chart.name, ratios.says);
                 let cell = |subject: &str, at: &str| ratios.at(&chart, subject, at);
                 table_of_markdown(&mut text, &title, &chart, cell);

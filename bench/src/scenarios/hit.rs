@@ -10,7 +10,7 @@ use std::time::Duration;
 
 /// A cache that would take longer to fill is left out.
 pub fn patience(context: &Context) -> Duration {
-    Duration::from_secs(context.effort.pick(1, 2, 8))
+    Duration::from_secs(context.effort.pick(1, 2, 20))
 }
 
 pub fn hit(context: &Context) -> Result<(), String> {
