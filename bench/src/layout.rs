@@ -73,15 +73,14 @@ pub fn mappings_left() -> usize {
 pub enum Layout {
     /// 4 to 64 KiB each, one after the other, with one hole in the middle.
     Packed,
-    /// As packed, with a hole after each group of 64 and after the last.
-    Grouped,
+    /// As packed, with a page free after each.
+    Gapped,
     /// One page each, all over 4 TiB.
     Scattered,
 }
 
-/// The size of a hole: no region lies there.
+/// The hole in the middle of a packed layout: no region lies there.
 pub const HOLE: usize = 16 * PAGE;
-const GROUP: usize = 64;
 const SCATTER: usize = 1 << 42;
 
 /// A small generator of numbers, the same in every run (xorshift64*).
@@ -110,8 +109,7 @@ impl Random {
 /// Regions by number, relative to an arena's base.
 pub struct Regions {
     keys: Vec<Key>,
-    /// Where the holes begin.
-    holes: Vec<usize>,
+    layout: Layout,
     span: usize,
 }
 
@@ -119,19 +117,15 @@ impl Regions {
     pub fn new(layout: Layout, count: usize) -> Regions {
         let mut random = Random::new(count as u64);
         let mut keys = Vec::with_capacity(count);
-        let mut holes = Vec::new();
         let mut next = 0;
         for index in 0..count {
             let (addr, length) = match layout {
-                Layout::Packed | Layout::Grouped => {
-                    let hole = match layout {
-                        Layout::Packed => index == count / 2,
-                        _ => index > 0 && index % GROUP == 0,
+                Layout::Packed | Layout::Gapped => {
+                    next += match layout {
+                        Layout::Gapped if index > 0 => PAGE,
+                        Layout::Packed if index == count / 2 => HOLE,
+                        _ => 0,
                     };
-                    if hole {
-                        holes.push(next);
-                        next += HOLE;
-                    }
                     let length = (1 + random.below(16)) * PAGE;
                     next += length;
                     (next - length, length)
@@ -149,23 +143,25 @@ impl Regions {
             });
         }
         let span = match layout {
-            Layout::Packed => next + PAGE,
-            Layout::Grouped => {
-                holes.push(next);
-                next + HOLE
-            }
+            Layout::Packed | Layout::Gapped => next + PAGE,
             Layout::Scattered => SCATTER,
         };
-        Regions { keys, holes, span }
+        Regions { keys, layout, span }
     }
 
-    /// So many pages in holes, at random, as addresses in `arena`; no
-    /// neighbour is touched.
+    /// Whether each region is a mapping of its own once it is watched by
+    /// userfaultfd.
+    pub fn splitting_mappings(&self) -> bool {
+        self.layout != Layout::Packed
+    }
+
+    /// So many of the pages that follow a region, at random, as addresses in
+    /// `arena`; of a layout that leaves them free.
     pub fn between(&self, arena: &Arena, count: usize) -> Vec<usize> {
         let mut random = Random::new(5);
         let mut page = || {
-            let hole = self.holes[random.below(self.holes.len())];
-            arena.base() + hole + (1 + random.below(HOLE / PAGE - 2)) * PAGE
+            let key = &self.keys[random.below(self.keys.len())];
+            arena.base() + key.addr + key.length as usize
         };
         (0..count).map(|_| page()).collect()
     }
@@ -207,7 +203,7 @@ mod tests {
 
     #[test]
     fn regions_are_disjoint_and_leave_the_hole_free() {
-        for layout in [Layout::Packed, Layout::Grouped, Layout::Scattered] {
+        for layout in [Layout::Packed, Layout::Gapped, Layout::Scattered] {
             let regions = Regions::new(layout, 1000);
             for pair in regions.keys.windows(2) {
                 assert!(pair[0].addr + pair[0].length as usize <= pair[1].addr);
@@ -215,14 +211,14 @@ mod tests {
             let last = regions.keys.last().unwrap();
             assert!(last.addr + last.length as usize <= regions.span);
         }
-        let grouped = Regions::new(Layout::Grouped, 1000);
+        let gapped = Regions::new(Layout::Gapped, 1000);
         let arena = Arena::new(PAGE).unwrap();
-        for addr in grouped.between(&arena, 1000) {
+        for addr in gapped.between(&arena, 1000) {
             let page = addr - arena.base();
-            assert!(page + PAGE <= grouped.span);
+            assert!(page + PAGE <= gapped.span);
             let apart =
                 |key: &Key| key.addr >= page + PAGE || key.addr + key.length as usize <= page;
-            assert!(grouped.keys.iter().all(apart));
+            assert!(gapped.keys.iter().all(apart));
         }
         let packed = Regions::new(Layout::Packed, 1000).keys;
         let before = packed[499].addr + packed[499].length as usize;

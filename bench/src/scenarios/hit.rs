@@ -4,13 +4,33 @@
 use super::{Context, Place};
 use crate::layout::{Key, Layout, PAGE, Regions, mappings_left};
 use crate::measure::{Lane, Track};
-use crate::subjects::{Cache, Kind, Setup, floors};
+use crate::subjects::{Cache, Kind, Setup, Subject, floors};
 use std::collections::HashMap;
 use std::time::Duration;
 
 /// A cache that would take longer to fill is left out.
 pub fn patience(context: &Context) -> Duration {
     Duration::from_secs(context.effort.pick(1, 2, 20))
+}
+
+pub fn on_userfaultfd(name: &str) -> bool {
+    name.contains("userfaultfd")
+}
+
+/// How many regions with room between them each cache on userfaultfd can
+/// have, all of them in one process: watched, a region is a mapping of its own
+/// between two others.
+pub fn most_scattered(subjects: &[Subject]) -> usize {
+    let caches = subjects.iter().filter(|s| on_userfaultfd(&s.name)).count();
+    mappings_left() / (2 * caches.max(1))
+}
+
+/// Why there is no number for more.
+pub fn no_room(most: usize) -> String {
+    format!(
+        "left out: each region splits a mapping in three, and vm.max_map_count has room for {most} regions \
+         in each of the caches side by side"
+    )
 }
 
 pub fn hit(context: &Context) -> Result<(), String> {
@@ -45,12 +65,7 @@ fn one_size(
     };
     let regions = Regions::new(layout, count);
     let mut lanes = Vec::new();
-    // Scattered, each region that userfaultfd watches is a mapping of its own
-    // between two others, and its caches are filled beside each other.
-    let on_userfaultfd = |name: &str| name.contains("userfaultfd");
-    let names = context.field.subjects.iter().map(|s| s.name.as_str());
-    let caches = names.filter(|name| on_userfaultfd(name)).count().max(1);
-    let most = mappings_left() / (2 * caches);
+    let most = most_scattered(&context.field.subjects);
     for subject in &context.field.subjects {
         if matches!(subject.kind, Kind::Check | Kind::Variant) || subject.name == floors::SHARED {
             continue;
@@ -63,12 +78,8 @@ fn one_size(
             context.no_number(place, &subject.name, &why);
             continue;
         }
-        if layout == Layout::Scattered && on_userfaultfd(&subject.name) && count > most {
-            let why = format!(
-                "left out: each region splits a mapping in three, and vm.max_map_count lets {caches} such caches \
-                 have {most} regions each"
-            );
-            context.no_number(place, &subject.name, &why);
+        if regions.splitting_mappings() && on_userfaultfd(&subject.name) && count > most {
+            context.no_number(place, &subject.name, &no_room(most));
             continue;
         }
         context.progress(&format!(

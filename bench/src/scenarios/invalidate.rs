@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Telling a cache that a range is gone.
 
+use super::hit::{most_scattered, no_room, on_userfaultfd};
 use super::{Context, Place};
 use crate::layout::{Key, Layout, PAGE, Random, Regions};
 use crate::measure::{Lane, thread_time};
@@ -38,8 +39,15 @@ pub fn can_be_told(name: &str) -> bool {
 /// The caches that can be told, filled.
 fn lanes(context: &Context, place: Place, regions: &Regions) -> Vec<Lane> {
     let mut lanes = Vec::new();
-    for subject in context.field.caches_and_variants() {
+    let caches = context.field.caches_and_variants();
+    let split = regions.splitting_mappings();
+    let most = most_scattered(&caches);
+    for subject in caches {
         if !can_be_told(&subject.name) {
+            continue;
+        }
+        if split && on_userfaultfd(&subject.name) && regions.len() > most {
+            context.no_number(place, &subject.name, &no_room(most));
             continue;
         }
         context.progress(&format!(
@@ -78,16 +86,23 @@ fn covering_none(context: &Context, count: usize) -> Result<(), String> {
         chart: "covering none, the same range again and again",
         ..random
     };
-    let regions = Regions::new(Layout::Grouped, count);
+    let regions = Regions::new(Layout::Gapped, count);
     let lanes = lanes(context, random, &regions);
     let (calls, rounds) = context.effort.pick((10, 2), (2_000, 5), (20_000, 9));
-    for (place, range_count) in [(random, calls), (same, 1)] {
+    for place in [random, same] {
         let mut values = vec![Vec::new(); lanes.len()];
-        for _ in 0..rounds {
-            for (lane, values) in lanes.iter().zip(&mut values) {
-                let nothing = regions.between(&lane.arena, range_count);
+        let nowhere: Vec<Vec<usize>> = lanes
+            .iter()
+            .map(|lane| regions.between(&lane.arena, calls * rounds))
+            .collect();
+        for round in 0..rounds {
+            for ((lane, values), nowhere) in lanes.iter().zip(&mut values).zip(&nowhere) {
+                let nowhere = match place.chart == same.chart {
+                    true => &nowhere[..1],
+                    false => &nowhere[round * calls..][..calls],
+                };
                 let start = thread_time();
-                for addr in nothing.iter().cycle().take(calls) {
+                for addr in nowhere.iter().cycle().take(calls) {
                     lane.cache.invalidate(*addr, PAGE)?;
                 }
                 values.push((thread_time() - start).as_secs_f64() * 1e9 / calls as f64);

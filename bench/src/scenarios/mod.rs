@@ -81,8 +81,8 @@ pub const ALL: [Scenario; 11] = [
         name: "invalidate",
         title: "Invalidation",
         means: "Time per call that tells a cache that a range is gone: libkdreg by kdreg_cache_invalidate, which releases what \
-                was idle before it returns, UCX by ucm_vm_munmap, which is what its hook of munmap calls. Ranges that cover none lie \
-                in holes of 64 KiB after each 64 regions.",
+                was idle before it returns, UCX by ucm_vm_munmap, which is what its hook of munmap calls. A range that covers none \
+                is one of the free pages after each region.",
         run: invalidate::run,
     },
     Scenario {
