@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
 # The benchmark.
 #
-#   make bench                  everything, 5 minutes or so: target/bench/bench.{html,csv,md}
+#   make bench                  everything, 4 minutes or so: target/bench/bench.{html,csv,md}
 #   make bench-readme           the same, and its tables into README.md and docs/performance.md
 #   make bench BENCH=quick      small sizes, few rounds
 #   make bench BENCH="quick hit --subject UCX"   words and options of kdreg-bench --help
