@@ -29,6 +29,12 @@ struct Scale {
 impl Scale {
     /// Logarithmic where the values differ much, else from zero.
     fn new((low, high): (f64, f64), from: f64, to: f64) -> Scale {
+        // What is no number has no place; ticks up to it would be without end.
+        let (low, high) = if low.is_finite() && high.is_finite() {
+            (low, high)
+        } else {
+            (0.0, 1.0)
+        };
         let logarithmic = low > 0.0 && high / low > 12.0;
         let (low, high) = if logarithmic {
             (low / 1.3, high * 1.3)
