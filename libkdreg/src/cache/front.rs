@@ -58,9 +58,24 @@ impl Bucket {
     /// The entry in the `way`th place to look at, if it is noted for this hash.
     #[inline(always)]
     fn entry(&self, hash: u64, way: usize) -> Option<u32> {
+        self.entry_in(hash, place_of(hash, way))
+    }
+
+    /// The entry in a place, if it is noted for this hash.
+    #[inline(always)]
+    fn entry_in(&self, hash: u64, place: usize) -> Option<u32> {
         // Acquire: the entry's index was committed before it was noted.
-        let place = self.0[place_of(hash, way)].load(Ordering::Acquire);
+        let place = self.0[place % WAYS].load(Ordering::Acquire);
         (place >> 32 == tag(hash) >> 32 && place as u32 != 0).then(|| place as u32 - 1)
+    }
+
+    /// The places that mention this hash, a bit each.
+    #[inline(always)]
+    fn mentioning(&self, hash: u64) -> u32 {
+        // Relaxed: what is found is looked at again.
+        let here = |place: &AtomicU64| place.load(Ordering::Relaxed) >> 32 == tag(hash) >> 32;
+        let places = self.0.iter().enumerate();
+        places.fold(0, |all, (place, word)| all | u32::from(here(word)) << place)
     }
 }
 
@@ -144,13 +159,26 @@ impl Front {
         places.iter().fold(false, |any, place| any | here(place))
     }
 
-    /// The first entry noted for the page of `address` that `accept` takes.
+    /// An entry noted for the page of `address` that `accept` takes.
     #[inline]
     pub fn find<T>(&self, address: usize, mut accept: impl FnMut(u32) -> Option<T>) -> Option<T> {
         let hash = self.hash(address);
         let bucket = self.bucket(hash);
-        for way in 0..WAYS {
+        // What was not noted in its first place is likely in its second.
+        for way in 0..2 {
             if let Some(entry) = bucket.entry(hash, way)
+                && let Some(found) = accept(entry)
+            {
+                return Some(found);
+            }
+        }
+        // Then the others, without a branch for each: it is rarely in any.
+        let seen = 1 << place_of(hash, 0) | 1 << place_of(hash, 1);
+        let mut mentioning = bucket.mentioning(hash) & !seen;
+        while mentioning != 0 {
+            let place = mentioning.trailing_zeros() as usize;
+            mentioning &= mentioning - 1;
+            if let Some(entry) = bucket.entry_in(hash, place)
                 && let Some(found) = accept(entry)
             {
                 return Some(found);

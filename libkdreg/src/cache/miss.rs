@@ -128,6 +128,7 @@ impl Inner {
     /// An entry that serves `range`, by way of the tree; `bare` is what would be
     /// registered for it. A miss is counted, and looked around, in the same
     /// hold of the lock.
+    #[inline]
     fn look(&self, range: Range, bare: Request) -> Result<u32, Missed> {
         let request = Request {
             range,
@@ -153,6 +154,7 @@ impl Inner {
     }
 
     /// Counts a miss, and takes a slot for it, if there is one.
+    #[inline]
     fn missed(&self, state: &mut State, alone: Option<Alone>, proven: bool) -> Missed {
         state.counts.misses += 1;
         Missed {
