@@ -253,7 +253,8 @@ fn in_two(regions: usize, operations: usize, kind: &str) -> Instant {
 }
 
 fn misses(regions: usize, operations: usize) -> Instant {
-    let (_manual, monitor) = Manual::open().unwrap();
+    // What the kernel backend keeps in this process, and no tree.
+    let (_manual, monitor) = Manual::open_unmatched().unwrap();
     let options = Options {
         max_entries: regions,
         no_reaper: true,

@@ -22,11 +22,12 @@ debian_mirror() {
     printf '%s\n' "${uri%/}"
 }
 
-# Debian-Security carries the same Origin, hence the Label.
+# Debian-Security carries the same Origin, hence the Label. All is read: what
+# stops early has apt-get killed by SIGPIPE, which is a failure here.
 find_debian_mirror() {
     apt-get indextargets --format '$(ORIGIN)|$(LABEL)|$(REPO_URI)' \
         'Created-By: Packages' 2>/dev/null |
-        awk -F'|' '$1 == "Debian" && $2 == "Debian" { print $3; exit }'
+        awk -F'|' '$1 == "Debian" && $2 == "Debian" && !done { print $3; done = 1 }'
 }
 
 debian_keyring() {
