@@ -8,6 +8,8 @@ bw=$1
 where=$2
 work=$(mktemp -d)
 port=18520
+# Seconds for either end.
+limit=$((180 * ${KDREG_TEST_SLOWNESS:-1}))
 
 fail() {
     echo "FAILED: $*"
@@ -55,9 +57,9 @@ namespaces) namespaces || fail "two namespaces with a device in each" ;;
 *) echo "usage: pair.sh KDREG_BW device|namespaces"; exit 2 ;;
 esac
 
-"${far[@]}" timeout 180 "$bw" --listen --port $port --device $far_device --sizes 64K >"$work/server" 2>&1 &
+"${far[@]}" timeout "$limit" "$bw" --listen --port $port --device $far_device --sizes 64K >"$work/server" 2>&1 &
 server=$!
-"${near[@]}" timeout 180 "$bw" --connect $address --port $port --device $near_device --backend kernel \
+"${near[@]}" timeout "$limit" "$bw" --connect $address --port $port --device $near_device --backend kernel \
     --sizes 4K,64K --reuse 0,100 --transfers 40 --rounds 1 --depth 2 --csv "$work/out.csv" --svg "$work/out.svg" ||
     fail "the measuring end ended with $?"
 wait $server || fail "the listening end ended with $?"

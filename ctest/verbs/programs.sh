@@ -4,6 +4,9 @@
 # Unmodified programs of the distribution over soft-RoCE, both ends under the preload, on each backend.
 preload=$1
 failed=0
+# Everything takes longer on a kernel that checks itself.
+slowness=${KDREG_TEST_SLOWNESS:-1}
+limit=$((180 * slowness))
 
 # The index of the address that the interface's IP address gives: the last one.
 port=/sys/class/infiniband/rxe0/ports/1
@@ -13,14 +16,14 @@ gid=${gid##*/}
 # ends PROGRAM ARGUMENT...: a server, and then a client. Both must succeed, and say what the cache did.
 ends() {
     echo "--- KDREG_BACKEND=$KDREG_BACKEND $*"
-    LD_PRELOAD=$preload KDREG_VERBS_STATS=1 timeout 180 "$@" >/tmp/server.log 2>&1 &
+    LD_PRELOAD=$preload KDREG_VERBS_STATS=1 timeout "$limit" "$@" >/tmp/server.log 2>&1 &
     local server=$! tries
     # Each of them listens on one port of TCP until its client is there.
-    for ((tries = 0; tries < 600; tries++)); do
+    for ((tries = 0; tries < 600 * slowness; tries++)); do
         grep -q ' 0A ' <(awk '$2 ~ /:4853$/' /proc/net/tcp /proc/net/tcp6) && break
         sleep 0.1
     done
-    LD_PRELOAD=$preload KDREG_VERBS_STATS=1 timeout 180 "$@" 127.0.0.1 >/tmp/client.log 2>&1
+    LD_PRELOAD=$preload KDREG_VERBS_STATS=1 timeout "$limit" "$@" 127.0.0.1 >/tmp/client.log 2>&1
     local client=$?
     wait $server
     local status=$?
