@@ -85,9 +85,15 @@ fn run(fd: RawFd, stop: RawFd, table: &Table, mut page: Option<&mut StatusPage>)
             }
             match read(fd, &mut messages) {
                 Ok(0) => break,
-                Ok(count) => messages[..count]
-                    .iter()
-                    .for_each(|message| take_in(message, table)),
+                Ok(count) => {
+                    messages[..count]
+                        .iter()
+                        .for_each(|message| take_in(message, table));
+                    // All that was there: `wait` tells of what has come since.
+                    if count < messages.len() {
+                        break;
+                    }
+                }
                 Err(_) => return End::Broken,
             }
         }
