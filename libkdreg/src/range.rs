@@ -17,7 +17,7 @@ pub struct Range {
 /// Linux keeps the upper half of the address space for itself on every 64-bit
 /// architecture; how much of the lower half a process can map differs
 /// (47, 48, 52 or 56 bits), and what lies above that is simply never mapped.
-const USER_END: usize = 1 << (usize::BITS - 1);
+pub(crate) const USER_END: usize = 1 << (usize::BITS - 1);
 
 impl Range {
     /// The `length` bytes from `address` on.

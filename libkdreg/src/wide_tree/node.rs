@@ -155,7 +155,8 @@ impl Leaf {
         entries: [0; LEAF],
     };
 
-    /// Where a range ends; for one of 2^44 bytes or more, the end of all.
+    /// Where a range ends; for one of more than 2^44 - 2^13 bytes, the end of
+    /// all.
     #[inline(always)]
     pub fn end(&self, at: usize) -> usize {
         match self.spans[at] {

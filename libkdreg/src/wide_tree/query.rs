@@ -4,6 +4,7 @@
 use super::node::{Columns, Inner, Leaf};
 use super::{HIGHEST, Tree};
 use crate::interval_tree::NIL;
+use crate::range::USER_END;
 use std::ops::ControlFlow;
 
 /// What is looked for.
@@ -44,7 +45,8 @@ impl Tree {
     /// Calls `visit` for every stored range that overlaps `[start, end)`, in
     /// order of their starts, until it breaks. It may also call it for ranges
     /// that end before `start`: by less than 4 KiB if their lengths are no
-    /// multiples of that, or by any distance if they have 2^44 bytes or more.
+    /// multiples of that, or by any distance if they have more than 2^44 - 2^13
+    /// bytes.
     #[inline]
     pub fn overlapping<B>(
         &self,
@@ -57,7 +59,9 @@ impl Tree {
         }
         let query = Query {
             start,
-            end,
+            // Who asks for neighbours may ask beyond the last address there
+            // is, where nothing starts.
+            end: end.min(USER_END),
             reach: start.saturating_sub(self.longest),
         };
         // Most often one child of each node will do.

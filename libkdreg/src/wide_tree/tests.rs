@@ -261,6 +261,25 @@ fn a_query_visits_few_nodes_however_ranges_nest() {
     }
 }
 
+/// A query for the neighbours of a range at the end of user space ends beyond
+/// that, and finds what starts at address 0 all the same, and the last of a
+/// full node.
+#[test]
+fn a_query_may_end_beyond_user_space() {
+    for count in [1, node::LEAF, 20 * node::LEAF, 2000] {
+        let mut tree = tree(count);
+        for i in 0..count {
+            tree.insert(pages(i, 1), i as u32);
+        }
+        let mut found = 0;
+        let _ = tree.overlapping::<()>(0, (1 << (usize::BITS - 1)) + 1, &mut |_| {
+            found += 1;
+            ControlFlow::Continue(())
+        });
+        assert_eq!(found, count);
+    }
+}
+
 #[test]
 #[should_panic(expected = "is in the tree")]
 fn what_is_not_there_cannot_be_removed() {
