@@ -229,7 +229,11 @@ impl Inner {
         loop {
             let wanted = self.state.lock().slots_wanted();
             if wanted > self.entries.capacity() {
-                return Err(Errno::ENOMEM);
+                // What waits to be released has slots.
+                if self.reap() == 0 {
+                    return Err(Errno::ENOMEM);
+                }
+                continue;
             }
             // Memory outside the lock.
             self.entries.commit(wanted)?;

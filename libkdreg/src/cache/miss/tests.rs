@@ -199,3 +199,26 @@ fn when_it_cannot_be_watched() {
         assert_eq!(counts.registrations, counts.uncached);
     }
 }
+
+/// A miss that finds every slot in use gives back what waits to be released.
+#[test]
+fn when_all_slots_are_taken_and_some_wait_to_be_released() {
+    let (_manual, monitor) = Manual::open().unwrap();
+    let options = Options {
+        max_entries: 1,
+        max_unreleased: usize::MAX,
+        ..Options::default()
+    };
+    let bed = Bed::new(&monitor, options, Trouble::Nothing);
+    let get = |round: usize| {
+        let start = 0x10_0000_0000 + round * 64 * PAGE;
+        bed.cache.get(Range::new(start, PAGE).unwrap(), 1)
+    };
+    let kept = get(0).unwrap();
+    let uncached = get(1).unwrap();
+    while bed.cache.inner().take_slot().is_ok() {}
+    assert_eq!(get(2).map(drop), Err(Errno::ENOMEM));
+    drop(uncached);
+    get(2).unwrap();
+    drop(kept);
+}
