@@ -8,6 +8,7 @@ use super::state::{Alone, Request};
 use super::{Handle, Inner};
 use crate::monitor::Region;
 use crate::threads;
+use std::sync::atomic::Ordering;
 
 /// How publishing went.
 enum Published {
@@ -50,6 +51,11 @@ impl Inner {
             };
             let outcome = if let Some(rival) = rival {
                 state.counts.duplicates += 1;
+                // Used by this thread now, whose clock may be ahead of the
+                // other's.
+                let stamp = self.tick(&state, number);
+                let rival_entry = self.entries.at(rival);
+                rival_entry.stamp.store(stamp, Ordering::Relaxed);
                 Published::Rival(rival)
             } else if entry.has_changed() {
                 Published::Changed
