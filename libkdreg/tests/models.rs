@@ -337,6 +337,33 @@ fn an_owner_at_the_entry_is_waited_for() {
     });
 }
 
+/// An entry without an owner is evicted by one exchange, without a barrier.
+#[test]
+fn a_thread_that_becomes_the_owner_is_not_overlooked() {
+    explore(3, || {
+        let entry = Entry::live(7, NOBODY);
+        let user = {
+            let entry = entry.clone();
+            thread::spawn(move || {
+                if entry.take(FIRST) {
+                    entry.refs.adopt(FIRST);
+                    // Put back in the word, so that only the owner's own count
+                    // says that the entry is in use.
+                    assert!(entry.take(FIRST));
+                    let put = entry.refs.put();
+                    entry.after_put(put);
+                    assert_eq!(entry.read(), 7);
+                    entry.put(FIRST);
+                }
+            })
+        };
+        entry.evict();
+        user.join().unwrap();
+        assert_eq!(entry.refs.count(), 0);
+        assert!(entry.released() == 1 || entry.evict());
+    });
+}
+
 #[test]
 fn an_entry_passes_from_one_owner_to_the_next() {
     explore(3, || {
