@@ -199,7 +199,9 @@ impl Front {
         let mut same_page = None;
         for way in 0..WAYS {
             let place = place_of(hash, way);
-            let now = bucket.0[place].load(Ordering::Relaxed);
+            // Acquire, here and below: `is_live` looks at entries, and those were
+            // committed before they were noted.
+            let now = bucket.0[place].load(Ordering::Acquire);
             if now == value {
                 return;
             }
@@ -211,14 +213,14 @@ impl Front {
         }
         let chosen = same_page.or(free).unwrap_or_else(|| {
             let dead = |place: &usize| {
-                let now = bucket.0[*place].load(Ordering::Relaxed);
+                let now = bucket.0[*place].load(Ordering::Acquire);
                 now == 0 || !is_live(now as u32 - 1)
             };
             let mut places = (0..WAYS).map(|way| place_of(hash, way));
             places.find(dead).unwrap_or(first)
         });
-        // Release: pairs with the Acquire in `find`. A racing note may be
-        // lost: it is a hint.
+        // Release: pairs with the Acquires above and in `Bucket::entry`. A
+        // racing note may be lost: it is a hint.
         bucket.0[chosen].store(value, Ordering::Release);
     }
 

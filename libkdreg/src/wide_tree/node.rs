@@ -216,7 +216,11 @@ impl Inner {
 }
 
 /// Either kind; which one, its level in the tree tells. Both are integers
-/// only, so that any memory is a valid value of both.
+/// only, so that any initialised memory is a valid value of both. Copying a
+/// whole node of one kind may leave bytes uninitialised that are padding in it
+/// and part of a column in the other: who takes a node of unknown contents
+/// therefore overwrites `starts` and `count` first ([`Columns::clear`], or
+/// `EMPTY`), and columns are read below `count` only, where they were written.
 #[derive(Clone, Copy)]
 #[repr(C)]
 pub(super) union Node {

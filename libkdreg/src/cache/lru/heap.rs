@@ -62,7 +62,7 @@ impl Heap {
         debug_assert!(place < self.memory.committed());
         // SAFETY: places are below `count`, or at it while that goes down.
         // What is filed has a slot, and none is given out without room here
-        // (`Inner::take_slot`).
+        // (`Inner::usable_slots`, `Inner::take_slot`).
         unsafe { self.memory.pointer_unchecked(place as u32).cast() }
     }
 
