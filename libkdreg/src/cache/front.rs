@@ -219,7 +219,7 @@ impl Front {
             let mut places = (0..WAYS).map(|way| place_of(hash, way));
             places.find(dead).unwrap_or(first)
         });
-        // Release: pairs with the Acquires above and in `Bucket::entry`. A
+        // Release: pairs with the Acquires above and in `entry_in`. A
         // racing note may be lost: it is a hint.
         bucket.0[chosen].store(value, Ordering::Release);
     }
