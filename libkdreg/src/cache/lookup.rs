@@ -12,9 +12,12 @@ use crate::threads;
 use std::sync::atomic::Ordering;
 
 /// How many hits on other threads' entries, each its second in a row, a thread
-/// makes for each entry that it takes over: a microsecond's barrier each time,
-/// where a hit that pays for an atomic on a contended line costs a tenth.
-const STRANGERS: u64 = 256;
+/// makes for each entry that it takes over. The barrier that this takes costs
+/// some microseconds, and ten times as much while the owner runs elsewhere, as
+/// it does where threads share the entry and take it from each other again and
+/// again: then it must be rare. A hit that pays for an atomic until then costs
+/// little.
+const STRANGERS: u64 = 4096;
 
 /// What the tree holds for a request.
 pub(super) enum Found {
