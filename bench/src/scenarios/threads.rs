@@ -20,9 +20,7 @@ struct Runner {
 }
 
 pub fn run(context: &Context) -> Result<(), String> {
-    let count = context
-        .at_most(context.effort.pick(64, 800, 800))
-        .max(64);
+    let count = context.at_most(context.effort.pick(64, 800, 800)).max(64);
     let regions = Regions::new(Layout::Packed, count);
     let mut runners = Vec::new();
     for subject in &context.field.subjects {

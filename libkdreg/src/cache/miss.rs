@@ -139,7 +139,9 @@ impl Inner {
                 let mut state = self.state.lock();
                 let welcome =
                     |entry: &Entry| self.should_merge(bare, bare, entry.range(), entry.access());
-                match state.look(&self.entries, request, bare.range, welcome) {
+                // Neighbours that are not to be merged are not looked at.
+                let apart = usize::from(!self.options.no_merge);
+                match state.look(&self.entries, request, bare.range, apart, welcome) {
                     Sight::Serving(index) => index,
                     Sight::Alone(alone) => return Err(self.missed(&mut state, Some(alone), true)),
                     Sight::Others => return Err(self.missed(&mut state, None, true)),

@@ -137,19 +137,21 @@ impl State {
     }
 
     /// As `take_serving`; if there is none, whether anything overlaps `bare`,
-    /// which contains the request, or touches it and is `welcome`.
+    /// which contains the request, or is less than `apart` from it (0: need not
+    /// be asked; 1: touches it) and is `welcome`.
     pub fn look(
         &self,
         entries: &Entries,
         request: Request,
         bare: Range,
+        apart: usize,
         welcome: impl Fn(&Entry) -> bool,
     ) -> Sight {
         let mut alone = true;
-        let from = bare.start().saturating_sub(1);
+        let from = bare.start().saturating_sub(apart);
         let serving = self
             .tree
-            .overlapping(from, bare.end() + 1, &mut |index| {
+            .overlapping(from, bare.end() + apart, &mut |index| {
                 let entry = entries.at(index);
                 if entry.serves(request.range, request.access)
                     && !entry.has_changed()
