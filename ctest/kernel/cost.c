@@ -313,10 +313,10 @@ int main(void)
     printf("batch / single MONITOR: %.3f, %.3f, %.3f\n", (double)mb[0] / (double)ms[0],
            (double)mb[1] / (double)ms[1], (double)mb[2] / (double)ms[2]);
     CHECK(munmaps[2] * 100 < munmaps[0] * 105);
-    /* Under a quarter of a region monitored alone. Among 100,000 it is a quarter, more or less: how
-     * long the chains are that cookies are looked for in is up to the random key of their hash. */
-    for (unsigned i = 0; i < 2; i++)
-        CHECK(mb[i] * 4 < ms[i]);
-    CHECK(mb[2] * 100 < ms[2] * 28);
+    /* Under a quarter of a region monitored alone. Among others it is so, too, but how long the
+     * chains are that cookies are looked for in is up to the random key of their hash. */
+    CHECK(mb[0] * 4 < ms[0]);
+    for (unsigned i = 1; i < 3; i++)
+        CHECK(mb[i] * 100 < ms[i] * 28);
     return 0;
 }
