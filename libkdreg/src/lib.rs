@@ -63,6 +63,7 @@ pub mod log;
 pub mod migrating {}
 pub mod monitor;
 mod owners;
+mod prefetch;
 mod process;
 pub mod range;
 mod reservation;

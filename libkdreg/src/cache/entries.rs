@@ -6,11 +6,11 @@
 //! holds a reference reads stable values. [`Links`] is what only the holder of
 //! the cache's lock touches: place in the eviction order, list link.
 
-use super::prefetch::prefetch;
 use super::refs::Refs;
 use crate::errno::Errno;
 use crate::interval_tree::NIL;
 use crate::monitor::{Region, RegionName};
+use crate::prefetch::prefetch;
 use crate::range::Range;
 use crate::reservation::{OnFork, Reservation, Zeroed};
 use crate::threads::OWN_NUMBERS;

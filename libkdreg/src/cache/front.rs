@@ -6,8 +6,8 @@
 //! hint checks the entry itself. Any page can be a key, so an interior
 //! address is found as fast as a base address once it was looked up.
 
-use super::prefetch::prefetch;
 use crate::errno::Errno;
+use crate::prefetch::prefetch;
 use crate::reservation::{OnFork, Reservation, Zeroed};
 use parking_lot::Mutex;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};

@@ -34,7 +34,6 @@ mod limits;
 mod lookup;
 mod lru;
 mod miss;
-mod prefetch;
 mod publish;
 mod reaper;
 mod refs;

@@ -29,6 +29,7 @@ mod tests;
 
 use crate::errno::Errno;
 use crate::interval_tree::NIL;
+use crate::prefetch::prefetch;
 use crate::reservation::{OnFork, Reservation, Zeroed};
 use node::{Columns, Inner, Leaf, Node};
 use std::cell::UnsafeCell;
@@ -154,15 +155,8 @@ impl Tree {
     /// that way, and not as a search gets to them.
     #[inline(always)]
     fn fetch(&self, node: u32) {
-        #[cfg(target_arch = "x86_64")]
         for line in 0..size_of::<Node>() / 64 {
-            use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-            // SAFETY: prefetching is for any address, and SSE is part of
-            // x86-64.
-            unsafe {
-                let line = self.pointer(node).cast::<i8>().add(line * 64);
-                _mm_prefetch::<_MM_HINT_T0>(line);
-            }
+            prefetch(self.pointer(node).cast::<u8>().wrapping_add(line * 64));
         }
     }
 

@@ -5,7 +5,7 @@
 /// address will do: nothing is read, and nothing can fail. Does nothing where
 /// the compiler has no stable way to say it.
 #[inline(always)]
-pub(super) fn prefetch<T>(address: *const T) {
+pub(crate) fn prefetch<T>(address: *const T) {
     #[cfg(target_arch = "x86_64")]
     // SAFETY: a hint; SSE is part of every x86_64.
     unsafe {
