@@ -2,7 +2,7 @@
 //! Inserting: full nodes are met on the way down, so that a split finds room
 //! above.
 
-use super::node::{Columns, Inner, LEAF, Leaf};
+use super::node::{Columns, Inner, LEAF, Leaf, Span};
 use super::{Key, Kind, Tree};
 use crate::interval_tree::NIL;
 use crate::range::Range;
@@ -24,7 +24,8 @@ impl Tree {
             *self.leaf_mut(self.root) = Leaf::EMPTY;
         }
         self.grow_if_full();
-        let end = range.end();
+        let span = Span::of(range.len());
+        let end = span.end(key.start);
         let mut node = self.root;
         // Whether all so far are the last on their levels.
         let mut last = true;
@@ -42,28 +43,12 @@ impl Tree {
                 at = self.relieve(node, at, key, last);
             }
             let inner = self.inner_mut(node);
-            // A leaf's end is that of whole grains.
             inner.max_ends[at] = inner.max_ends[at].max(end);
             node = inner.children[at];
         }
         let leaf = self.leaf_mut(node);
         let at = leaf.below(key);
-        leaf.insert(at, key, range.len());
-        let end = leaf.end(at);
-        if end != range.end() {
-            self.raise(key, end);
-        }
-    }
-
-    /// Raises what is known above about a range whose stored end is not its
-    /// own.
-    #[cold]
-    fn raise(&mut self, key: Key, end: usize) {
-        let path = self.way_to(key);
-        for &(node, at) in &path.steps[..self.levels] {
-            let highest = &mut self.inner_mut(node).max_ends[at as usize];
-            *highest = (*highest).max(end);
-        }
+        leaf.insert(at, key, span);
     }
 
     /// Puts a new root above a full one, and splits that.

@@ -6,8 +6,29 @@ use super::Key;
 /// Bytes that a span is counted in.
 const GRAIN: usize = 4096;
 
-/// A span that says "at least so much".
-const ENDLESS: u32 = u32::MAX;
+/// A length in grains, rounded up.
+#[derive(Clone, Copy)]
+#[repr(transparent)]
+pub(super) struct Span(u32);
+
+impl Span {
+    /// "At least so much": of more than 2^44 - 2^13 bytes.
+    const ENDLESS: u32 = u32::MAX;
+
+    #[inline(always)]
+    pub fn of(length: usize) -> Span {
+        Span(u32::try_from(length.div_ceil(GRAIN)).unwrap_or(Span::ENDLESS))
+    }
+
+    /// Where a range ends that starts there; if it is endless, the end of all.
+    #[inline(always)]
+    pub fn end(self, start: usize) -> usize {
+        match self.0 {
+            Span::ENDLESS => usize::MAX,
+            grains => start.saturating_add(grains as usize * GRAIN),
+        }
+    }
+}
 
 /// Ranges in a leaf.
 pub(super) const LEAF: usize = 31;
@@ -24,8 +45,7 @@ const NOWHERE: usize = usize::MAX >> 1;
 pub(super) struct Leaf {
     pub starts: [usize; LEAF],
     pub count: u32,
-    /// Lengths, in grains, rounded up.
-    pub spans: [u32; LEAF],
+    pub spans: [Span; LEAF],
     pub entries: [u32; LEAF],
 }
 
@@ -151,25 +171,21 @@ impl Leaf {
     pub const EMPTY: Leaf = Leaf {
         starts: [NOWHERE; LEAF],
         count: 0,
-        spans: [0; LEAF],
+        spans: [Span(0); LEAF],
         entries: [0; LEAF],
     };
 
-    /// Where a range ends; for one of more than 2^44 - 2^13 bytes, the end of
-    /// all.
+    /// Where a range ends, as far as its span says.
     #[inline(always)]
     pub fn end(&self, at: usize) -> usize {
-        match self.spans[at] {
-            ENDLESS => usize::MAX,
-            span => self.starts[at].saturating_add(span as usize * GRAIN),
-        }
+        self.spans[at].end(self.starts[at])
     }
 
     #[inline(always)]
-    pub fn insert(&mut self, at: usize, key: Key, length: usize) {
+    pub fn insert(&mut self, at: usize, key: Key, span: Span) {
         self.open(at, 1);
         self.starts[at] = key.start;
-        self.spans[at] = u32::try_from(length.div_ceil(GRAIN)).unwrap_or(ENDLESS);
+        self.spans[at] = span;
         self.entries[at] = key.entry;
     }
 }
