@@ -16,6 +16,17 @@
 //! Either the owner's second look comes after the heavy fence, and it sees
 //! `CLOSED`, or its `inside` comes before, and is seen and waited for.
 //!
+//! # Shared entries
+//! An entry that several threads use in turn may be shared: each of them counts
+//! for itself, on its own line, in the place that the entry was lent, and says
+//! where it is as an owner does. Whoever ends that looks at every line, as it
+//! would at the owner's. Nothing passes between those that count, so they need
+//! no order among themselves.
+//!
+//! A place belongs to one entry of the process from `lend` to `give_back`, and
+//! its counts are 0 on every line at both times. They are the line's: a thread
+//! that gets the number of one that is gone goes on with them.
+//!
 //! # Who is an owner
 //! Threads are told apart by their thread pointer: one load or move, without
 //! the call that thread-local storage costs in a shared object. No two living
@@ -24,7 +35,7 @@
 //! always the same thread, but that its steps never run side by side, and the
 //! C library hands out a dead thread's stack only once that thread is through.
 
-use crate::sync::{AtomicUsize, OWNERS, Ordering, light, pause};
+use crate::sync::{AtomicU32, AtomicUsize, OWNERS, Ordering, PLACES, light, pause};
 
 /// One thread's line, and the one that processors fetch with it. All zero:
 /// nobody's.
@@ -34,6 +45,8 @@ pub(crate) struct Owner {
     pub(crate) identity: AtomicUsize,
     /// The address of the entry it is at; 0: none.
     pub(crate) inside: AtomicUsize,
+    /// What it counts on shared entries, by their places.
+    pub(crate) counts: [AtomicU32; PLACES],
 }
 
 impl Owner {
@@ -44,9 +57,16 @@ impl Owner {
         self.identity.load(Ordering::Relaxed)
     }
 
-    /// Makes the calling thread the owner of this line, or nobody (0).
-    pub(crate) fn set(&self, identity: usize) {
-        self.identity.store(identity, Ordering::Relaxed);
+    /// The thread has gone, or is about to.
+    pub(crate) fn resign(&self) {
+        self.identity.store(0, Ordering::Relaxed);
+    }
+
+    /// The thread is not in this process, a forked child: wherever it was, it
+    /// does not leave.
+    pub(crate) fn forget(&self) {
+        self.resign();
+        self.leave();
     }
 
     /// The owner is at an entry from here on, until `leave`.
@@ -80,14 +100,70 @@ impl Owner {
     }
 }
 
-/// All lines, by number. Some numbers are never a thread's (0 and 255
-/// in an entry say that it has no owner): their identity stays 0.
-pub(crate) struct Owners(pub(crate) [Owner; OWNERS]);
+/// All lines, by number. Some numbers are never a thread's (those that say
+/// in an entry that it has no owner, or many): their identity stays 0.
+pub(crate) struct Owners {
+    pub(crate) lines: [Owner; OWNERS],
+    /// The addresses of the shared entries, by place; 0: to be lent.
+    pub(crate) places: [AtomicUsize; PLACES],
+    /// No number above this one has been a thread's.
+    pub(crate) highest: AtomicUsize,
+}
 
 impl Owners {
     #[inline(always)]
     pub(crate) fn of(&self, number: u8) -> &Owner {
-        &self.0[usize::from(number) % OWNERS]
+        &self.lines[usize::from(number) % OWNERS]
+    }
+
+    /// Makes the calling thread the owner of a line.
+    pub(crate) fn appoint(&self, number: u8, identity: usize) {
+        // Relaxed: what a thread counts on a shared entry comes after this, and
+        // the heavy fence before `in_use` orders both.
+        self.highest
+            .fetch_max(usize::from(number), Ordering::Relaxed);
+        self.of(number).identity.store(identity, Ordering::Relaxed);
+    }
+
+    /// The lines that may have counted anything.
+    pub(crate) fn in_use(&self) -> impl Iterator<Item = &Owner> {
+        self.lines[..=self.highest.load(Ordering::Relaxed)].iter()
+    }
+
+    /// What all threads have counted in a place. A snapshot.
+    pub(crate) fn counted(&self, place: usize) -> u64 {
+        // Acquire: pairs with the Release that sets the counts to 0.
+        let count = |line: &Owner| u64::from(line.counts[place].load(Ordering::Acquire));
+        self.in_use().map(count).sum()
+    }
+
+    /// Whether `lend` may succeed. A snapshot.
+    pub(crate) fn can_lend(&self) -> bool {
+        let free = |place: &AtomicUsize| place.load(Ordering::Relaxed) == 0;
+        self.places.iter().any(free)
+    }
+
+    /// A place for an entry to be counted in, if there is one.
+    pub(crate) fn lend(&self, entry: usize) -> Option<usize> {
+        // Acquire: pairs with the Release in `give_back`; the counts are 0.
+        self.places.iter().position(|place| {
+            place
+                .compare_exchange(0, entry, Ordering::Acquire, Ordering::Relaxed)
+                .is_ok()
+        })
+    }
+
+    /// The entry no longer uses its place, and has set its counts to 0.
+    pub(crate) fn give_back(&self, place: usize) {
+        self.places[place].store(0, Ordering::Release);
+    }
+
+    /// The addresses of the entries that are shared, beginning at some place.
+    /// A snapshot.
+    pub(crate) fn shared_from(&self, from: usize) -> impl Iterator<Item = usize> {
+        let address =
+            move |place: usize| self.places[(from + place) % PLACES].load(Ordering::Relaxed);
+        (0..PLACES).map(address).filter(|&entry| entry != 0)
     }
 }
 

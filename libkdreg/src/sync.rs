@@ -11,6 +11,9 @@ pub(crate) use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering, 
 /// Threads that can own entries, with some room: any `u8` is an index.
 pub(crate) const OWNERS: usize = 256;
 
+/// Entries that can be shared at a time: what fits on a thread's line.
+pub(crate) const PLACES: usize = 28;
+
 /// The cheap side of an asymmetric pair of fences: keeps the compiler from
 /// reordering, and leaves the processor to [`heavy`] in the other thread.
 #[inline(always)]

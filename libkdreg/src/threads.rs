@@ -3,8 +3,9 @@
 
 use crate::errno::Errno;
 use crate::owners::{Caller, Owner, Owners};
+use crate::sync::{self, PLACES};
 use std::cell::Cell;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 
 /// Starts a thread of the library's: named, with a small stack, all signals
@@ -54,14 +55,18 @@ pub(crate) const OWN_NUMBERS: usize = 64;
 pub(crate) const SHARED_NUMBER: usize = 0;
 
 /// The threads as owners of entries, by number.
-static OWNERS: Owners = Owners(
-    [const {
+static OWNERS: Owners = Owners {
+    lines: [const {
         Owner {
             identity: AtomicUsize::new(0),
             inside: AtomicUsize::new(0),
+            counts: [const { AtomicU32::new(0) }; PLACES],
         }
-    }; crate::sync::OWNERS],
-);
+    }; sync::OWNERS],
+    places: [const { AtomicUsize::new(0) }; PLACES],
+    highest: AtomicUsize::new(0),
+};
+const _: () = assert!(size_of::<Owner>() == 128);
 
 /// The threads as owners, and which the calling one is.
 #[inline(always)]
@@ -70,6 +75,11 @@ pub(crate) fn caller() -> Caller<'static> {
         owners: &OWNERS,
         identity: identity(),
     }
+}
+
+/// The threads as owners.
+pub(crate) fn owners() -> &'static Owners {
+    &OWNERS
 }
 
 /// What tells the calling thread from every other that lives: its thread
@@ -117,7 +127,7 @@ impl Drop for Number {
     fn drop(&mut self) {
         NUMBER.set(UNNUMBERED);
         if self.0 != SHARED_NUMBER {
-            OWNERS.of(self.0 as u8).set(0);
+            OWNERS.of(self.0 as u8).resign();
             NUMBERS.fetch_and(!(1 << (self.0 - 1)), Ordering::Release);
         }
     }
@@ -152,7 +162,7 @@ extern "C" fn forget_other_threads() {
         if number == own {
             kept = 1 << (number - 1);
         } else {
-            OWNERS.of(number as u8).set(0);
+            OWNERS.of(number as u8).forget();
         }
     }
     // Release: as when a number is given back.
@@ -191,7 +201,7 @@ fn assign() -> usize {
     match OWNER.try_with(|place| place.set(Some(owner))) {
         Ok(()) => {
             if number != SHARED_NUMBER {
-                OWNERS.of(number as u8).set(identity());
+                OWNERS.appoint(number as u8, identity());
             }
             NUMBER.set(number);
             number

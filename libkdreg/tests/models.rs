@@ -7,12 +7,14 @@
 /// The library's fences are a compiler fence and membarrier(2): of a light and
 /// a heavy one, one comes wholly before the other, which is what `SeqCst` says
 /// of two fences. It says so of two light ones as well, which the library must
-/// not rely on; and does not, since one thread at a time, an entry's owner,
-/// executes light fences on account of an entry.
+/// not rely on; and does not, since those that share an entry look at the word
+/// and at their own lines only, neither of which another of them writes but by
+/// atomic additions.
 mod sync {
     pub(crate) use loom::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
 
     pub(crate) const OWNERS: usize = 4;
+    pub(crate) const PLACES: usize = 1;
 
     pub(crate) fn light() {
         fence(Ordering::SeqCst);
@@ -31,7 +33,7 @@ mod sync {
 #[allow(dead_code, reason = "models use parts of the file")]
 mod owners;
 
-#[path = "../src/cache/refs.rs"]
+#[path = "../src/cache/refs/mod.rs"]
 #[allow(dead_code, reason = "models use parts of the file")]
 mod refs;
 
@@ -60,8 +62,13 @@ fn owners() -> Owners {
             0
         }),
         inside: AtomicUsize::new(0),
+        counts: [AtomicU32::new(0)],
     };
-    Owners([line(0), line(1), line(2), line(3)])
+    Owners {
+        lines: [line(0), line(1), line(2), line(3)],
+        places: [AtomicUsize::new(0)],
+        highest: AtomicUsize::new(usize::from(SECOND)),
+    }
 }
 
 /// An entry whose payload is only touched by who may touch it: loom reports
@@ -84,10 +91,20 @@ impl Entry {
         };
         entry.refs.publish();
         assert_eq!(entry.refs.put(), Put::Done);
-        if owner != NOBODY {
+        if owner == MANY {
+            assert!(entry.refs.share(entry.caller(STRANGER)));
+        } else if owner != NOBODY {
             entry.refs.adopt(owner);
         }
         Arc::new(entry)
+    }
+
+    fn count(&self) -> u64 {
+        self.refs.count(&self.owners)
+    }
+
+    fn in_use(&self) -> bool {
+        self.refs.in_use(&self.owners)
     }
 
     fn caller(&self, me: u8) -> Caller<'_> {
@@ -99,7 +116,9 @@ impl Entry {
 
     /// What a lookup does with an entry it found.
     fn take(&self, me: u8) -> bool {
-        if self.refs.take_own(self.caller(me), || true).is_some() {
+        if self.refs.take_own(self.caller(me), || true).is_some()
+            || self.refs.take_shared(&self.owners, me, || true)
+        {
             return true;
         }
         match self.refs.take() {
@@ -119,7 +138,7 @@ impl Entry {
     }
 
     fn put(&self, me: u8) {
-        if !self.refs.put_own(self.caller(me)) {
+        if !self.refs.put_own(self.caller(me)) && !self.refs.put_shared(&self.owners, me) {
             let put = self.refs.put();
             self.after_put(put);
         }
@@ -193,10 +212,13 @@ fn explore(preemptions: usize, model: impl Fn() + Sync + Send + 'static) {
 /// A thread whose number no entry has.
 const STRANGER: u8 = 3;
 
-/// Runs a model with an entry that has no owner, and with one whose owner is
-/// the first thread.
+/// As an owner: all threads that use the entry.
+const MANY: u8 = u8::MAX;
+
+/// Runs a model with an entry that has no owner, with one whose owner is the
+/// first thread, and with one that is shared.
 fn owned_or_not(preemptions: usize, model: impl Fn(u8) + Sync + Send + Copy + 'static) {
-    for owner in [NOBODY, FIRST] {
+    for owner in [NOBODY, FIRST, MANY] {
         explore(preemptions, move || model(owner));
     }
 }
@@ -215,7 +237,7 @@ fn eviction_never_takes_what_a_lookup_uses() {
         };
         entry.evict();
         lookup.join().unwrap();
-        assert_eq!(entry.refs.count(), 0);
+        assert_eq!(entry.count(), 0);
     });
 }
 
@@ -279,7 +301,7 @@ fn a_reference_is_put_back_by_another_thread() {
         assert!(!entry.take(FIRST), "nothing is found any more");
         other.join().unwrap();
         assert_eq!(entry.released(), 1);
-        assert_eq!(entry.refs.count(), 0);
+        assert_eq!(entry.count(), 0);
     });
 }
 
@@ -299,7 +321,7 @@ fn the_counts_of_two_threads_cancel_out() {
         // One more use while the word goes below zero.
         assert_eq!(entry.use_it(FIRST), Some(7));
         other.join().unwrap();
-        assert_eq!(entry.refs.count(), 0);
+        assert_eq!(entry.count(), 0);
         assert!(!entry.refs.put_own(entry.caller(FIRST)), "nobody holds it");
         assert!(entry.evict());
     });
@@ -332,7 +354,7 @@ fn an_owner_at_the_entry_is_waited_for() {
             entry.after_put(put);
         }
         owner.join().unwrap();
-        assert_eq!(entry.refs.count(), 0);
+        assert_eq!(entry.count(), 0);
         assert!(entry.evict(), "an idle entry can always be evicted");
     });
 }
@@ -359,7 +381,7 @@ fn a_thread_that_becomes_the_owner_is_not_overlooked() {
         };
         entry.evict();
         user.join().unwrap();
-        assert_eq!(entry.refs.count(), 0);
+        assert_eq!(entry.count(), 0);
         assert!(entry.released() == 1 || entry.evict());
     });
 }
@@ -381,7 +403,7 @@ fn an_entry_passes_from_one_owner_to_the_next() {
         assert!(entry.take(SECOND));
         entry.put(SECOND);
         first.join().unwrap();
-        assert_eq!(entry.refs.count(), 0);
+        assert_eq!(entry.count(), 0);
         assert!(entry.evict());
     });
 }
@@ -409,7 +431,7 @@ fn an_owner_that_went_on_to_another_entry_has_counted() {
         entry.detach(STRANGER);
         owner.join().unwrap();
         assert_eq!(entry.released(), 1);
-        assert_eq!(entry.refs.count(), 0);
+        assert_eq!(entry.count(), 0);
     });
 }
 
@@ -431,9 +453,9 @@ fn nothing_is_in_use_while_counts_are_settled() {
         };
         thread::yield_now();
         // As the cache's `is_in_use` does.
-        let used = entry.refs.in_use() && {
+        let used = entry.in_use() && {
             let _state = lock.lock().unwrap();
-            entry.refs.in_use()
+            entry.in_use()
         };
         assert!(!used, "nobody holds it");
         reaper.join().unwrap();
@@ -463,7 +485,7 @@ fn a_late_lookup_does_not_disturb_the_next_life() {
             entry.after_put(put);
         }
         late.join().unwrap();
-        assert_eq!(entry.refs.count(), 0);
+        assert_eq!(entry.count(), 0);
         assert!(entry.refs.is_live());
     });
 }
@@ -476,6 +498,7 @@ fn an_unfiled_entry_is_filed_by_exactly_one_put() {
         let filed = Arc::new(AtomicUsize::new(0));
         let put = |entry: &Entry, filed: &AtomicUsize, me: u8| {
             if !entry.refs.put_own(entry.caller(me))
+                && !entry.refs.put_shared(&entry.owners, me)
                 && entry.refs.put() == Put::Unfiled
                 && entry.refs.file()
             {
@@ -500,7 +523,7 @@ fn an_unfiled_entry_is_filed_by_exactly_one_put() {
         user.join().unwrap();
         other.join().unwrap();
         assert_eq!(filed.load(Ordering::Relaxed), usize::from(unfiled));
-        assert_eq!(entry.refs.count(), 0);
+        assert_eq!(entry.count(), 0);
     });
 }
 

@@ -4,6 +4,7 @@
 use super::Cache;
 use super::entries::Stamp;
 use crate::errno::Errno;
+use crate::threads;
 use std::io::{self, Write};
 use std::sync::atomic::Ordering;
 
@@ -59,7 +60,7 @@ impl Cache {
         for index in 0..used {
             let entry = inner.entries.at(index);
             let live = entry.refs.is_live();
-            if !live && !entry.refs.in_use() {
+            if !live && !entry.refs.in_use(threads::owners()) {
                 continue;
             }
             let state = match (live, entry.has_changed()) {
@@ -77,7 +78,7 @@ impl Cache {
                 range.len(),
                 entry.access(),
                 entry.handle(),
-                entry.refs.count(),
+                entry.refs.count(threads::owners()),
                 Stamp::clock(entry.stamp.load(Ordering::Relaxed)),
             )?;
         }

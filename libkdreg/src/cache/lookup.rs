@@ -4,20 +4,12 @@
 use super::Inner;
 use super::entries::{Entry, List, Stamp};
 use super::refs::{BATCH, Held, NOBODY, Put};
+use super::sharing::put_shared;
 use super::state::{Cause, Request, State};
-use crate::barrier;
 use crate::errno::Errno;
 use crate::range::Range;
 use crate::threads;
 use std::sync::atomic::Ordering;
-
-/// How many hits on other threads' entries, each its second in a row, a thread
-/// makes for each entry that it takes over. The barrier that this takes costs
-/// some microseconds, and ten times as much while the owner runs elsewhere, as
-/// it does where threads share the entry and take it from each other again and
-/// again: then it must be rare. A hit that pays for an atomic until then costs
-/// little.
-const STRANGERS: u64 = 4096;
 
 /// What the tree holds for a request.
 pub(super) enum Found {
@@ -47,6 +39,8 @@ impl Inner {
                     return Some(entry);
                 }
                 self.put(entry);
+            } else if entry.refs.is_shared() && self.take_shared(entry, range, access) {
+                return Some(entry);
             }
         }
         self.find_noted(range, access)
@@ -69,7 +63,9 @@ impl Inner {
             let entry = unsafe { self.entries.at_unchecked(index) };
             let serves = || entry.serves(range, access);
             let Some(number) = entry.refs.take_own(threads::caller(), serves) else {
-                return self.take_shared(entry, range, access).then_some(entry);
+                let taken = self.take_shared(entry, range, access)
+                    || self.take_foreign(entry, range, access);
+                return taken.then_some(entry);
             };
             if self.is_current(entry) {
                 self.touch_own(entry, usize::from(number));
@@ -80,9 +76,9 @@ impl Inner {
         })
     }
 
-    /// As `find_fast` for one entry, by a thread that is not its owner.
+    /// As `find_fast` for one entry, by a thread that does not count by itself.
     #[inline(never)]
-    fn take_shared(&self, entry: &Entry, range: Range, access: u32) -> bool {
+    fn take_foreign(&self, entry: &Entry, range: Range, access: u32) -> bool {
         // A first look without a reference, to leave other entries' lines
         // alone; it may read a mixture and proves nothing.
         if !entry.serves(range, access) {
@@ -94,9 +90,7 @@ impl Inner {
                 let number = threads::number();
                 let last = entry.stamp.load(Ordering::Relaxed);
                 self.touch(entry, number);
-                if Stamp::number(last) == number && number != threads::SHARED_NUMBER {
-                    self.used_again(entry, number);
-                }
+                self.used_by_another(entry, number, last);
                 true
             }
             Ok(()) => {
@@ -107,33 +101,6 @@ impl Inner {
                 self.after_put(entry, put);
                 false
             }
-        }
-    }
-
-    /// A thread used an entry twice in a row and is not its owner: it becomes
-    /// the owner if there is none; if there is, now and then, at the price of
-    /// a barrier, since the owner may not come back.
-    fn used_again(&self, entry: &Entry, number: usize) {
-        if !entry.refs.has_owner() {
-            if barrier::is_available() {
-                entry.refs.adopt(number as u8);
-            }
-            return;
-        }
-        // This thread's own place.
-        let shard = &self.shards[number];
-        let strangers = shard.strangers.load(Ordering::Relaxed) + 1;
-        shard.strangers.store(strangers, Ordering::Relaxed);
-        if strangers.is_multiple_of(STRANGERS)
-            && let Some(_state) = self.state.try_lock()
-        {
-            entry.refs.revoke(threads::caller());
-            let owner = if barrier::is_available() {
-                number as u8
-            } else {
-                NOBODY
-            };
-            entry.refs.reopen(owner);
         }
     }
 
@@ -192,7 +159,7 @@ impl Inner {
     /// line between threads. Seen from one thread stamps are in exact order;
     /// between threads they are as close as the last miss.
     #[inline]
-    fn touch(&self, entry: &Entry, number: usize) {
+    pub(super) fn touch(&self, entry: &Entry, number: usize) {
         if number != threads::SHARED_NUMBER {
             return self.touch_own(entry, number);
         }
@@ -211,6 +178,15 @@ impl Inner {
     /// writes its shard.
     #[inline(always)]
     fn touch_own(&self, entry: &Entry, number: usize) {
+        let stamp = self.count_hit(number);
+        // A racing touch may leave the older of two stamps; both are recent.
+        entry.stamp.store(stamp, Ordering::Relaxed);
+    }
+
+    /// Counts a hit of the thread that this number is its own; returns its
+    /// stamp.
+    #[inline(always)]
+    pub(super) fn count_hit(&self, number: usize) -> u64 {
         let shard = &self.shards[number];
         shard
             .hits
@@ -218,10 +194,7 @@ impl Inner {
         let epoch = self.epoch.load(Ordering::Relaxed);
         let clock = shard.clock.load(Ordering::Relaxed).max(epoch) + 1;
         shard.clock.store(clock, Ordering::Relaxed);
-        // A racing touch may leave the older of two stamps; both are recent.
-        entry
-            .stamp
-            .store(Stamp::at(clock, number), Ordering::Relaxed);
+        Stamp::at(clock, number)
     }
 
     /// The next stamp of the calling thread's clock, by the thread's number,
@@ -251,13 +224,16 @@ impl Inner {
     #[inline]
     pub(crate) fn put(&self, entry: &Entry) {
         if !entry.refs.put_own(threads::caller()) {
-            self.put_shared(entry);
+            self.put_elsewhere(entry);
         }
     }
 
     /// As `put`, by a thread that is not the entry's owner.
     #[inline(never)]
-    fn put_shared(&self, entry: &Entry) {
+    fn put_elsewhere(&self, entry: &Entry) {
+        if put_shared(entry) {
+            return;
+        }
         let put = entry.refs.put();
         if put != Put::Done {
             self.after_put(entry, put);
@@ -271,19 +247,22 @@ impl Inner {
         if entry.refs.put_own(threads::caller()) {
             Ok(())
         } else {
-            self.put_checked_shared(entry)
+            self.put_checked_elsewhere(entry)
         }
     }
 
     /// As `put_checked`, by a thread that is not the entry's owner.
     #[inline(never)]
-    fn put_checked_shared(&self, entry: &Entry) -> Result<(), Errno> {
-        let held = match entry.refs.held() {
+    fn put_checked_elsewhere(&self, entry: &Entry) -> Result<(), Errno> {
+        if put_shared(entry) {
+            return Ok(());
+        }
+        let held = match entry.refs.held(threads::owners()) {
             Held::Perhaps => {
                 let _state = self.state.lock();
                 entry.refs.revoke(threads::caller());
                 entry.refs.reopen(NOBODY);
-                entry.refs.held()
+                entry.refs.held(threads::owners())
             }
             known => known,
         };
@@ -371,17 +350,17 @@ impl Inner {
     /// for that time more than what is out.
     pub(super) fn is_in_use(&self, index: u32) -> bool {
         let refs = &self.entries.at(index).refs;
-        refs.in_use() && {
+        refs.in_use(threads::owners()) && {
             // Ownerships are ended under the lock.
             let _state = self.state.lock();
-            refs.in_use()
+            refs.in_use(threads::owners())
         }
     }
 
     /// Whether the entry a C caller holds is still valid.
     pub(crate) fn is_valid_entry(&self, entry: *const Entry) -> bool {
-        self.entries
-            .find(entry)
-            .is_some_and(|entry| entry.refs.held() != Held::No && self.is_current(entry))
+        self.entries.find(entry).is_some_and(|entry| {
+            entry.refs.held(threads::owners()) != Held::No && self.is_current(entry)
+        })
     }
 }

@@ -39,6 +39,7 @@ mod reaper;
 mod refs;
 mod release;
 mod room;
+mod sharing;
 mod state;
 mod statistics;
 mod status;

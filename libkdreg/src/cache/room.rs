@@ -104,7 +104,7 @@ impl State {
         enough(0, 0)
             || self.lru.entries(&self.links).any(|index| {
                 let entry = entries.at(index);
-                if !entry.refs.in_use() && !request.supersedes(entry) {
+                if !entry.refs.in_use(threads::owners()) && !request.supersedes(entry) {
                     count += 1;
                     bytes += entry.length();
                 }

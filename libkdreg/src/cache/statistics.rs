@@ -12,6 +12,11 @@ pub(super) struct Shard {
     pub clock: AtomicU64,
     /// Hits, second ones in a row, on entries that another thread owns.
     pub strangers: AtomicU64,
+    /// Hits on entries that this thread does not count on, after another
+    /// thread's.
+    pub turns: AtomicU64,
+    /// Hits on shared entries.
+    pub shared: AtomicU64,
 }
 
 impl Shard {
@@ -20,6 +25,8 @@ impl Shard {
             hits: AtomicU64::new(0),
             clock: AtomicU64::new(0),
             strangers: AtomicU64::new(0),
+            turns: AtomicU64::new(0),
+            shared: AtomicU64::new(0),
         }
     }
 }

@@ -5,6 +5,7 @@
 
 use super::Inner;
 use super::entries::Stamp;
+use crate::threads;
 use std::fmt::Write as _;
 use std::sync::atomic::Ordering;
 
@@ -86,7 +87,7 @@ impl Inner {
                 range.start(),
                 range.len(),
                 entry.access(),
-                entry.refs.count(),
+                entry.refs.count(threads::owners()),
                 Stamp::clock(entry.stamp.load(Ordering::Relaxed)),
             );
         }

@@ -18,24 +18,31 @@
 //! `UNFILED`, with `LIVE`, says that the entry was in use when the LRU order
 //! came to it and is not filed there: the put that makes it idle files it.
 //!
-//! # The two counts
+//! # Who counts
 //! A live entry may have an owner: a thread that used it twice in a row. The
-//! owner counts its references in `own`, with plain loads and stores; all
-//! others in the word, with atomic additions. A reference may be put back by
-//! another thread than took it, so either count alone says nothing, and the
-//! one in the word may go below zero: the references out are their sum.
+//! owner counts its references in `own`, with plain loads and stores. Or it may
+//! be shared: the threads that use it count on their own lines (`owners`), with
+//! plain loads and stores as well. All others count in the word, with atomic
+//! additions. A reference may be put back by another thread than took it, so
+//! no count alone says anything, and the one in the word may go below zero: the
+//! references out are the sum.
 //!
 //! ```text
-//! nobody ──adopt──> owner ──close──> CLOSED ──settle──> CLOSED, own == 0
-//!    ^                                                     │
-//!    └──detach, unfile, claim_idle, reopen─────────────────┘
+//!          ┌──adopt──> owner ──close──> CLOSED ──settle──┐
+//! nobody ──┤                                             ├──> CLOSED, the word
+//!    ^     └─────────┐                                   │    has all counts
+//!    │  shared in a place ──close──> closing ──settle────┘          │
+//!    │     ^                                                        │
+//!    │     └──share─────────────────────────────────────────────────┤
+//!    └──detach, unfile, claim_idle, reopen──────────────────────────┘
 //! ```
-//! Whoever needs the sum first ends the ownership (`close`, heavy fence,
-//! `settle`: see `owners` for why no step of the owner's can be under way
-//! then), which moves the owner's count into the word. Only the holder of the
-//! cache's lock does that, so there is one at a time. An entry without an
-//! owner has `own == 0`, and one that is detached, unfiled, retired or free
-//! has no owner: everything about last puts is decided by the word alone.
+//! Whoever needs the sum first ends this (`close`, heavy fence, `settle`: see
+//! `owners` for why no step of a thread's that counts can be under way then),
+//! which moves the other counts into the word. Only the holder of the cache's
+//! lock does that, so there is one at a time. An entry without an owner, and
+//! not shared, has `own == 0` and no place; one that is detached, unfiled,
+//! retired or free is like that: everything about last puts is decided by the
+//! word alone.
 //!
 //! # Invariant
 //! The sum is the number of references out, plus those that lookups have
@@ -43,8 +50,13 @@
 //! exchange that sees a settled count of zero, so nobody holds a reference
 //! then, and nobody gains one later because the word is not `LIVE`.
 
-use crate::owners::{Caller, Owners};
-use crate::sync::{AtomicU32, AtomicU64, Ordering, heavy};
+mod counting;
+mod ownership;
+
+pub(crate) use ownership::{BATCH, revoke_all};
+
+use crate::owners::Owners;
+use crate::sync::{AtomicU32, AtomicU64, Ordering, PLACES};
 
 const LIVE: u64 = 1;
 const DETACHED: u64 = 1 << 1;
@@ -64,6 +76,24 @@ pub(crate) const NOBODY: u8 = 0;
 const CLOSED: u8 = u8::MAX;
 /// A live entry that has been closed.
 const LIVE_CLOSED: u64 = LIVE | owner_bits(CLOSED);
+/// Shared: with the place below it.
+const SHARED: u8 = 0x80;
+/// With `SHARED` and the place: no thread may count there any more, and what
+/// was counted is still to be moved.
+const CLOSING: u8 = 0x40;
+const PLACE: u8 = 0x3f;
+const _: () = assert!(PLACES <= PLACE as usize, "CLOSED is no place");
+
+/// Where threads count on an entry, by what it says of its owner.
+#[inline(always)]
+fn place_shared(owner: u8) -> Option<usize> {
+    (owner & (SHARED | CLOSING) == SHARED).then_some(usize::from(owner & PLACE))
+}
+
+/// As `place_shared`, also of one that is closing.
+fn place_counted(owner: u8) -> Option<usize> {
+    (owner & SHARED != 0 && owner != CLOSED).then_some(usize::from(owner & PLACE))
+}
 
 const fn owner_bits(owner: u8) -> u64 {
     (owner as u64) << OWNER_SHIFT
@@ -119,7 +149,7 @@ pub(crate) enum Detach {
 pub(crate) enum Held {
     Yes,
     No,
-    /// The two counts were read one after the other and cancel out: only
+    /// The counts were read one after the other and cancel out: only
     /// [`Refs::revoke`] makes sure.
     Perhaps,
 }
@@ -153,57 +183,6 @@ impl Refs {
     /// Makes a free entry one that is never found, with one reference.
     pub fn publish_detached(&self) {
         self.word.fetch_add(DETACHED + ONE, Ordering::Release);
-    }
-
-    /// As the owner, takes a reference on a live entry that `serves`; returns
-    /// the owner's number. `None` also when the caller is not the owner.
-    #[inline(always)]
-    pub fn take_own(&self, caller: Caller<'_>, serves: impl FnOnce() -> bool) -> Option<u8> {
-        // Relaxed: a first look, to know which line is to be asked.
-        let number = owner_in(self.word.load(Ordering::Relaxed));
-        if !caller.is(number) {
-            return None;
-        }
-        let line = caller.owners.of(number);
-        line.enter(self.address());
-        // Acquire: continues the release sequence of `publish`.
-        let word = self.word.load(Ordering::Acquire);
-        // Between this and `leave` the entry stays ours: its fields hold
-        // still, and nobody else touches `own`.
-        let own = self.own.load(Ordering::Relaxed);
-        let taken =
-            word & (STATE | OWNER) == LIVE | owner_bits(number) && own != u32::MAX && serves();
-        if taken {
-            self.own.store(own + 1, Ordering::Relaxed);
-        }
-        line.leave();
-        taken.then_some(number)
-    }
-
-    /// As the owner of a live entry, puts a reference back. `false`: not so,
-    /// and nothing happened.
-    #[inline(always)]
-    pub fn put_own(&self, caller: Caller<'_>) -> bool {
-        let number = owner_in(self.word.load(Ordering::Relaxed));
-        if !caller.is(number) {
-            return false;
-        }
-        let line = caller.owners.of(number);
-        line.enter(self.address());
-        let word = self.word.load(Ordering::Relaxed);
-        let own = self.own.load(Ordering::Relaxed);
-        // The sum, too, must be positive: all our references may have been put
-        // back by others.
-        let put = word & (STATE | OWNER) == LIVE | owner_bits(number)
-            && own != 0
-            && i64::from(own) + count_in(word) > 0;
-        if put {
-            // Release: pairs with the Acquire in `settle`; what was done with
-            // the entry happens before its release.
-            self.own.store(own - 1, Ordering::Release);
-        }
-        line.leave();
-        put
     }
 
     /// Takes a reference if the entry is live. Otherwise the reference was put
@@ -241,24 +220,26 @@ impl Refs {
 
     /// How many references are out. A snapshot: exact when nobody takes or
     /// puts any meanwhile.
-    pub fn count(&self) -> u64 {
-        // Acquire, and in this order: when the owner's count is found moved,
-        // so is the word that it was moved into.
-        let own = i64::from(self.own.load(Ordering::Acquire));
-        (own + count_in(self.word.load(Ordering::Relaxed)))
+    pub fn count(&self, owners: &Owners) -> u64 {
+        // Acquire, all, and in this order: when a count is found moved, so is
+        // the word that it was moved into.
+        let owner = owner_in(self.word.load(Ordering::Acquire));
+        let counted = place_counted(owner).map_or(0, |place| owners.counted(place));
+        let own = u64::from(self.own.load(Ordering::Acquire));
+        ((counted + own).cast_signed() + count_in(self.word.load(Ordering::Relaxed)))
             .max(0)
             .cast_unsigned()
     }
 
     /// Whether any reference is out. A snapshot.
-    pub fn in_use(&self) -> bool {
-        self.count() != 0
+    pub fn in_use(&self, owners: &Owners) -> bool {
+        self.count(owners) != 0
     }
 
     /// Whether a reference is out, by who may hold it itself: `No` is certain
     /// then.
-    pub fn held(&self) -> Held {
-        if self.in_use() {
+    pub fn held(&self, owners: &Owners) -> Held {
+        if self.in_use(owners) {
             return Held::Yes;
         }
         // Acquire: as in `count`. Without an owner this word is the sum.
@@ -278,90 +259,9 @@ impl Refs {
         self.word.load(Ordering::Relaxed) & LIVE != 0
     }
 
-    /// Whether there is an owner. A snapshot.
+    /// Whether there is an owner, or are many. A snapshot.
     pub fn has_owner(&self) -> bool {
         owner_in(self.word.load(Ordering::Relaxed)) != NOBODY
-    }
-
-    /// Makes the caller, by its number, the owner of a live entry that has
-    /// none.
-    pub fn adopt(&self, number: u8) {
-        let word = self.word.load(Ordering::Relaxed);
-        if word & (STATE | OWNER) == LIVE {
-            // Acquire: pairs with the Release that ended the last ownership,
-            // after which `own` was 0. That it fails does no harm.
-            let _ = self.word.compare_exchange(
-                word,
-                word | owner_bits(number),
-                Ordering::Acquire,
-                Ordering::Relaxed,
-            );
-        }
-    }
-
-    /// Keeps the owner from counting any further; returns its number if the
-    /// entry is live and there was one. Under the lock, as all that follow;
-    /// to be followed by `settle` once the owner is known to have noticed.
-    pub fn close(&self) -> Option<u8> {
-        let mut word = self.word.load(Ordering::Relaxed);
-        loop {
-            let owner = owner_in(word);
-            if word & STATE != LIVE || owner == CLOSED {
-                return None;
-            }
-            // Relaxed: the heavy fence orders it.
-            match self.word.compare_exchange_weak(
-                word,
-                word | owner_bits(CLOSED),
-                Ordering::Relaxed,
-                Ordering::Relaxed,
-            ) {
-                Ok(_) => return (owner != NOBODY).then_some(owner),
-                Err(now) => word = now,
-            }
-        }
-    }
-
-    /// Moves the count of a former owner into the word. After `close`, and a
-    /// heavy fence unless the caller is that owner.
-    pub fn settle(&self, owners: &Owners, owner: u8) {
-        owners.of(owner).wait_out(self.address());
-        // Acquire: pairs with the Release in `put_own`.
-        let own = self.own.load(Ordering::Acquire);
-        // In this order: who reads `own` first never finds less than there is.
-        // Release: passes on what was just acquired to whoever retires the
-        // entry in the end.
-        self.word.fetch_add(u64::from(own) * ONE, Ordering::Release);
-        // Release: see `count`.
-        self.own.store(0, Ordering::Release);
-    }
-
-    /// Ends the ownership of a live entry; the count in the word is the sum
-    /// from here on, until `detach`, `claim_idle`, `unfile` or `reopen`.
-    pub fn revoke(&self, caller: Caller<'_>) {
-        if let Some(owner) = self.close() {
-            if !caller.is(owner) {
-                heavy();
-            }
-            self.settle(caller.owners, owner);
-        }
-    }
-
-    /// Gives a closed entry to an owner, or to [`NOBODY`].
-    pub fn reopen(&self, number: u8) {
-        let mut word = self.word.load(Ordering::Relaxed);
-        while word & (STATE | OWNER) == LIVE_CLOSED {
-            // Release: pairs with the Acquire of `adopt`: `own` is 0.
-            match self.word.compare_exchange_weak(
-                word,
-                word & !OWNER | owner_bits(number),
-                Ordering::Release,
-                Ordering::Relaxed,
-            ) {
-                Ok(_) => return,
-                Err(now) => word = now,
-            }
-        }
     }
 
     /// Moves from one exact state with no references to RETIRED.
@@ -376,16 +276,6 @@ impl Refs {
     /// Retires a live entry that nobody uses. After `revoke`.
     pub fn claim_idle(&self) -> bool {
         self.retire_from(LIVE_CLOSED) || self.retire_from(LIVE | UNFILED)
-    }
-
-    /// Ends the ownership and retires the entry if nobody uses it.
-    #[inline]
-    pub fn revoke_idle(&self, caller: Caller<'_>) -> bool {
-        // Without an owner `own` is 0, and the word alone the sum.
-        self.retire_from(LIVE) || {
-            self.revoke(caller);
-            self.claim_idle()
-        }
     }
 
     /// Retires a detached entry that nobody uses any more. Of several threads
@@ -448,28 +338,5 @@ impl Refs {
         self.word
             .compare_exchange(LIVE | UNFILED, LIVE, Ordering::Acquire, Ordering::Relaxed)
             .is_ok()
-    }
-}
-
-/// The most entries that [`revoke_all`] sees to.
-pub(crate) const BATCH: usize = 64;
-
-/// As [`Refs::revoke`] for up to [`BATCH`] entries, with one barrier.
-pub(crate) fn revoke_all<'e>(entries: impl Iterator<Item = &'e Refs> + Clone, caller: Caller<'_>) {
-    let mut closed = [NOBODY; BATCH];
-    let mut foreign = false;
-    for (refs, place) in entries.clone().zip(&mut closed) {
-        if let Some(owner) = refs.close() {
-            *place = owner;
-            foreign |= !caller.is(owner);
-        }
-    }
-    if foreign {
-        heavy();
-    }
-    for (refs, owner) in entries.zip(closed) {
-        if owner != NOBODY {
-            refs.settle(caller.owners, owner);
-        }
     }
 }

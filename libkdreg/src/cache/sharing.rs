@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Entries that several threads use: whether one of them is to count alone,
+//! all for themselves, or all in the entry.
+//!
+//! A thread that does not count for itself pays for atomics on a cache line
+//! that the others want, too. Changing who counts takes a barrier of some
+//! microseconds, ten times as many while the others run; so it is done once
+//! for many such hits, which bounds its share of the time.
+
+use super::Inner;
+use super::entries::{Entry, Stamp};
+use super::refs::NOBODY;
+use crate::barrier;
+use crate::range::Range;
+use crate::threads::{self, SHARED_NUMBER};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// After how many hits on entries that another thread used before it, a thread
+/// has one of them shared.
+const TURNS: u64 = 256;
+
+/// The same where another shared entry must give way; and how many hits on
+/// other threads' entries, each its second in a row, a thread makes for each
+/// entry that it takes over, since the owner may not come back.
+const STRANGERS: u64 = 4096;
+
+/// After how many hits on shared entries a thread has one of them shared no
+/// longer: if it still is used by several, it will be again soon.
+const TRIALS: u64 = 1 << 20;
+
+/// By how much of a thread's clock the stamp of a shared entry may be late:
+/// each stamp takes the entry's line from the other threads.
+const LATE: u64 = 64;
+
+/// Counts one more in a place that the calling thread alone writes; whether it
+/// is one in `many`.
+fn one_in(many: u64, place: &AtomicU64) -> bool {
+    let count = place.load(Ordering::Relaxed) + 1;
+    place.store(count, Ordering::Relaxed);
+    count.is_multiple_of(many)
+}
+
+/// Puts a reference back that the calling thread counted on a shared entry.
+/// `false`: not so, and nothing happened.
+#[inline]
+pub(super) fn put_shared(entry: &Entry) -> bool {
+    entry.refs.is_shared() && {
+        let number = threads::number();
+        number != SHARED_NUMBER && entry.refs.put_shared(threads::owners(), number as u8)
+    }
+}
+
+impl Inner {
+    /// As `find_fast` for one entry, if it is shared.
+    #[inline(never)]
+    pub(super) fn take_shared(&self, entry: &Entry, range: Range, access: u32) -> bool {
+        if !entry.refs.is_shared() {
+            return false;
+        }
+        let number = threads::number();
+        let serves = || entry.serves(range, access);
+        if number == SHARED_NUMBER
+            || !entry
+                .refs
+                .take_shared(threads::owners(), number as u8, serves)
+        {
+            return false;
+        }
+        if !self.is_current(entry) {
+            self.put(entry);
+            return false;
+        }
+        let stamp = self.count_hit(number);
+        let last = entry.stamp.load(Ordering::Relaxed);
+        // The first use after it was filed must be seen.
+        if entry.filed_stamp().is_some() || Stamp::clock(stamp) >= Stamp::clock(last) + LATE {
+            entry.stamp.store(stamp, Ordering::Relaxed);
+        }
+        if one_in(TRIALS, &self.shards[number].shared) {
+            self.share_no_longer(entry);
+        }
+        true
+    }
+
+    /// A thread that does not count for itself used an entry; `last` is its
+    /// stamp from before.
+    pub(super) fn used_by_another(&self, entry: &Entry, number: usize, last: u64) {
+        if number == SHARED_NUMBER || !barrier::is_available() {
+            return;
+        }
+        let shard = &self.shards[number];
+        if Stamp::number(last) != number {
+            if one_in(TURNS, &shard.turns) {
+                self.have_shared(entry, shard.turns.load(Ordering::Relaxed));
+            }
+        } else if !entry.refs.has_owner() {
+            entry.refs.adopt(number as u8);
+        } else if one_in(STRANGERS, &shard.strangers) {
+            self.take_over(entry, number as u8);
+        }
+    }
+
+    /// Makes the calling thread the entry's owner, if the lock is free.
+    #[cold]
+    fn take_over(&self, entry: &Entry, number: u8) {
+        if let Some(_state) = self.state.try_lock() {
+            entry.refs.revoke(threads::caller());
+            entry.refs.reopen(number);
+        }
+    }
+
+    /// Has an entry shared, if the lock is free and there is a place. Where
+    /// there is none, another entry of this cache gives way now and then, by
+    /// the count of `turns`.
+    #[cold]
+    fn have_shared(&self, entry: &Entry, turns: u64) {
+        let owners = threads::owners();
+        if !owners.can_lend() && !turns.is_multiple_of(STRANGERS) {
+            return;
+        }
+        let from = (turns / STRANGERS) as usize;
+        let Some(_state) = self.state.try_lock() else {
+            return;
+        };
+        if !owners.can_lend() {
+            // The next: one that is used much will be back.
+            let other = owners.shared_from(from).find_map(|address| {
+                let other = self.entries.find(address as *const Entry)?;
+                (!std::ptr::eq(other, entry)).then_some(other)
+            });
+            let Some(other) = other else {
+                return;
+            };
+            other.refs.revoke(threads::caller());
+            other.refs.reopen(NOBODY);
+        }
+        entry.refs.share(threads::caller());
+    }
+
+    /// Ends the sharing of an entry, if the lock is free.
+    #[cold]
+    fn share_no_longer(&self, entry: &Entry) {
+        if let Some(_state) = self.state.try_lock() {
+            entry.refs.revoke(threads::caller());
+            entry.refs.reopen(NOBODY);
+        }
+    }
+}
