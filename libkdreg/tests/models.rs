@@ -34,7 +34,7 @@ mod sync {
 mod owners;
 
 #[path = "../src/cache/refs/mod.rs"]
-#[allow(dead_code, reason = "models use parts of the file")]
+#[allow(dead_code, unused_imports, reason = "models use parts of the files")]
 mod refs;
 
 #[path = "../src/monitor/guard.rs"]
@@ -437,9 +437,14 @@ fn an_owner_that_went_on_to_another_entry_has_counted() {
 
 #[test]
 fn nothing_is_in_use_while_counts_are_settled() {
-    explore(3, || {
-        let entry = Entry::live(7, FIRST);
-        // The two counts cancel out, until one is moved into the other.
+    nothing_is_in_use(FIRST);
+    nothing_is_in_use(MANY);
+}
+
+fn nothing_is_in_use(owner: u8) {
+    explore(3, move || {
+        let entry = Entry::live(7, owner);
+        // The counts cancel out, until one is moved into the other.
         assert!(entry.take(FIRST));
         entry.put(SECOND);
         let lock = Arc::new(loom::sync::Mutex::new(()));
@@ -459,6 +464,104 @@ fn nothing_is_in_use_while_counts_are_settled() {
         };
         assert!(!used, "nobody holds it");
         reaper.join().unwrap();
+    });
+}
+
+#[test]
+fn an_entry_is_shared_while_its_owner_uses_it() {
+    explore(3, || {
+        let entry = Entry::live(7, FIRST);
+        let first = {
+            let entry = entry.clone();
+            thread::spawn(move || {
+                // The second reference may be counted elsewhere than the first,
+                // and so may either be put back.
+                assert!(entry.take(FIRST) && entry.take(FIRST));
+                entry.put(FIRST);
+                entry.put(FIRST);
+            })
+        };
+        assert!(entry.refs.share(entry.caller(SECOND)));
+        assert_eq!(entry.use_it(SECOND), Some(7));
+        first.join().unwrap();
+        assert_eq!(entry.count(), 0);
+        assert!(entry.evict());
+    });
+}
+
+#[test]
+fn a_place_passes_from_one_entry_to_the_next() {
+    explore(3, || {
+        let entry = Entry::live(7, MANY);
+        let other = Refs::new();
+        other.publish();
+        let other = Arc::new(other);
+        let user = {
+            let (entry, other) = (entry.clone(), other.clone());
+            thread::spawn(move || {
+                let seen = entry.use_it(FIRST);
+                assert!(seen.is_none_or(|seen| seen == 7));
+                // What it counts here is not added to what it counted there.
+                if other.take_shared(&entry.owners, FIRST, || true) {
+                    assert!(other.in_use(&entry.owners));
+                    if !other.put_shared(&entry.owners, FIRST) {
+                        assert_eq!(other.put(), Put::Done);
+                    }
+                }
+            })
+        };
+        entry.detach(STRANGER);
+        // There is one place, and it was given back.
+        assert!(other.share(entry.caller(STRANGER)));
+        user.join().unwrap();
+        assert_eq!(entry.released(), 1);
+        assert_eq!(entry.count(), 0);
+        assert_eq!(other.count(&entry.owners), 1, "its maker uses it");
+    });
+}
+
+#[test]
+fn what_is_in_use_is_seen_to_be_while_counts_are_settled() {
+    for owner in [FIRST, MANY] {
+        explore(3, move || {
+            let entry = Entry::live(7, owner);
+            assert!(entry.take(FIRST));
+            let reaper = {
+                let entry = entry.clone();
+                thread::spawn(move || {
+                    entry.refs.revoke(entry.caller(STRANGER));
+                    entry.refs.reopen(NOBODY);
+                })
+            };
+            thread::yield_now();
+            assert!(entry.in_use(), "one holds it");
+            reaper.join().unwrap();
+            assert_eq!(entry.count(), 1);
+        });
+    }
+}
+
+#[test]
+fn a_thread_puts_back_only_what_is_held() {
+    explore(3, || {
+        let entry = Entry::live(7, MANY);
+        assert!(entry.take(FIRST) && entry.take(SECOND));
+        let other = {
+            let entry = entry.clone();
+            thread::spawn(move || {
+                // Both of them, its own and the other's.
+                entry.put(SECOND);
+                entry.put(SECOND);
+            })
+        };
+        thread::yield_now();
+        assert_eq!(entry.use_it(FIRST), Some(7));
+        other.join().unwrap();
+        assert_eq!(entry.count(), 0);
+        for me in [FIRST, SECOND] {
+            assert!(!entry.refs.put_shared(&entry.owners, me), "nobody holds it");
+        }
+        assert!(entry.evict());
     });
 }
 
