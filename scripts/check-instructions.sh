@@ -32,6 +32,13 @@ total() { # KIND REGIONS OPERATIONS
     awk '/Collected/ { print $4 }' "$directory/callgrind.log"
 }
 
+regions() { # KIND
+    case $1 in
+    in-turn) echo 1 ;;
+    *) echo 100 ;;
+    esac
+}
+
 count() { # KIND REGIONS
     few=$(total "$1" "$2" 1000)
     many=$(total "$1" "$2" $((1000 + more)))
@@ -47,14 +54,16 @@ cat >"$new" <<END
 # hit, interior, find: kdreg_cache_get or _find, and _put, in C's terms.
 # rust, relaxed: the same in Rust; with the guard of relaxed userfaultfd.
 # shared: by a thread that the entries did not belong to at first.
+# in-turn: of an entry that two threads used in turn, and so is shared.
 # miss: register, evict, monitor, unmonitor. atomics: two, to compare with.
 #
 # kind regions instructions
 END
 failed=0
-for kind in atomics hit interior find rust relaxed shared miss; do
-    now=$(count $kind 100)
-    echo "$kind 100 $now" >>"$new"
+for kind in atomics hit interior find rust relaxed shared in-turn miss; do
+    regions=$(regions $kind)
+    now=$(count $kind "$regions")
+    echo "$kind $regions $now" >>"$new"
     [ "${1:-check}" = check ] || { echo "$kind: $now"; continue; }
     then=$(awk -v kind=$kind '$1 == kind { print $3 }' "$committed")
     [ -n "$then" ] || die "bench/instructions.txt has no line for $kind"

@@ -7,7 +7,8 @@
 //!
 //! KIND: `hit` (get and put through the C interface), `rust` (the same in
 //! Rust), `interior` (at an address inside a region), `find`, `shared` (hits
-//! of a thread that is not the region's own), `miss` (register and evict),
+//! of a thread that is not the region's own), `in-turn` (the same of regions
+//! that two threads used in turn before), `miss` (register and evict),
 //! `unrelated` (invalidate ranges that cover nothing), `hole` (always the
 //! same one), `change` (one region each), `relaxed` (as `rust`, behind the guard of relaxed userfaultfd),
 //! `two-own`, `two-one` (hits of two threads, on their own regions or all on
@@ -170,8 +171,29 @@ enum Variant {
     Plain,
     /// By a thread that did not make the entries.
     Elsewhere,
+    /// Of entries that another thread used in turn with this one.
+    InTurn,
     /// With a guard to be looked at.
     Guarded,
+}
+
+/// Two threads use each region in turn, until the cache counts for both.
+fn take_turns(regions: usize, use_it: impl Fn(usize) + Sync) {
+    let (first, second) = (std::sync::Barrier::new(2), std::sync::Barrier::new(2));
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for _ in 0..1000 {
+                (0..regions).for_each(&use_it);
+                first.wait();
+                second.wait();
+            }
+        });
+        for _ in 0..1000 {
+            first.wait();
+            (0..regions).for_each(&use_it);
+            second.wait();
+        }
+    });
 }
 
 fn in_rust(regions: usize, operations: usize, variant: Variant) -> Instant {
@@ -192,6 +214,9 @@ fn in_rust(regions: usize, operations: usize, variant: Variant) -> Instant {
         for &index in &order {
             drop(cache.get(range(index), 1).unwrap());
         }
+    }
+    if variant == Variant::InTurn {
+        take_turns(regions, |index| drop(cache.get(range(index), 1).unwrap()));
     }
     let run = || {
         let began = Instant::now();
@@ -328,6 +353,7 @@ fn main() {
         "find" => in_c(regions, operations, 0, true),
         "rust" => in_rust(regions, operations, Variant::Plain),
         "shared" => in_rust(regions, operations, Variant::Elsewhere),
+        "in-turn" => in_rust(regions, operations, Variant::InTurn),
         "relaxed" => in_rust(regions, operations, Variant::Guarded),
         "miss" => misses(regions, operations),
         "unrelated" | "hole" | "change" => changes(regions, operations, &kind),

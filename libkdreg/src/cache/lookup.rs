@@ -39,7 +39,7 @@ impl Inner {
                     return Some(entry);
                 }
                 self.put(entry);
-            } else if entry.refs.is_shared() && self.take_shared(entry, range, access) {
+            } else if self.take_elsewhere(entry, range, access) {
                 return Some(entry);
             }
         }
@@ -63,9 +63,7 @@ impl Inner {
             let entry = unsafe { self.entries.at_unchecked(index) };
             let serves = || entry.serves(range, access);
             let Some(number) = entry.refs.take_own(threads::caller(), serves) else {
-                let taken = self.take_shared(entry, range, access)
-                    || self.take_foreign(entry, range, access);
-                return taken.then_some(entry);
+                return self.take_elsewhere(entry, range, access).then_some(entry);
             };
             if self.is_current(entry) {
                 self.touch_own(entry, usize::from(number));
@@ -76,14 +74,18 @@ impl Inner {
         })
     }
 
-    /// As `find_fast` for one entry, by a thread that does not count by itself.
+    /// As `find_fast` for one entry, by a thread that is not its owner.
     #[inline(never)]
-    fn take_foreign(&self, entry: &Entry, range: Range, access: u32) -> bool {
+    fn take_elsewhere(&self, entry: &Entry, range: Range, access: u32) -> bool {
         // A first look without a reference, to leave other entries' lines
         // alone; it may read a mixture and proves nothing.
-        if !entry.serves(range, access) {
-            return false;
-        }
+        entry.serves(range, access)
+            && (entry.refs.is_shared() && self.take_shared(entry, range, access)
+                || self.take_foreign(entry, range, access))
+    }
+
+    /// As `find_fast` for one entry, by a thread that does not count by itself.
+    fn take_foreign(&self, entry: &Entry, range: Range, access: u32) -> bool {
         match entry.refs.take() {
             // With the reference the fields hold still: look again.
             Ok(()) if entry.serves(range, access) && self.is_current(entry) => {

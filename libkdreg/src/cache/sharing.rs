@@ -28,8 +28,9 @@ const STRANGERS: u64 = 4096;
 /// longer: if it still is used by several, it will be again soon.
 const TRIALS: u64 = 1 << 20;
 
-/// By how much of a thread's clock the stamp of a shared entry may be late:
-/// each stamp takes the entry's line from the other threads.
+/// By how much of a thread's clock the stamp of a shared entry may be late
+/// while nothing is registered: each stamp takes the entry's line from the other
+/// threads.
 const LATE: u64 = 64;
 
 /// Counts one more in a place that the calling thread alone writes; whether it
@@ -52,11 +53,8 @@ pub(super) fn put_shared(entry: &Entry) -> bool {
 
 impl Inner {
     /// As `find_fast` for one entry, if it is shared.
-    #[inline(never)]
+    #[inline]
     pub(super) fn take_shared(&self, entry: &Entry, range: Range, access: u32) -> bool {
-        if !entry.refs.is_shared() {
-            return false;
-        }
         let number = threads::number();
         let serves = || entry.serves(range, access);
         if number == SHARED_NUMBER
@@ -70,22 +68,33 @@ impl Inner {
             self.put(entry);
             return false;
         }
-        let stamp = self.count_hit(number);
-        let last = entry.stamp.load(Ordering::Relaxed);
-        // The first use after it was filed must be seen.
-        if entry.filed_stamp().is_some() || Stamp::clock(stamp) >= Stamp::clock(last) + LATE {
-            entry.stamp.store(stamp, Ordering::Relaxed);
-        }
+        self.touch_shared(entry, number);
         if one_in(TRIALS, &self.shards[number].shared) {
             self.share_no_longer(entry);
         }
         true
     }
 
+    /// As `touch_own`, of a shared entry: its stamp may be late.
+    #[inline]
+    fn touch_shared(&self, entry: &Entry, number: usize) {
+        let stamp = self.count_hit(number);
+        let last = entry.stamp.load(Ordering::Relaxed);
+        // The first use after it was filed must be seen, and one after the last
+        // miss: what was not used since is older.
+        if entry.filed_stamp().is_some()
+            || Stamp::clock(last) <= self.epoch.load(Ordering::Relaxed)
+            || Stamp::clock(last) + LATE <= Stamp::clock(stamp)
+        {
+            entry.stamp.store(stamp, Ordering::Relaxed);
+        }
+    }
+
     /// A thread that does not count for itself used an entry; `last` is its
     /// stamp from before.
+    #[inline]
     pub(super) fn used_by_another(&self, entry: &Entry, number: usize, last: u64) {
-        if number == SHARED_NUMBER || !barrier::is_available() {
+        if number == SHARED_NUMBER {
             return;
         }
         let shard = &self.shards[number];
@@ -94,7 +103,9 @@ impl Inner {
                 self.have_shared(entry, shard.turns.load(Ordering::Relaxed));
             }
         } else if !entry.refs.has_owner() {
-            entry.refs.adopt(number as u8);
+            if barrier::is_available() {
+                entry.refs.adopt(number as u8);
+            }
         } else if one_in(STRANGERS, &shard.strangers) {
             self.take_over(entry, number as u8);
         }
@@ -105,7 +116,13 @@ impl Inner {
     fn take_over(&self, entry: &Entry, number: u8) {
         if let Some(_state) = self.state.try_lock() {
             entry.refs.revoke(threads::caller());
-            entry.refs.reopen(number);
+            // It may have been found out only just now.
+            let owner = if barrier::is_available() {
+                number
+            } else {
+                NOBODY
+            };
+            entry.refs.reopen(owner);
         }
     }
 
@@ -115,7 +132,7 @@ impl Inner {
     #[cold]
     fn have_shared(&self, entry: &Entry, turns: u64) {
         let owners = threads::owners();
-        if !owners.can_lend() && !turns.is_multiple_of(STRANGERS) {
+        if !barrier::is_available() || !owners.can_lend() && !turns.is_multiple_of(STRANGERS) {
             return;
         }
         let from = (turns / STRANGERS) as usize;
@@ -146,3 +163,6 @@ impl Inner {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
