@@ -125,9 +125,9 @@ impl Owners {
         self.of(number).identity.store(identity, Ordering::Relaxed);
     }
 
-    /// The lines that may have counted anything.
+    /// The lines that may have counted anything. The first is nobody's.
     pub(crate) fn in_use(&self) -> impl Iterator<Item = &Owner> {
-        self.lines[..=self.highest.load(Ordering::Relaxed)].iter()
+        self.lines[1..=self.highest.load(Ordering::Relaxed)].iter()
     }
 
     /// What all threads have counted in a place. A snapshot.
@@ -161,9 +161,13 @@ impl Owners {
     /// The addresses of the entries that are shared, beginning at some place.
     /// A snapshot.
     pub(crate) fn shared_from(&self, from: usize) -> impl Iterator<Item = usize> {
-        let address =
-            move |place: usize| self.places[(from + place) % PLACES].load(Ordering::Relaxed);
-        (0..PLACES).map(address).filter(|&entry| entry != 0)
+        let address = move |place: usize| self.places[place].load(Ordering::Relaxed);
+        (0..PLACES)
+            .cycle()
+            .skip(from)
+            .take(PLACES)
+            .map(address)
+            .filter(|&entry| entry != 0)
     }
 }
 
