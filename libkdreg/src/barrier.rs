@@ -63,9 +63,9 @@ pub(crate) fn heavy() {
 }
 
 /// Whether a process that registered is refused after all: a filter of system
-/// calls was put in place since. No thread relies on light fences from now on.
-/// For what those did that are still on their way, there is nothing left but
-/// time: a store leaves a processor's store buffer within microseconds, and a
+/// calls was put in place since. No thread begins to rely on light fences from
+/// now on; of those that do already, what is still on its way when that is ended
+/// takes time and no more: a store leaves a processor's store buffer within microseconds, and a
 /// thread that was interrupted on the way has passed a barrier of the kernel's.
 #[cold]
 fn withdrawn() {

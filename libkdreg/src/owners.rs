@@ -57,15 +57,10 @@ impl Owner {
         self.identity.load(Ordering::Relaxed)
     }
 
-    /// The thread has gone, or is about to.
-    pub(crate) fn resign(&self) {
-        self.identity.store(0, Ordering::Relaxed);
-    }
-
-    /// The thread is not in this process, a forked child: wherever it was, it
-    /// does not leave.
+    /// The thread has gone, or is not in this process, a forked child:
+    /// wherever it was, it does not leave by itself.
     pub(crate) fn forget(&self) {
-        self.resign();
+        self.identity.store(0, Ordering::Relaxed);
         self.leave();
     }
 

@@ -67,6 +67,8 @@ static OWNERS: Owners = Owners {
     highest: AtomicUsize::new(0),
 };
 const _: () = assert!(size_of::<Owner>() == 128);
+// Those above say in an entry that it is shared.
+const _: () = assert!(OWN_NUMBERS < 128);
 
 /// The threads as owners, and which the calling one is.
 #[inline(always)]
@@ -127,7 +129,7 @@ impl Drop for Number {
     fn drop(&mut self) {
         NUMBER.set(UNNUMBERED);
         if self.0 != SHARED_NUMBER {
-            OWNERS.of(self.0 as u8).resign();
+            OWNERS.of(self.0 as u8).forget();
             NUMBERS.fetch_and(!(1 << (self.0 - 1)), Ordering::Release);
         }
     }
@@ -154,7 +156,9 @@ pub(crate) fn number() -> usize {
 
 /// Runs in the child of fork(): the parent's other threads are not here, and
 /// their numbers free again. A child of a raw clone keeps them taken, which
-/// costs its threads nothing but speed. Async-signal-safe.
+/// costs its threads nothing but speed; and every child the places of the
+/// entries that its parent shared: references that it inherited and puts back
+/// must not be counted on entries of its own. Async-signal-safe.
 extern "C" fn forget_other_threads() {
     let own = NUMBER.get();
     let mut kept = 0;

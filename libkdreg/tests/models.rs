@@ -565,6 +565,31 @@ fn a_thread_puts_back_only_what_is_held() {
     });
 }
 
+/// A batch may name an entry twice: events of its former self and of this one.
+#[test]
+fn an_entry_that_is_ended_twice_in_a_batch_is_counted_once() {
+    explore(2, || {
+        let entry = Entry::live(7, MANY);
+        let user = {
+            let entry = entry.clone();
+            thread::spawn(move || {
+                entry.use_it(FIRST);
+            })
+        };
+        refs::revoke_all(
+            [&entry.refs, &entry.refs].into_iter(),
+            entry.caller(STRANGER),
+        );
+        let outcome = entry.refs.detach();
+        if outcome == Detach::Claimed {
+            entry.release();
+        }
+        user.join().unwrap();
+        assert_eq!(entry.count(), 0);
+        assert_eq!(entry.released(), 1);
+    });
+}
+
 #[test]
 fn a_late_lookup_does_not_disturb_the_next_life() {
     owned_or_not(3, |owner| {

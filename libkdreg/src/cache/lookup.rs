@@ -236,9 +236,9 @@ impl Inner {
         if put_shared(entry) {
             return;
         }
-        let put = entry.refs.put();
-        if put != Put::Done {
-            self.after_put(entry, put);
+        match entry.refs.put() {
+            Put::Done => self.put_back_elsewhere(entry),
+            put => self.after_put(entry, put),
         }
     }
 
@@ -261,6 +261,7 @@ impl Inner {
         }
         let held = match entry.refs.held(threads::owners()) {
             Held::Perhaps => {
+                self.home.check()?;
                 let _state = self.state.lock();
                 entry.refs.revoke(threads::caller());
                 entry.refs.reopen(NOBODY);
@@ -272,7 +273,10 @@ impl Inner {
             return Err(Errno::EINVAL);
         }
         match entry.refs.put() {
-            Put::Done => Ok(()),
+            Put::Done => {
+                self.put_back_elsewhere(entry);
+                Ok(())
+            }
             Put::NotHeld => Err(Errno::EINVAL),
             put => {
                 self.after_put(entry, put);

@@ -6,7 +6,8 @@
 //! first entry that comes up with the stamp it was filed under is exactly the
 //! least recently used: every other entry's stamp is at least the one it was
 //! filed under, which is larger. A hit moves nothing, and costs at most one
-//! O(log n) step later.
+//! O(log n) step later. What a shared entry's stamp leaves out are uses since the
+//! last miss, after one that it tells of (`sharing`).
 //!
 //! # Two structures
 //! An entry filed under a stamp that is not below any in the queue, as a new

@@ -4,9 +4,9 @@
 //!
 //! # How it works
 //! * [`Cache::get`] first asks the front index, then the interval tree, for an
-//!   entry that covers the range; takes a reference, by one atomic or, as the
-//!   thread that mostly uses the entry, by a plain store (`refs`); and asks
-//!   the monitor whether what the entry maps has changed. That is a hit: no
+//!   entry that covers the range; takes a reference, by one atomic or, as a
+//!   thread that uses the entry much, by a plain store (`refs`, `sharing`); and
+//!   asks the monitor whether what the entry maps has changed. That is a hit: no
 //!   lock (by way of the index), no allocation, no system call beyond the
 //!   monitor's own.
 //! * On a miss the range is monitored *first*, registered second, checked
@@ -62,7 +62,7 @@ use state::State;
 use statistics::Shard;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU32, AtomicU64};
 
 pub use limits::Options;
 pub use statistics::Statistics;
@@ -105,6 +105,9 @@ pub(crate) struct Inner {
     /// Clocks were not above this at the last miss: keeps the clocks of threads
     /// near each other.
     epoch: AtomicU64,
+    /// How often threads here turned out to put back what others took
+    /// (`sharing`). Written under the lock.
+    lessons: AtomicU32,
     shards: Box<[Shard; OWN_NUMBERS + 1]>,
 
     tree_memory: TreeMemory,
@@ -150,6 +153,7 @@ impl Cache {
             entries,
             validity: monitor.validity(),
             epoch: AtomicU64::new(0),
+            lessons: AtomicU32::new(0),
             shards: Box::new([const { Shard::new() }; OWN_NUMBERS + 1]),
             tree_memory,
             lru_memory,

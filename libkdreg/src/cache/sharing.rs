@@ -19,10 +19,21 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// has one of them shared.
 const TURNS: u64 = 256;
 
-/// The same where another shared entry must give way; and how many hits on
-/// other threads' entries, each its second in a row, a thread makes for each
-/// entry that it takes over, since the owner may not come back.
+/// The same where another shared entry must give way.
+const TURNS_IN_NEED: u64 = 1 << 16;
+
+/// How many hits on other threads' entries, each its second in a row, a thread
+/// makes for each entry that it takes over, since the owner may not come back.
 const STRANGERS: u64 = 4096;
+
+/// After how many references that a thread put back in the word of shared
+/// entries, and not where it counts itself, it has one of them counted anew.
+const ELSEWHERE: u64 = 256;
+
+/// How often at most the threads of a cache learn that other threads put their
+/// references back: each time it takes twice the turns for an entry to be
+/// shared.
+const LESSONS: u32 = 7;
 
 /// After how many hits on shared entries a thread has one of them shared no
 /// longer: if it still is used by several, it will be again soon.
@@ -69,8 +80,8 @@ impl Inner {
             return false;
         }
         self.touch_shared(entry, number);
-        if one_in(TRIALS, &self.shards[number].shared) {
-            self.share_no_longer(entry);
+        if one_in(TRIALS, &self.shards[number].shared_hits) {
+            self.try_alone(entry);
         }
         true
     }
@@ -114,7 +125,9 @@ impl Inner {
     /// Makes the calling thread the entry's owner, if the lock is free.
     #[cold]
     fn take_over(&self, entry: &Entry, number: u8) {
-        if let Some(_state) = self.state.try_lock() {
+        if self.home.is_here()
+            && let Some(_state) = self.state.try_lock()
+        {
             entry.refs.revoke(threads::caller());
             // It may have been found out only just now.
             let owner = if barrier::is_available() {
@@ -132,36 +145,88 @@ impl Inner {
     #[cold]
     fn have_shared(&self, entry: &Entry, turns: u64) {
         let owners = threads::owners();
-        if !barrier::is_available() || !owners.can_lend() && !turns.is_multiple_of(STRANGERS) {
+        let lessons = self.lessons.load(Ordering::Relaxed);
+        let is_time = turns.is_multiple_of(TURNS << lessons)
+            && (owners.can_lend() || turns.is_multiple_of(TURNS_IN_NEED));
+        if !is_time || !barrier::is_available() || !self.home.is_here() {
             return;
         }
-        let from = (turns / STRANGERS) as usize;
         let Some(_state) = self.state.try_lock() else {
             return;
         };
+        if !entry.refs.may_be_shared() {
+            return;
+        }
         if !owners.can_lend() {
             // The next: one that is used much will be back.
-            let other = owners.shared_from(from).find_map(|address| {
-                let other = self.entries.find(address as *const Entry)?;
-                (!std::ptr::eq(other, entry)).then_some(other)
-            });
-            let Some(other) = other else {
+            let from = (turns / TURNS_IN_NEED) as usize;
+            let mut others = owners.shared_from(from);
+            let Some(other) = others.find_map(|other| self.entries.find(other as *const Entry))
+            else {
                 return;
             };
-            other.refs.revoke(threads::caller());
-            other.refs.reopen(NOBODY);
+            share_no_longer(other);
         }
-        entry.refs.share(threads::caller());
+        share(entry);
     }
 
-    /// Ends the sharing of an entry, if the lock is free.
-    #[cold]
-    fn share_no_longer(&self, entry: &Entry) {
-        if let Some(_state) = self.state.try_lock() {
-            entry.refs.revoke(threads::caller());
-            entry.refs.reopen(NOBODY);
+    /// A thread put a reference back in an entry's word. Of a shared one, that is
+    /// where the thread counts that took none itself; but from then on the word
+    /// is below zero, and nobody else's count can be believed alone.
+    #[inline]
+    pub(super) fn put_back_elsewhere(&self, entry: &Entry) {
+        if entry.refs.is_shared() {
+            let number = threads::number();
+            if number != SHARED_NUMBER && one_in(ELSEWHERE, &self.shards[number].elsewhere) {
+                self.count_anew(entry, number as u8);
+            }
         }
     }
+
+    #[cold]
+    fn count_anew(&self, entry: &Entry, number: u8) {
+        if self.home.is_here()
+            && let Some(_state) = self.state.try_lock()
+        {
+            if !entry.refs.is_shared() {
+                return;
+            }
+            if entry.refs.counts_here(threads::owners(), number) {
+                share(entry);
+            } else {
+                // Under the lock: no lesson is lost.
+                let lessons = self.lessons.load(Ordering::Relaxed);
+                self.lessons
+                    .store((lessons + 1).min(LESSONS), Ordering::Relaxed);
+                share_no_longer(entry);
+            }
+        }
+    }
+
+    /// A while after it came to be shared: once more from the beginning.
+    #[cold]
+    fn try_alone(&self, entry: &Entry) {
+        if self.home.is_here()
+            && let Some(_state) = self.state.try_lock()
+        {
+            share_no_longer(entry);
+        }
+    }
+}
+
+/// Has a live entry shared if there is a place. Under the lock.
+fn share(entry: &Entry) {
+    entry.refs.share(threads::caller());
+    // It may have been found out only just now.
+    if !barrier::is_available() {
+        share_no_longer(entry);
+    }
+}
+
+/// Ends the sharing of an entry. Under the lock.
+fn share_no_longer(entry: &Entry) {
+    entry.refs.revoke(threads::caller());
+    entry.refs.reopen(NOBODY);
 }
 
 #[cfg(test)]

@@ -12,11 +12,13 @@ pub(super) struct Shard {
     pub clock: AtomicU64,
     /// Hits, second ones in a row, on entries that another thread owns.
     pub strangers: AtomicU64,
-    /// Hits on entries that this thread does not count on, after another
-    /// thread's.
+    /// Hits on entries where this thread does not count for itself, each after
+    /// another thread's.
     pub turns: AtomicU64,
     /// Hits on shared entries.
-    pub shared: AtomicU64,
+    pub shared_hits: AtomicU64,
+    /// References on shared entries put back where this thread does not count.
+    pub elsewhere: AtomicU64,
 }
 
 impl Shard {
@@ -26,7 +28,8 @@ impl Shard {
             clock: AtomicU64::new(0),
             strangers: AtomicU64::new(0),
             turns: AtomicU64::new(0),
-            shared: AtomicU64::new(0),
+            shared_hits: AtomicU64::new(0),
+            elsewhere: AtomicU64::new(0),
         }
     }
 }

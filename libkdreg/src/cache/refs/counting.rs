@@ -118,4 +118,11 @@ impl Refs {
         line.leave();
         put
     }
+
+    /// Whether the thread of this number counts references on a shared entry. A
+    /// snapshot.
+    pub fn counts_here(&self, owners: &Owners, number: u8) -> bool {
+        place_shared(owner_in(self.word.load(Ordering::Relaxed)))
+            .is_some_and(|place| owners.of(number).counts[place].load(Ordering::Relaxed) != 0)
+    }
 }

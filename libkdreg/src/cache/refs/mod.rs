@@ -221,19 +221,26 @@ impl Refs {
     /// How many references are out. A snapshot: exact when nobody takes or
     /// puts any meanwhile.
     pub fn count(&self, owners: &Owners) -> u64 {
-        // Acquire, all, and in this order: when a count is found moved, so is
-        // the word that it was moved into.
-        let owner = owner_in(self.word.load(Ordering::Acquire));
-        let counted = place_counted(owner).map_or(0, |place| owners.counted(place));
-        let own = u64::from(self.own.load(Ordering::Acquire));
-        ((counted + own).cast_signed() + count_in(self.word.load(Ordering::Relaxed)))
-            .max(0)
-            .cast_unsigned()
+        loop {
+            // Acquire, all, and in this order: when a count is found moved, so
+            // is the word that it was moved into.
+            let owner = owner_in(self.word.load(Ordering::Acquire));
+            let counted = place_counted(owner).map_or(0, |place| owners.counted(place));
+            let own = u64::from(self.own.load(Ordering::Acquire));
+            let word = self.word.load(Ordering::Relaxed);
+            // Else what was counted may be another entry's by now.
+            if owner_in(word) == owner {
+                let sum = (counted + own).cast_signed() + count_in(word);
+                return sum.max(0).cast_unsigned();
+            }
+        }
     }
 
     /// Whether any reference is out. A snapshot.
+    #[inline]
     pub fn in_use(&self, owners: &Owners) -> bool {
-        self.count(owners) != 0
+        // The other counts are never below zero.
+        count_in(self.word.load(Ordering::Relaxed)) > 0 || self.count(owners) != 0
     }
 
     /// Whether a reference is out, by who may hold it itself: `No` is certain
@@ -257,6 +264,13 @@ impl Refs {
     /// that orders publishing and detaching.
     pub fn is_live(&self) -> bool {
         self.word.load(Ordering::Relaxed) & LIVE != 0
+    }
+
+    /// Whether it may come to be shared: it is live, filed, and is not. Exact
+    /// under the lock.
+    pub fn may_be_shared(&self) -> bool {
+        let word = self.word.load(Ordering::Relaxed);
+        word & STATE == LIVE && place_shared(owner_in(word)).is_none()
     }
 
     /// Whether there is an owner, or are many. A snapshot.

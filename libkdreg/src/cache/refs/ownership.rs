@@ -33,7 +33,9 @@ impl Refs {
         let mut word = self.word.load(Ordering::Relaxed);
         loop {
             let owner = owner_in(word);
-            if word & STATE != LIVE || owner == CLOSED {
+            // Closed, or closing: a batch may name an entry twice.
+            let again = owner & (SHARED | CLOSING) == SHARED | CLOSING;
+            if word & STATE != LIVE || again {
                 return None;
             }
             // It must be possible to tell where the counts are until they are

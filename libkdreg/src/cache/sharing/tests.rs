@@ -59,7 +59,7 @@ fn get<'a>(cache: &'a Cache, index: usize) -> Held<'a> {
 }
 
 /// The entry of a region that is cached, and which nobody counts on for this.
-fn entry<'a>(cache: &'a Cache, index: usize) -> &'a Entry {
+fn entry(cache: &Cache, index: usize) -> &Entry {
     get(cache, index).entry
 }
 
@@ -197,7 +197,7 @@ fn where_all_places_are_lent_one_gives_way() {
             take_turns(cache, &regions, TURNS as usize);
         }
         assert!(!threads::owners().can_lend());
-        take_turns(cache, &[50], 2 * STRANGERS as usize);
+        take_turns(cache, &[50], TURNS_IN_NEED as usize + 1);
         assert!(entry(cache, 50).refs.is_shared());
         assert_eq!(shared(), regions.len() - 1);
     });
@@ -213,5 +213,76 @@ fn an_entry_is_shared_no_longer_when_one_thread_uses_it() {
         assert!(!shared.refs.is_shared());
         drop(get(cache, 0));
         assert!(shared.refs.has_owner());
+    });
+}
+
+/// One put by another thread keeps the users from counting for themselves, but
+/// not for long.
+#[test]
+fn after_a_put_by_another_thread_users_count_for_themselves_again() {
+    with_cache(10, |cache, _| {
+        let shared = share(cache, 0);
+        let held = get(cache, 0);
+        std::thread::scope(|scope| scope.spawn(|| drop(held)).join().unwrap());
+        let elsewhere = || {
+            let shard = &cache.inner.shards[threads::number()];
+            shard.elsewhere.load(Ordering::Relaxed)
+        };
+        let mut last = elsewhere();
+        drop(get(cache, 0));
+        assert_eq!(elsewhere(), last + 1, "in the word");
+        for _ in 0..2 * ELSEWHERE {
+            drop(get(cache, 0));
+        }
+        last = elsewhere();
+        drop(get(cache, 0));
+        assert!(shared.refs.is_shared());
+        assert_eq!(elsewhere(), last, "where it counts");
+        assert_eq!(shared.refs.count(threads::owners()), 0);
+    });
+}
+
+/// Where one thread puts back what others took, it ends, and comes back ever
+/// more rarely.
+#[test]
+fn what_others_put_back_is_shared_no_longer() {
+    with_cache(10, |cache, _| {
+        for lesson in 1..3 {
+            take_turns(cache, &[0], (4 * TURNS as usize) << lesson);
+            let shared = entry(cache, 0);
+            assert!(shared.refs.is_shared());
+            let (parcels, received) = std::sync::mpsc::channel();
+            std::thread::scope(|scope| {
+                scope.spawn(move || received.into_iter().for_each(drop::<Held<'_>>));
+                for _ in 0..ELSEWHERE {
+                    parcels.send(get(cache, 0)).unwrap();
+                }
+                drop(parcels);
+            });
+            assert!(!shared.refs.is_shared());
+            assert_eq!(cache.inner.lessons.load(Ordering::Relaxed), lesson);
+        }
+    });
+}
+
+/// Uses that no stamp tells of are none that a colder entry could have been
+/// registered after.
+#[test]
+fn the_coldest_goes_though_stamps_are_late() {
+    with_cache(4, |cache, _| {
+        share(cache, 0);
+        let misses = || cache.statistics().unwrap().misses;
+        for index in [1, 2, 3, 0] {
+            drop(get(cache, index));
+        }
+        let mut before = misses();
+        for new in 4..100 {
+            drop(get(cache, new));
+            for index in [new, 0, new - 1, 0] {
+                drop(get(cache, index));
+            }
+            before += 1;
+            assert_eq!(misses(), before, "{new}");
+        }
     });
 }
