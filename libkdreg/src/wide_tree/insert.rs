@@ -5,27 +5,35 @@
 use super::node::{Columns, Inner, LEAF, Leaf, Span};
 use super::{Key, Kind, Tree};
 use crate::interval_tree::NIL;
-use crate::range::Range;
+use crate::range::{Range, USER_END};
 
-/// A leaf's neighbour must have so much room to be given anything.
+/// A node's neighbour must have so much room to be given anything.
 const WORTHWHILE: usize = 4;
 
 impl Tree {
     /// Stores a range for `entry`. The entry has none, and memory for one more
     /// range was committed.
+    ///
+    /// # Panics
+    /// When the range ends beyond user space once its length is rounded up to
+    /// 4 KiB, as it is stored: that of one that starts at a page does not.
     pub fn insert(&mut self, range: Range, entry: u32) {
         let key = Key {
             start: range.start(),
             entry,
         };
+        let span = Span::of(range.len());
+        let end = span.end(key.start);
+        assert!(
+            end <= USER_END || range.len() > Span::LONGEST,
+            "a range ends within user space"
+        );
         self.longest = self.longest.max(range.len());
         if self.root == NIL {
             self.root = self.take_node();
             *self.leaf_mut(self.root) = Leaf::EMPTY;
         }
         self.grow_if_full();
-        let span = Span::of(range.len());
-        let end = span.end(key.start);
         let mut node = self.root;
         // Whether all so far are the last on their levels.
         let mut last = true;
@@ -36,11 +44,10 @@ impl Tree {
             self.fetch(child);
             if above_leaf > 0 {
                 if self.inner(child).count() == Inner::ROOM {
-                    self.split::<Inner>(node, at, Inner::ROOM / 2);
-                    at = self.inner(node).toward(key);
+                    at = self.relieve::<Inner>(node, at, key, last);
                 }
             } else if self.leaf(child).count() == LEAF {
-                at = self.relieve(node, at, key, last);
+                at = self.relieve::<Leaf>(node, at, key, last);
             }
             let inner = self.inner_mut(node);
             inner.max_ends[at] = inner.max_ends[at].max(end);
@@ -51,7 +58,7 @@ impl Tree {
         leaf.insert(at, key, span);
     }
 
-    /// Puts a new root above a full one, and splits that.
+    /// Puts a new root above a full one.
     fn grow_if_full(&mut self) {
         let full = match self.levels {
             0 => self.leaf(self.root).count() == LEAF,
@@ -71,37 +78,39 @@ impl Tree {
         // Below every key.
         inner.insert(0, Key { start: 0, entry: 0 }, below, highest);
         (self.root, self.levels) = (root, self.levels + 1);
-        if self.levels > 1 {
-            self.split::<Inner>(root, 0, Inner::ROOM / 2);
-        }
-        // A full leaf is relieved on the way down.
+        // The full one is relieved on the way down.
     }
 
-    /// Makes room where `key` belongs, in a full leaf, the `at`th below
-    /// `above`; returns where it belongs now. `last`: the leaf is the last of
-    /// the tree.
+    /// Makes room where `key` belongs, in a full node, the `at`th below
+    /// `above`; returns where it belongs now. `last`: the node is the last on
+    /// its level.
     #[cold]
-    fn relieve(&mut self, above: u32, at: usize, key: Key, last: bool) -> usize {
+    fn relieve<N: Kind>(&mut self, above: u32, at: usize, key: Key, last: bool) -> usize {
         let inner = self.inner(above);
-        let room = |at: usize| LEAF - self.leaf(inner.children[at]).count();
+        let node = |at: usize| self.node::<N>(inner.children[at]);
+        let room = |at: usize| N::ROOM - node(at).count();
         let left = if at > 0 { room(at - 1) } else { 0 };
         let right = if at + 1 < inner.count() {
             room(at + 1)
         } else {
             0
         };
+        // Keys in ascending order are to leave full nodes behind.
+        let appended = last && node(at).key(N::ROOM - 1) < key;
         if left.max(right) >= WORTHWHILE {
-            self.level_out::<Leaf>(above, if left >= right { at - 1 } else { at });
-        } else {
-            let child = self.leaf(inner.children[at]);
-            if last && child.key(LEAF - 1) < key {
-                // Appended: what is full stays full.
-                let right = self.take_node();
-                *self.leaf_mut(right) = Leaf::EMPTY;
-                self.inner_mut(above).insert(at + 1, key, right, 0);
+            if appended {
+                self.spread::<N>(above, at - 1, N::ROOM);
             } else {
-                self.split::<Leaf>(above, at, LEAF / 2 + 1);
+                self.level_out::<N>(above, if left >= right { at - 1 } else { at });
             }
+        } else if !appended {
+            self.split::<N>(above, at, N::ROOM.div_ceil(2));
+        } else if N::LAST_MAY_BE_EMPTY {
+            let right = self.take_node();
+            self.node_mut::<N>(right).clear();
+            self.inner_mut(above).insert(at + 1, key, right, 0);
+        } else {
+            self.split::<N>(above, at, N::ROOM - N::LEAST);
         }
         self.inner(above).toward(key)
     }
@@ -127,7 +136,16 @@ impl Tree {
     pub(super) fn level_out<N: Kind>(&mut self, above: u32, at: usize) {
         let children = self.inner(above).children;
         let (l, r) = self.pair::<N>(children[at], children[at + 1]);
-        let (have, target) = (l.count(), (l.count() + r.count()) / 2);
+        let half = (l.count() + r.count()) / 2;
+        self.spread::<N>(above, at, half);
+    }
+
+    /// Has the `at`th child of `above` hold `target`, and the next what is left
+    /// of what the two hold.
+    fn spread<N: Kind>(&mut self, above: u32, at: usize, target: usize) {
+        let children = self.inner(above).children;
+        let (l, r) = self.pair::<N>(children[at], children[at + 1]);
+        let have = l.count();
         if have > target {
             let moved = have - target;
             r.open(0, moved);

@@ -16,9 +16,10 @@
 //! # Shape
 //! All leaves are on one level. Every node but the root and the last leaf is
 //! a third full at least: a node that falls below is joined with
-//! a neighbour or filled up from it. A full leaf gives to its neighbours
-//! before it is split, and what is appended to the tree leaves full leaves
-//! behind: two thirds full is what leaves tend to.
+//! a neighbour or filled up from it. A full node gives to its neighbours
+//! before it is split, and what is appended to the tree leaves full nodes
+//! behind: programs tend to register in the order of addresses, and then
+//! 100,000 ranges are a level less than they would be in halves.
 
 mod insert;
 mod node;
@@ -151,6 +152,19 @@ impl Tree {
         unsafe { &mut (*self.pointer(node)).inner }
     }
 
+    /// Either, by its kind.
+    #[inline(always)]
+    fn node<N: Kind>(&self, node: u32) -> &N {
+        // SAFETY: as for `leaf`; a node of either kind is one of the other.
+        unsafe { &*N::of(self.pointer(node)) }
+    }
+
+    #[inline(always)]
+    fn node_mut<N: Kind>(&mut self, node: u32) -> &mut N {
+        // SAFETY: as for `leaf_mut`; a node of either kind is one of the other.
+        unsafe { &mut *N::of(self.pointer(node)) }
+    }
+
     /// Has the processor fetch a node, all of whose lines are asked for at once
     /// that way, and not as a search gets to them.
     #[inline(always)]
@@ -215,16 +229,24 @@ impl Tree {
 
 /// A kind of node that is its own view of a [`Node`].
 trait Kind: Columns {
+    /// Whether the last node on the level may hold fewer than `LEAST`.
+    const LAST_MAY_BE_EMPTY: bool;
+
     fn of(node: *mut Node) -> *mut Self;
 }
 
 impl Kind for Leaf {
+    const LAST_MAY_BE_EMPTY: bool = true;
+
     fn of(node: *mut Node) -> *mut Leaf {
         node.cast()
     }
 }
 
 impl Kind for Inner {
+    /// A node without children would lead nowhere.
+    const LAST_MAY_BE_EMPTY: bool = false;
+
     fn of(node: *mut Node) -> *mut Inner {
         node.cast()
     }

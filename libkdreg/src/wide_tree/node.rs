@@ -15,6 +15,15 @@ impl Span {
     /// "At least so much": of more than 2^44 - 2^13 bytes.
     const ENDLESS: u32 = u32::MAX;
 
+    /// The most bytes that are not endless.
+    pub const LONGEST: usize = (Span::ENDLESS as usize - 1) * GRAIN;
+
+    /// How many bytes, unless it is endless.
+    #[inline(always)]
+    pub fn bytes(self) -> usize {
+        self.0 as usize * GRAIN
+    }
+
     #[inline(always)]
     pub fn of(length: usize) -> Span {
         Span(u32::try_from(length.div_ceil(GRAIN)).unwrap_or(Span::ENDLESS))
@@ -25,7 +34,7 @@ impl Span {
     pub fn end(self, start: usize) -> usize {
         match self.0 {
             Span::ENDLESS => usize::MAX,
-            grains => start.saturating_add(grains as usize * GRAIN),
+            _ => start.saturating_add(self.bytes()),
         }
     }
 }
@@ -36,8 +45,11 @@ pub(super) const LEAF: usize = 31;
 /// Children of an inner node.
 pub(super) const INNER: usize = 20;
 
-/// What `starts` holds beyond `count`: no address, and above them all.
-const NOWHERE: usize = usize::MAX >> 1;
+/// Parts of a node's starts, of which a search looks into one.
+const BLOCKS: usize = 4;
+
+/// What `starts` holds beyond `count`: above all starts of ranges.
+pub(super) const NOWHERE: usize = usize::MAX >> 1;
 
 /// A leaf: ranges in the order of their keys.
 #[derive(Clone, Copy)]
@@ -74,7 +86,7 @@ pub(super) trait Columns {
     /// Forgets what it holds.
     fn clear(&mut self);
     fn key(&self, at: usize) -> Key;
-    /// How many starts are below `start`, an address or the end of all.
+    /// How many starts are below `start`, which is `NOWHERE` at most.
     fn starts_below(&self, start: usize) -> usize;
     /// How many keys are below `key`.
     fn below(&self, key: Key) -> usize;
@@ -102,8 +114,7 @@ macro_rules! columns {
             }
 
             fn clear(&mut self) {
-                self.starts = [NOWHERE; $room];
-                self.count = 0;
+                *self = $node::EMPTY;
             }
 
             #[inline(always)]
@@ -129,13 +140,17 @@ macro_rules! columns {
 
             #[inline(always)]
             fn starts_below(&self, start: usize) -> usize {
-                // All are looked at, without a branch that could be mispredicted
-                // and with loads that wait for none before: user addresses have
-                // no highest bit, so that a difference has it if it is negative.
-                let below = |other: &usize| other.wrapping_sub(start) >> (usize::BITS - 1);
-                let all: usize = self.starts.iter().map(below).sum();
-                // An end of all is above what is nowhere, too.
-                all.min(self.count())
+                // In two looks, neither with a branch that could be mispredicted:
+                // at what lies between the blocks, and at one block. Whether what
+                // follows a block is below has been seen then.
+                const STEP: usize = ($room as usize).div_ceil(BLOCKS);
+                const LAST: usize = (BLOCKS - 1) * STEP;
+                const BLOCK: usize = $room - LAST;
+                const _: () = assert!(BLOCK >= STEP - 1);
+                let below = |at: usize| usize::from(self.starts[at] < start);
+                let blocks: usize = (1..BLOCKS).map(|block| below(block * STEP - 1)).sum();
+                let from = (blocks * STEP).min(LAST);
+                from + (from..from + BLOCK).map(below).sum::<usize>()
             }
 
             fn highest(&self) -> usize {
@@ -235,8 +250,7 @@ impl Inner {
 /// only, so that any initialised memory is a valid value of both. Copying a
 /// whole node of one kind may leave bytes uninitialised that are padding in it
 /// and part of a column in the other: who takes a node of unknown contents
-/// therefore overwrites `starts` and `count` first ([`Columns::clear`], or
-/// `EMPTY`), and columns are read below `count` only, where they were written.
+/// therefore overwrites all of it first ([`Columns::clear`], or `EMPTY`).
 #[derive(Clone, Copy)]
 #[repr(C)]
 pub(super) union Node {

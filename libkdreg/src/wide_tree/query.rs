@@ -1,26 +1,30 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Which ranges overlap.
 
-use super::node::{Columns, Inner, Leaf};
+use super::node::{Columns, Inner, Leaf, NOWHERE, Span};
 use super::{HIGHEST, Tree};
 use crate::interval_tree::NIL;
-use crate::range::USER_END;
 use std::ops::ControlFlow;
+
+/// Places of a leaf that a query looks at in any case.
+const NEAR: usize = 4;
 
 /// What is looked for.
 #[derive(Clone, Copy)]
 struct Query {
     start: usize,
     end: usize,
-    /// Ranges that start at or below this end too early, unless it is 0.
-    reach: usize,
+    /// Ranges that start below this end too early. Negative where the longest
+    /// does not fit before `start`.
+    reach: isize,
 }
 
 impl Query {
     /// Whether ranges that start there may be long enough.
     #[inline(always)]
     fn reaches(self, start: usize) -> bool {
-        self.reach == 0 || start > self.reach
+        // No address has the highest bit.
+        start as isize >= self.reach
     }
 }
 
@@ -61,12 +65,26 @@ impl Tree {
             start,
             // Who asks for neighbours may ask beyond the last address there
             // is, where nothing starts.
-            end: end.min(USER_END),
-            reach: start.saturating_sub(self.longest),
+            end: end.min(NOWHERE),
+            // One less than `longest`, which may be as much as the sign bit.
+            reach: (start as isize).wrapping_sub((self.longest as isize).wrapping_sub(1)),
         };
-        // Most often one child of each node will do.
         let mut node = self.root;
         for levels in (1..=self.levels).rev() {
+            let inner = self.inner(node);
+            let Some(at) = inner.starts_below(query.end).checked_sub(1) else {
+                return ControlFlow::Continue(());
+            };
+            // Most often this child alone will do: ranges are short, and
+            // children hold many.
+            if !query.reaches(inner.starts[at]) {
+                node = inner.children[at];
+                self.fetch(node);
+                if inner.max_ends[at] <= query.start {
+                    return ControlFlow::Continue(());
+                }
+                continue;
+            }
             let level = self.level(node, query);
             match level.stop - level.next {
                 0 => return ControlFlow::Continue(()),
@@ -74,7 +92,12 @@ impl Tree {
                 _ => return self.walk(node, levels, query, visit),
             }
         }
-        self.leaf(node).visit(query, visit)
+        let leaf = self.leaf(node);
+        if self.longest > Span::LONGEST || leaf.may_hold(query) {
+            leaf.visit(query, visit)
+        } else {
+            ControlFlow::Continue(())
+        }
     }
 
     /// As `overlapping`, below an inner node on the `levels`th level.
@@ -132,6 +155,28 @@ impl Tree {
 }
 
 impl Leaf {
+    /// Whether any of the last few ranges that start before the query ends
+    /// overlaps it, or one before these might. None is endless.
+    ///
+    /// The few are looked at without a branch: most often nothing overlaps, and
+    /// how many there are to be looked at is not to be guessed.
+    #[inline(always)]
+    fn may_hold(&self, query: Query) -> bool {
+        let stop = self.starts_below(query.end);
+        let first = stop.max(NEAR) - NEAR;
+        // Two differences, of which the highest bits are set if they are
+        // negative: the range starts before the query ends (what is beyond
+        // `stop` does not), and ends after it starts. They fit: ranges end
+        // within user space, as `insert` sees to.
+        let overlaps = |at: usize| {
+            let start = self.starts[at];
+            let end = start.wrapping_add(self.spans[at].bytes());
+            start.wrapping_sub(query.end) & query.start.wrapping_sub(end)
+        };
+        let any = (0..NEAR).fold(0, |any, at| any | overlaps(first + at));
+        any >> (usize::BITS - 1) != 0 || first > 0 && query.reaches(self.starts[first - 1])
+    }
+
     /// See [`Tree::overlapping`].
     #[inline(always)]
     fn visit<B>(
@@ -141,13 +186,8 @@ impl Leaf {
     ) -> ControlFlow<B> {
         let stop = self.starts_below(query.end);
         let mut first = stop;
-        let mut any = false;
         while first > 0 && query.reaches(self.starts[first - 1]) {
             first -= 1;
-            any |= self.end(first) > query.start;
-        }
-        if !any {
-            return ControlFlow::Continue(());
         }
         for at in first..stop {
             if self.end(at) > query.start {
