@@ -9,6 +9,7 @@ use super::state::{Cause, Request, State};
 use crate::errno::Errno;
 use crate::range::Range;
 use crate::threads;
+use std::mem::MaybeUninit;
 use std::sync::atomic::Ordering;
 
 /// What the tree holds for a request.
@@ -328,14 +329,13 @@ impl Inner {
             {
                 let mut state = self.state.lock();
                 // In batches, to hold the lock for short times.
-                let mut batch = [0; BATCH];
-                let count = state.overlapping(&self.entries, range, &mut batch);
-                if count == 0 {
+                let mut room = [MaybeUninit::uninit(); BATCH];
+                let batch = state.overlapping(&self.entries, range, &mut room);
+                if batch.is_empty() {
                     return dropped;
                 }
-                let batch = &batch[..count];
                 state.drop_all(&self.entries, batch, cause, &mut retired);
-                dropped += count;
+                dropped += batch.len();
             }
             self.release(retired);
             if dropped - before < BATCH {

@@ -12,6 +12,7 @@ use crate::interval_tree::NIL;
 use crate::range::Range;
 use crate::threads;
 use crate::wide_tree::Tree;
+use std::mem::MaybeUninit;
 use std::ops::ControlFlow;
 
 /// Why an entry is dropped.
@@ -202,8 +203,16 @@ impl State {
         }
     }
 
-    /// Up to `batch.len()` live entries that overlap `range`; returns how many.
-    pub fn overlapping(&self, entries: &Entries, range: Range, batch: &mut [u32]) -> usize {
+    /// Live entries that overlap `range`, as many of them as there is `room`
+    /// for. It comes uninitialised: to find nothing takes little longer than to
+    /// clear it would.
+    #[inline]
+    pub fn overlapping<'a>(
+        &self,
+        entries: &Entries,
+        range: Range,
+        room: &'a mut [MaybeUninit<u32>],
+    ) -> &'a [u32] {
         let mut count = 0;
         let _ = self
             .tree
@@ -212,14 +221,17 @@ impl State {
                 if !entries.at(index).range().overlaps(range) {
                     return ControlFlow::Continue(());
                 }
-                if count == batch.len() {
+                let Some(place) = room.get_mut(count) else {
                     return ControlFlow::Break(());
-                }
-                batch[count] = index;
+                };
+                place.write(index);
                 count += 1;
                 ControlFlow::Continue(())
             });
-        count
+        let found: *const [MaybeUninit<u32>] = &raw const room[..count];
+        // SAFETY: these were written just now, one after the other, and are
+        // borrowed as `room` was; what was written looks like its contents.
+        unsafe { &*(found as *const [u32]) }
     }
 
     /// As `drop_live` for several, those of them that are live.
