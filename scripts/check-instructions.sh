@@ -64,12 +64,13 @@ cat >"$new" <<END
 # rust, relaxed: the same in Rust; with the guard of relaxed userfaultfd.
 # shared: by a thread that the entries did not belong to at first.
 # in-turn: of an entry that two threads used in turn, and so is shared.
+# told: invalidate a range that covers nothing.
 # miss: register, evict, monitor, unmonitor. atomics: two, to compare with.
 #
 # kind regions instructions
 END
 failed=0
-for kind in atomics hit interior find rust relaxed shared in-turn miss; do
+for kind in atomics hit interior find rust relaxed shared in-turn told miss; do
     regions=$(regions $kind)
     now=$(count $kind "$regions")
     echo "$kind $regions $now" >>"$new"

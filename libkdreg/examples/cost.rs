@@ -9,8 +9,9 @@
 //! Rust), `interior` (at an address inside a region), `find`, `shared` (hits
 //! of a thread that is not the region's own), `in-turn` (the same of regions
 //! that two threads used in turn before), `miss` (register and evict),
-//! `unrelated` (invalidate ranges that cover nothing), `hole` (always the
-//! same one), `change` (one region each), `relaxed` (as `rust`, behind the guard of relaxed userfaultfd),
+//! `unrelated` (change ranges that cover nothing), `hole` (always the
+//! same one), `change` (one region each), `told`, `told-hole` (the first two
+//! by way of the cache's own tree: tell it), `relaxed` (as `rust`, behind the guard of relaxed userfaultfd),
 //! `two-own`, `two-one` (hits of two threads, on their own regions or all on
 //! one), `two-atomics` (two threads on one counter), `atomics` (two uncontended read-modify-writes, to compare with).
 
@@ -319,11 +320,16 @@ fn changes(regions: usize, operations: usize, kind: &str) -> Instant {
     let began = Instant::now();
     for operation in 0..operations {
         let index = match kind {
-            "hole" => regions / 2,
+            "hole" | "told-hole" => regions / 2,
             _ => order[operation % regions],
         };
         let gap = if kind == "change" { 0 } else { 2 * PAGE };
-        manual.change(Range::new(start_of(index) + gap, PAGE).unwrap());
+        let range = Range::new(start_of(index) + gap, PAGE).unwrap();
+        if kind.starts_with("told") {
+            black_box(cache.invalidate(range).unwrap());
+        } else {
+            manual.change(range);
+        }
     }
     black_box(began)
 }
@@ -356,7 +362,9 @@ fn main() {
         "in-turn" => in_rust(regions, operations, Variant::InTurn),
         "relaxed" => in_rust(regions, operations, Variant::Guarded),
         "miss" => misses(regions, operations),
-        "unrelated" | "hole" | "change" => changes(regions, operations, &kind),
+        "unrelated" | "hole" | "change" | "told" | "told-hole" => {
+            changes(regions, operations, &kind)
+        }
         "two-own" | "two-one" | "two-atomics" => in_two(regions, operations, &kind),
         "atomics" => atomics(operations),
         _ => {
