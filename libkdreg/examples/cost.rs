@@ -111,7 +111,7 @@ unsafe extern "C" fn deregister(
 }
 
 /// `kdreg_cache_get` or `_find`, and `_put`, so many times.
-fn in_c(regions: usize, operations: usize, offset: usize, find: bool) -> Instant {
+fn in_c(regions: usize, operations: usize, offset: usize, find: bool) -> Duration {
     let (_manual, monitor) = Manual::open().unwrap();
     let monitor = ffi::open_monitor(monitor).unwrap();
     let attr = ffi::cache::kdreg_cache_attr {
@@ -163,7 +163,7 @@ fn in_c(regions: usize, operations: usize, offset: usize, find: bool) -> Instant
         black_box(call(cache, address as *const _, 64, 1, &raw mut entry));
         black_box(ffi::cache::kdreg_cache_put(cache, entry));
     }
-    began
+    began.elapsed()
 }
 
 /// How a hit in Rust differs from the plainest.
@@ -197,7 +197,7 @@ fn take_turns(regions: usize, use_it: impl Fn(usize) + Sync) {
     });
 }
 
-fn in_rust(regions: usize, operations: usize, variant: Variant) -> Instant {
+fn in_rust(regions: usize, operations: usize, variant: Variant) -> Duration {
     let (_manual, monitor) = if variant == Variant::Guarded {
         Manual::open_guarded().unwrap()
     } else {
@@ -227,7 +227,7 @@ fn in_rust(regions: usize, operations: usize, variant: Variant) -> Instant {
             next = if next + 1 == regions { 0 } else { next + 1 };
             drop(black_box(held));
         }
-        began
+        began.elapsed()
     };
     if variant == Variant::Elsewhere {
         std::thread::scope(|scope| scope.spawn(run).join().unwrap())
@@ -238,7 +238,7 @@ fn in_rust(regions: usize, operations: usize, variant: Variant) -> Instant {
 
 /// Two threads, each on regions of its own or both on one; a bare counter to
 /// compare with. The time is that of both together.
-fn in_two(regions: usize, operations: usize, kind: &str) -> Instant {
+fn in_two(regions: usize, operations: usize, kind: &str) -> Duration {
     let (_manual, monitor) = Manual::open().unwrap();
     let options = Options {
         no_reaper: true,
@@ -274,11 +274,11 @@ fn in_two(regions: usize, operations: usize, kind: &str) -> Instant {
         let other = scope.spawn(|| run(1));
         let began = run(0);
         other.join().unwrap();
-        began
+        began.elapsed()
     })
 }
 
-fn misses(regions: usize, operations: usize) -> Instant {
+fn misses(regions: usize, operations: usize) -> Duration {
     // What the kernel backend keeps in this process, and no tree.
     let (_manual, monitor) = Manual::open_unmatched().unwrap();
     let options = Options {
@@ -300,10 +300,10 @@ fn misses(regions: usize, operations: usize) -> Instant {
     (0..operations).for_each(|_| step());
     let counts = cache.statistics().unwrap();
     assert_eq!(counts.hits, 0);
-    began
+    began.elapsed()
 }
 
-fn changes(regions: usize, operations: usize, kind: &str) -> Instant {
+fn changes(regions: usize, operations: usize, kind: &str) -> Duration {
     let (manual, monitor) = Manual::open().unwrap();
     let options = Options {
         max_entries: regions,
@@ -331,17 +331,17 @@ fn changes(regions: usize, operations: usize, kind: &str) -> Instant {
             manual.change(range);
         }
     }
-    black_box(began)
+    began.elapsed()
 }
 
-fn atomics(operations: usize) -> Instant {
+fn atomics(operations: usize) -> Duration {
     let count = AtomicU64::new(0);
     let began = Instant::now();
     for _ in 0..operations {
         black_box(&count).fetch_add(1, Ordering::Acquire);
         black_box(&count).fetch_sub(1, Ordering::Release);
     }
-    began
+    began.elapsed()
 }
 
 fn main() {
@@ -353,7 +353,8 @@ fn main() {
     let number = |text: &str| text.parse::<usize>().expect("a number");
     let (regions, operations) = (number(regions), number(operations));
     let kind = kind.clone();
-    let began = match kind.as_str() {
+    // Without the time that taking it all down takes.
+    let spent = match kind.as_str() {
         "hit" => in_c(regions, operations, 0, false),
         "interior" => in_c(regions, operations, PAGE + 512, false),
         "find" => in_c(regions, operations, 0, true),
@@ -372,6 +373,6 @@ fn main() {
             std::process::exit(2);
         }
     };
-    let each = began.elapsed().as_nanos() as f64 / operations as f64;
+    let each = spent.as_nanos() as f64 / operations as f64;
     println!("{kind} {regions} regions: {each:.1} ns");
 }
