@@ -3,19 +3,17 @@
 //!
 //! [`Entry`] is the line that a hit touches: atomics, readable by anybody at
 //! any time. Its fields change only while the entry is not live, so whoever
-//! holds a reference reads stable values. [`Links`] is what only the holder of
-//! the cache's lock touches: place in the eviction order, list link.
+//! holds a reference reads stable values. Beside it are its links (`links`),
+//! which only the holder of the cache's lock touches.
 
+use super::links::{EntryLinks, LinksMemory};
 use super::refs::Refs;
 use crate::errno::Errno;
-use crate::interval_tree::NIL;
 use crate::monitor::{Region, RegionName};
 use crate::prefetch::prefetch;
 use crate::range::Range;
 use crate::reservation::{OnFork, Reservation, Zeroed};
 use crate::threads::OWN_NUMBERS;
-use std::cell::UnsafeCell;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 /// One registration, as lookups see it: one cache line.
@@ -186,62 +184,23 @@ impl Entry {
     }
 }
 
-/// What the lock protects. All zero is a slot that was never used.
-#[repr(C)]
-pub(crate) struct Links {
-    /// Where it is filed ([`Filing`]): 0: nowhere; [`IN_HEAP`]; else one more
-    /// than the entry before it in the LRU queue.
-    before: u32,
-    /// In the LRU heap: its place there. In the LRU queue, or in a list (free,
-    /// retired, spared), which no entry is that is filed: the next entry there.
-    after: u32,
-}
-const _: () = assert!(size_of::<Links>() == 8);
-
-/// No index plus one: there are fewer entries than that (`Options::capacity`).
-const IN_HEAP: u32 = u32::MAX;
-
-/// Where an entry is in the eviction order (`lru`).
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Filing {
-    /// It is not.
-    None,
-    /// In the queue, after this entry; the first one, after any.
-    After(u32),
-    /// In the heap, in this place.
-    InHeap(u32),
-}
-
-/// Links, reached through the cache's lock only.
-#[repr(transparent)]
-struct LinksCell(UnsafeCell<Links>);
-
-// SAFETY: zero is a valid Links, and it owns nothing.
-unsafe impl Zeroed for LinksCell {}
-// SAFETY: reached only through `EntryLinks`, of which there is one per array.
-unsafe impl Sync for LinksCell {}
-// SAFETY: plain data, not tied to a thread.
-unsafe impl Send for LinksCell {}
-
 /// The memory of a cache's entries.
 pub(crate) struct Entries {
     entries: Reservation<Entry>,
-    links: Arc<Reservation<LinksCell>>,
+    links: LinksMemory,
 }
 
 impl Entries {
     /// Room for `capacity` entries, and the one access to their links, for
     /// the owner to keep under its lock.
     pub fn new(capacity: usize) -> Result<(Entries, EntryLinks), Errno> {
-        let links = Arc::new(Reservation::new(capacity, OnFork::Copy)?);
+        let (memory, links) = LinksMemory::new(capacity)?;
         let entries = Reservation::new(capacity, OnFork::Copy)?;
-        Ok((
-            Entries {
-                entries,
-                links: links.clone(),
-            },
-            EntryLinks { links },
-        ))
+        let entries = Entries {
+            entries,
+            links: memory,
+        };
+        Ok((entries, links))
     }
 
     pub fn capacity(&self) -> u32 {
@@ -291,118 +250,5 @@ impl Entries {
         self.entries
             .index_of(entry)
             .expect("an entry of this cache")
-    }
-}
-
-/// Exclusive access to the links of all entries: kept inside the lock.
-pub(crate) struct EntryLinks {
-    links: Arc<Reservation<LinksCell>>,
-}
-
-impl EntryLinks {
-    /// Where an entry is filed.
-    #[inline]
-    pub fn filing(&self, index: u32) -> Filing {
-        // SAFETY: the only EntryLinks there is, borrowed shared.
-        let links = unsafe { &*self.filed_pointer(index) };
-        match links.before {
-            0 => Filing::None,
-            IN_HEAP => Filing::InHeap(links.after),
-            before => Filing::After(before - 1),
-        }
-    }
-
-    #[inline]
-    pub fn set_filing(&mut self, index: u32, filing: Filing) {
-        // SAFETY: the only EntryLinks there is, borrowed exclusively.
-        let links = unsafe { &mut *self.filed_pointer(index) };
-        links.before = match filing {
-            Filing::None => 0,
-            Filing::After(before) => before + 1,
-            Filing::InHeap(place) => {
-                links.after = place;
-                IN_HEAP
-            }
-        };
-    }
-
-    /// The entry after this one in its queue or list, or [`NIL`].
-    #[inline]
-    pub fn after(&self, index: u32) -> u32 {
-        // SAFETY: the only EntryLinks there is, borrowed shared.
-        unsafe { (*self.filed_pointer(index)).after }
-    }
-
-    #[inline]
-    pub fn set_after(&mut self, index: u32, after: u32) {
-        // SAFETY: the only EntryLinks there is, borrowed exclusively.
-        unsafe { (*self.filed_pointer(index)).after = after };
-    }
-
-    /// Has the links of an entry brought near.
-    #[inline]
-    pub fn prefetch(&self, index: u32) {
-        prefetch(self.filed_pointer(index));
-    }
-
-    /// The links of an entry that has been given out: what is filed or in a list.
-    #[inline(always)]
-    fn filed_pointer(&self, index: u32) -> *mut Links {
-        // SAFETY: such entries have been given out, and so are committed.
-        unsafe { self.links.pointer_unchecked(index).cast() }
-    }
-}
-
-/// A list of entries linked through their links, first in, first out.
-#[derive(Clone, Copy)]
-pub(crate) struct List {
-    head: u32,
-    tail: u32,
-}
-
-impl List {
-    pub const EMPTY: List = List {
-        head: NIL,
-        tail: NIL,
-    };
-
-    pub fn is_empty(&self) -> bool {
-        self.head == NIL
-    }
-
-    pub fn first(&self) -> Option<u32> {
-        (self.head != NIL).then_some(self.head)
-    }
-
-    /// Whether an entry of the list is its last.
-    pub fn ends_with(&self, index: u32) -> bool {
-        self.tail == index
-    }
-
-    pub fn push(&mut self, links: &mut EntryLinks, index: u32) {
-        links.set_after(index, NIL);
-        match self.tail {
-            NIL => self.head = index,
-            tail => links.set_after(tail, index),
-        }
-        self.tail = index;
-    }
-
-    /// Puts an entry in front of the others.
-    pub fn push_first(&mut self, links: &mut EntryLinks, index: u32) {
-        links.set_after(index, self.head);
-        if self.head == NIL {
-            self.tail = index;
-        }
-        self.head = index;
-    }
-
-    pub fn pop(&mut self, links: &mut EntryLinks) -> Option<u32> {
-        let index = self.first()?;
-        self.head = links.after(index);
-        if self.head == NIL {
-            self.tail = NIL;
-        }
-        Some(index)
     }
 }

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Finding an entry, using it, putting it back: the hit path.
+//! Finding an entry and using it: the hit path. Ending that it is found.
 
 use super::Inner;
-use super::entries::{Entry, List, Stamp};
-use super::refs::{BATCH, Held, NOBODY, Put};
-use super::sharing::put_shared;
-use super::state::{Cause, Request, State};
+use super::entries::Entry;
+use super::links::List;
+use super::refs::BATCH;
+use super::state::{Cause, Request};
 use crate::errno::Errno;
 use crate::range::Range;
 use crate::threads;
@@ -155,158 +155,6 @@ impl Inner {
         }
     }
 
-    /// Records a use by the thread of this number: the entry's stamp, and the
-    /// thread's count of hits.
-    ///
-    /// Each thread has a clock of its own, so that stamping shares no cache
-    /// line between threads. Seen from one thread stamps are in exact order;
-    /// between threads they are as close as the last miss.
-    #[inline]
-    pub(super) fn touch(&self, entry: &Entry, number: usize) {
-        if number != threads::SHARED_NUMBER {
-            return self.touch_own(entry, number);
-        }
-        let shard = &self.shards[number];
-        shard.hits.fetch_add(1, Ordering::Relaxed);
-        shard
-            .clock
-            .fetch_max(self.epoch.load(Ordering::Relaxed), Ordering::Relaxed);
-        let clock = shard.clock.fetch_add(1, Ordering::Relaxed) + 1;
-        entry
-            .stamp
-            .store(Stamp::at(clock, number), Ordering::Relaxed);
-    }
-
-    /// As `touch`, for a number that is the thread's own: no other thread
-    /// writes its shard.
-    #[inline(always)]
-    fn touch_own(&self, entry: &Entry, number: usize) {
-        let stamp = self.count_hit(number);
-        // A racing touch may leave the older of two stamps; both are recent.
-        entry.stamp.store(stamp, Ordering::Relaxed);
-    }
-
-    /// Counts a hit of the thread that this number is its own; returns its
-    /// stamp.
-    #[inline(always)]
-    pub(super) fn count_hit(&self, number: usize) -> u64 {
-        let shard = &self.shards[number];
-        shard
-            .hits
-            .store(shard.hits.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
-        let epoch = self.epoch.load(Ordering::Relaxed);
-        let clock = shard.clock.load(Ordering::Relaxed).max(epoch) + 1;
-        shard.clock.store(clock, Ordering::Relaxed);
-        Stamp::at(clock, number)
-    }
-
-    /// The next stamp of the calling thread's clock, by the thread's number,
-    /// which also becomes the epoch that the other threads' clocks do not fall
-    /// behind: later than any that an entry in `state`'s queue is filed under.
-    pub(super) fn tick(&self, state: &State, number: usize) -> u64 {
-        let shard = &self.shards[number];
-        let epoch = self
-            .epoch
-            .load(Ordering::Relaxed)
-            .max(Stamp::clock(state.lru.newest()));
-        let clock = if number == threads::SHARED_NUMBER {
-            shard.clock.fetch_max(epoch, Ordering::Relaxed);
-            shard.clock.fetch_add(1, Ordering::Relaxed) + 1
-        } else {
-            let clock = shard.clock.load(Ordering::Relaxed).max(epoch) + 1;
-            shard.clock.store(clock, Ordering::Relaxed);
-            clock
-        };
-        // Written under the lock only. Relaxed: a clock that misses it is late
-        // by one miss.
-        self.epoch.store(clock, Ordering::Relaxed);
-        Stamp::at(clock, number)
-    }
-
-    /// Puts a reference back.
-    #[inline]
-    pub(crate) fn put(&self, entry: &Entry) {
-        if !entry.refs.put_own(threads::caller()) {
-            self.put_elsewhere(entry);
-        }
-    }
-
-    /// As `put`, by a thread that is not the entry's owner.
-    #[inline(never)]
-    fn put_elsewhere(&self, entry: &Entry) {
-        if put_shared(entry) {
-            return;
-        }
-        match entry.refs.put() {
-            Put::Done => self.put_back_elsewhere(entry),
-            put => self.after_put(entry, put),
-        }
-    }
-
-    /// Puts back a reference that a C caller claims to hold.
-    #[inline]
-    pub(crate) fn put_checked(&self, entry: *const Entry) -> Result<(), Errno> {
-        let entry = self.entries.find(entry).ok_or(Errno::EINVAL)?;
-        if entry.refs.put_own(threads::caller()) {
-            Ok(())
-        } else {
-            self.put_checked_elsewhere(entry)
-        }
-    }
-
-    /// As `put_checked`, by a thread that is not the entry's owner.
-    #[inline(never)]
-    fn put_checked_elsewhere(&self, entry: &Entry) -> Result<(), Errno> {
-        if put_shared(entry) {
-            return Ok(());
-        }
-        let held = match entry.refs.held(threads::owners()) {
-            Held::Perhaps => {
-                self.home.check()?;
-                let _state = self.state.lock();
-                entry.refs.revoke(threads::caller());
-                entry.refs.reopen(NOBODY);
-                entry.refs.held(threads::owners())
-            }
-            known => known,
-        };
-        if held == Held::No {
-            return Err(Errno::EINVAL);
-        }
-        match entry.refs.put() {
-            Put::Done => {
-                self.put_back_elsewhere(entry);
-                Ok(())
-            }
-            Put::NotHeld => Err(Errno::EINVAL),
-            put => {
-                self.after_put(entry, put);
-                Ok(())
-            }
-        }
-    }
-
-    /// Does what the last put of an entry owes.
-    #[cold]
-    fn after_put(&self, entry: &Entry, put: Put) {
-        match put {
-            Put::Done | Put::NotHeld => {}
-            Put::Detached => {
-                if self.home.is_here() && entry.refs.claim_detached() {
-                    self.release_soon(self.entries.index_of(entry));
-                }
-            }
-            Put::Unfiled => {
-                if self.home.is_here() {
-                    let mut state = self.state.lock();
-                    if entry.refs.file() {
-                        state.file(&self.entries, self.entries.index_of(entry));
-                    }
-                }
-            }
-        }
-    }
-
     /// Ends the findability of one entry, if it is live.
     pub(super) fn drop_entry(&self, index: u32, cause: Cause) {
         let mut retired = List::EMPTY;
@@ -342,31 +190,5 @@ impl Inner {
                 return dropped;
             }
         }
-    }
-
-    /// Whether any reference is out.
-    pub(super) fn any_in_use(&self) -> bool {
-        let used = self.state.lock().used_slots();
-        (0..used).any(|index| self.is_in_use(index))
-    }
-
-    /// Whether a reference on an entry is out. Not fooled by another thread,
-    /// perhaps the reaper, that ends the entry's ownership this moment: where
-    /// a reference of the owner's was put back by others, the two counts are
-    /// for that time more than what is out.
-    pub(super) fn is_in_use(&self, index: u32) -> bool {
-        let refs = &self.entries.at(index).refs;
-        refs.in_use(threads::owners()) && {
-            // Ownerships are ended under the lock.
-            let _state = self.state.lock();
-            refs.in_use(threads::owners())
-        }
-    }
-
-    /// Whether the entry a C caller holds is still valid.
-    pub(crate) fn is_valid_entry(&self, entry: *const Entry) -> bool {
-        self.entries.find(entry).is_some_and(|entry| {
-            entry.refs.held(threads::owners()) != Held::No && self.is_current(entry)
-        })
     }
 }

@@ -29,7 +29,8 @@
 mod heap;
 mod queue;
 
-use super::entries::{Entries, EntryLinks, Filing};
+use super::entries::Entries;
+use super::links::{EntryLinks, Filing};
 use crate::errno::Errno;
 use heap::{Filed, Heap};
 use queue::Queue;

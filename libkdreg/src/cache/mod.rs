@@ -27,16 +27,20 @@
 //! `max_unreleased`, by the reaper.
 
 mod bypass;
+mod clock;
 mod dump;
 mod entries;
 mod front;
 mod limits;
+mod links;
 mod lookup;
 mod lru;
 mod miss;
 mod publish;
+mod put;
 mod reaper;
 mod refs;
+mod register;
 mod release;
 mod room;
 mod sharing;

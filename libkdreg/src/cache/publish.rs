@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Publishing: a registration that was made becomes an entry to be found.
 
-use super::entries::List;
+use super::links::List;
 use super::miss::Attempt;
 use super::release::Spent;
 use super::state::{Alone, Request};

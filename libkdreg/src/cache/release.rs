@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Releasing what nobody can find or use any more.
 
-use super::entries::List;
+use super::links::List;
 use super::state::{Cause, State};
 use super::{Handle, Inner};
 use crate::errno::Errno;

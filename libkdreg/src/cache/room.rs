@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Making room: evicting the least recently used, within the limits.
 
-use super::entries::{Entries, List};
+use super::entries::Entries;
 use super::limits::Options;
+use super::links::List;
 use super::state::{Alone, Cause, Request, State};
 use crate::range::Range;
 use crate::threads;

@@ -3,7 +3,8 @@
 //! the counts. Every method runs under the lock and only moves links.
 
 use super::bypass::Bypass;
-use super::entries::{Entries, Entry, EntryLinks, List};
+use super::entries::{Entries, Entry};
+use super::links::{EntryLinks, List};
 use super::lru::Lru;
 use super::refs::{Detach, revoke_all};
 use super::statistics::Statistics;

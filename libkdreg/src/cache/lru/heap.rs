@@ -4,7 +4,7 @@
 //! The heap is four-ary: half as deep as a binary one, its children in one or
 //! two cache lines.
 
-use super::super::entries::{EntryLinks, Filing};
+use super::super::links::{EntryLinks, Filing};
 use crate::errno::Errno;
 use crate::reservation::{OnFork, Reservation, Zeroed};
 use std::cell::UnsafeCell;

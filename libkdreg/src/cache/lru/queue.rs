@@ -2,7 +2,7 @@
 //! Entries in a doubly linked list by the stamp they were filed under: added
 //! at one end only, taken out anywhere.
 
-use super::super::entries::{EntryLinks, Filing};
+use super::super::links::{EntryLinks, Filing};
 use crate::interval_tree::NIL;
 
 /// See the module's documentation.

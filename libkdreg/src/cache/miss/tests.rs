@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! A slot that a miss took is an entry's afterwards, or free: on every way out.
 
-use super::super::{Cache, Options, Registrar};
+use super::super::{Cache, Handle, Options, Registrar};
 use super::*;
 use crate::monitor::manual::Manual;
 use crate::monitor::{self, Kind, Monitor};

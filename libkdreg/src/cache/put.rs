@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Putting a reference back, and what the last one of an entry owes.
+
+use super::Inner;
+use super::entries::Entry;
+use super::refs::{Held, NOBODY, Put};
+use super::sharing::put_shared;
+use crate::errno::Errno;
+use crate::threads;
+
+impl Inner {
+    /// Puts a reference back.
+    #[inline]
+    pub(crate) fn put(&self, entry: &Entry) {
+        if !entry.refs.put_own(threads::caller()) {
+            self.put_elsewhere(entry);
+        }
+    }
+
+    /// As `put`, by a thread that is not the entry's owner.
+    #[inline(never)]
+    fn put_elsewhere(&self, entry: &Entry) {
+        if put_shared(entry) {
+            return;
+        }
+        match entry.refs.put() {
+            Put::Done => self.put_back_elsewhere(entry),
+            put => self.after_put(entry, put),
+        }
+    }
+
+    /// Puts back a reference that a C caller claims to hold.
+    #[inline]
+    pub(crate) fn put_checked(&self, entry: *const Entry) -> Result<(), Errno> {
+        let entry = self.entries.find(entry).ok_or(Errno::EINVAL)?;
+        if entry.refs.put_own(threads::caller()) {
+            Ok(())
+        } else {
+            self.put_checked_elsewhere(entry)
+        }
+    }
+
+    /// As `put_checked`, by a thread that is not the entry's owner.
+    #[inline(never)]
+    fn put_checked_elsewhere(&self, entry: &Entry) -> Result<(), Errno> {
+        if put_shared(entry) {
+            return Ok(());
+        }
+        let held = match entry.refs.held(threads::owners()) {
+            Held::Perhaps => {
+                self.home.check()?;
+                let _state = self.state.lock();
+                entry.refs.revoke(threads::caller());
+                entry.refs.reopen(NOBODY);
+                entry.refs.held(threads::owners())
+            }
+            known => known,
+        };
+        if held == Held::No {
+            return Err(Errno::EINVAL);
+        }
+        match entry.refs.put() {
+            Put::Done => {
+                self.put_back_elsewhere(entry);
+                Ok(())
+            }
+            Put::NotHeld => Err(Errno::EINVAL),
+            put => {
+                self.after_put(entry, put);
+                Ok(())
+            }
+        }
+    }
+
+    /// Does what the last put of an entry owes.
+    #[cold]
+    pub(super) fn after_put(&self, entry: &Entry, put: Put) {
+        match put {
+            Put::Done | Put::NotHeld => {}
+            Put::Detached => {
+                if self.home.is_here() && entry.refs.claim_detached() {
+                    self.release_soon(self.entries.index_of(entry));
+                }
+            }
+            Put::Unfiled => {
+                if self.home.is_here() {
+                    let mut state = self.state.lock();
+                    if entry.refs.file() {
+                        state.file(&self.entries, self.entries.index_of(entry));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Whether any reference is out.
+    pub(super) fn any_in_use(&self) -> bool {
+        let used = self.state.lock().used_slots();
+        (0..used).any(|index| self.is_in_use(index))
+    }
+
+    /// Whether a reference on an entry is out. Not fooled by another thread,
+    /// perhaps the reaper, that ends the entry's ownership this moment: where
+    /// a reference of the owner's was put back by others, the two counts are
+    /// for that time more than what is out.
+    pub(super) fn is_in_use(&self, index: u32) -> bool {
+        let refs = &self.entries.at(index).refs;
+        refs.in_use(threads::owners()) && {
+            // Ownerships are ended under the lock.
+            let _state = self.state.lock();
+            refs.in_use(threads::owners())
+        }
+    }
+
+    /// Whether the entry a C caller holds is still valid.
+    pub(crate) fn is_valid_entry(&self, entry: *const Entry) -> bool {
+        self.entries.find(entry).is_some_and(|entry| {
+            entry.refs.held(threads::owners()) != Held::No && self.is_current(entry)
+        })
+    }
+}
