@@ -54,6 +54,8 @@ pub(crate) fn is_available() -> bool {
 /// The dear side of an asymmetric pair of fences. A system call; it waits for
 /// no other thread.
 pub(crate) fn heavy() {
+    #[cfg(test)]
+    tests::CALLS.set(tests::CALLS.get() + 1);
     // Full barriers in this thread as well, whatever the kernel says.
     fence(Ordering::SeqCst);
     if membarrier(PRIVATE_EXPEDITED) != 0 {
@@ -84,8 +86,14 @@ fn withdrawn() {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
+    use std::cell::Cell;
+
+    thread_local! {
+        /// How often this thread called [`heavy`].
+        pub(crate) static CALLS: Cell<usize> = const { Cell::new(0) };
+    }
 
     #[test]
     fn is_there_on_every_kernel_since_4_14() {

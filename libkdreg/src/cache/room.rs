@@ -4,6 +4,7 @@
 use super::entries::Entries;
 use super::limits::Options;
 use super::links::List;
+use super::refs::{BATCH, NOBODY, revoke_all};
 use super::state::{Alone, Cause, Request, State};
 use crate::range::Range;
 use crate::threads;
@@ -14,6 +15,52 @@ use std::ops::ControlFlow;
 struct Room {
     entries: usize,
     bytes: usize,
+}
+
+/// Entries in use that come up for eviction one after the other: their owners'
+/// counting is ended for all together, since each time takes a barrier.
+struct Ahead {
+    entries: [u32; BATCH],
+    count: usize,
+    /// How many came up since.
+    met: usize,
+}
+
+impl Ahead {
+    #[cold]
+    fn revoke(state: &State, entries: &Entries) -> Ahead {
+        let mut ahead = Ahead {
+            entries: [0; BATCH],
+            count: 0,
+            met: 0,
+        };
+        let in_use = |&index: &u32| entries.at(index).refs.in_use(threads::owners());
+        // Roughly in the order in which they will come up.
+        let next = state.lru.entries(&state.links).take(BATCH).filter(in_use);
+        for (place, index) in ahead.entries.iter_mut().zip(next) {
+            *place = index;
+            ahead.count += 1;
+        }
+        let refs = |&index: &u32| &entries.at(index).refs;
+        revoke_all(ahead.all().iter().map(refs), threads::caller());
+        ahead
+    }
+
+    fn all(&self) -> &[u32] {
+        &self.entries[..self.count]
+    }
+
+    fn is_used_up(&mut self) -> bool {
+        self.met += 1;
+        self.met >= self.count
+    }
+
+    /// Those that did not come up are nobody's now.
+    fn reopen(&self, entries: &Entries) {
+        for &index in self.all() {
+            entries.at(index).refs.reopen(NOBODY);
+        }
+    }
 }
 
 impl State {
@@ -28,6 +75,7 @@ impl State {
         // Spared entries that came to the top wait here.
         let mut spared = List::EMPTY;
         let mut evicted = false;
+        let mut ahead: Option<Ahead> = None;
         while let Some(index) = self.lru.first(&mut self.links, entries) {
             let entry = entries.at(index);
             if incoming.is_some_and(|request| request.supersedes(entry)) {
@@ -41,8 +89,17 @@ impl State {
             } else if entry.refs.unfile() {
                 // In use: its last put files it again.
                 self.lru.remove(&mut self.links, index);
+                if ahead.as_mut().is_none_or(Ahead::is_used_up) {
+                    if let Some(former) = ahead {
+                        former.reopen(entries);
+                    }
+                    ahead = Some(Ahead::revoke(self, entries));
+                }
             }
             // Else it became idle this moment: look at it again.
+        }
+        if let Some(ahead) = ahead {
+            ahead.reopen(entries);
         }
         while let Some(index) = spared.pop(&mut self.links) {
             self.lru.file(&mut self.links, entries, index);
@@ -126,3 +183,6 @@ impl State {
         self.lru.prefetch(&self.links, entries)
     }
 }
+
+#[cfg(test)]
+mod tests;
