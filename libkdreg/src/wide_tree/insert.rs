@@ -49,6 +49,8 @@ impl Tree {
             } else if self.leaf(child).count() == LEAF {
                 at = self.relieve::<Leaf>(node, at, key, last);
             }
+            // Relieving may have led to one before the last.
+            last = last && at + 1 == self.inner(node).count();
             let inner = self.inner_mut(node);
             inner.max_ends[at] = inner.max_ends[at].max(end);
             node = inner.children[at];

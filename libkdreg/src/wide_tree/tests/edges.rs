@@ -106,3 +106,32 @@ fn a_query_may_end_beyond_user_space() {
         assert_eq!(found, count);
     }
 }
+
+/// Ascending, far apart, until the last inner node under the root is full.
+fn full_at_the_end() -> (Tree, usize) {
+    let mut tree = tree(5000);
+    for count in 1.. {
+        tree.insert(pages(1000 * count, 1), count as u32);
+        if tree.levels == 2 && last_below_root(&tree).count() == Inner::ROOM {
+            return (tree, count);
+        }
+    }
+    unreachable!();
+}
+
+fn last_below_root(tree: &Tree) -> &Inner {
+    let root = tree.inner(tree.root);
+    tree.inner(root.children[root.count() - 1])
+}
+
+/// What follows all in the left part of a node that is split is not appended.
+#[test]
+fn a_range_behind_a_leaf_in_the_middle_leaves_no_small_one() {
+    for leaf in 0..Inner::ROOM {
+        let (mut tree, count) = full_at_the_end();
+        let leaf = tree.leaf(last_below_root(&tree).children[leaf]);
+        let behind = leaf.starts[leaf.count() - 1] / PAGE + 1;
+        tree.insert(pages(behind, 1), 0);
+        assert_eq!(tree.checked(), count + 1);
+    }
+}
