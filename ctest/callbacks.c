@@ -19,9 +19,7 @@ static kdreg_cache_t *create(kdreg_t *monitor, kdreg_register_fn reg, kdreg_dere
 
 static char *map(size_t pages)
 {
-    char *memory = mmap(NULL, pages * page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
-    REQUIRE(memory != MAP_FAILED, "mmap: %s", strerror(errno));
-    return memory;
+    return check_space(pages * page);
 }
 
 static struct kdreg_cache_stats stats_of(kdreg_cache_t *cache)

@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -148,6 +149,39 @@ __attribute__((unused)) static kdreg_t *check_open(uint32_t flags)
         exit(CHECK_SKIPPED);
     }
     return monitor;
+}
+
+/* Memory of which no page is there, to be left untouched. Pages that are there the kernel moves when it likes (compaction, khugepaged), and a
+ * backend that sees that says so, rightly: only of untouched memory, or of memory that is really pinned, can a test say that a region stays
+ * valid and an entry is found. What the process itself does to it is seen all the same. */
+__attribute__((unused)) static char *check_space(size_t length)
+{
+    char *memory = mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    REQUIRE(memory != MAP_FAILED, "mmap: %s", strerror(errno));
+    return memory;
+}
+
+/* In a child that came about otherwise than by check_fork(). */
+__attribute__((unused)) static void check_forget(void)
+{
+    atomic_store(&check_failures, 0);
+    atomic_store(&check_made, 0);
+}
+
+/* fork(); what the child checks is its own, whatever has failed before. It ends by check_leave(). */
+__attribute__((unused)) static pid_t check_fork(void)
+{
+    fflush(NULL);
+    pid_t child = fork();
+    if (child == 0)
+        check_forget();
+    return child;
+}
+
+__attribute__((noreturn, unused)) static void check_leave(void)
+{
+    fflush(NULL);
+    _exit(atomic_load(&check_failures) != 0);
 }
 
 /* Waits for a forked child; true when it exited with 0. */

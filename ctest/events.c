@@ -12,9 +12,7 @@ static size_t page;
 
 static char *map(size_t pages)
 {
-    char *memory = mmap(NULL, pages * page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
-    REQUIRE(memory != MAP_FAILED, "mmap: %s", strerror(errno));
-    return memory;
+    return check_space(pages * page);
 }
 
 static bool readable(int fd, int milliseconds)

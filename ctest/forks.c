@@ -22,10 +22,11 @@ static void set_up(void)
 {
     monitor = check_open(0);
     REQUIRE(kdreg_cache_create(monitor, &cache_attr, &cache) == 0, "kdreg_cache_create");
-    memory = mmap(NULL, 2 * REGIONS * page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
-    REQUIRE(memory != MAP_FAILED, "mmap");
+    /* Nothing but a fork disturbs the regions, which have no pages; those between them have, so that it write-protects the mapping. */
+    memory = check_space(2 * REGIONS * page);
     for (size_t i = 0; i < REGIONS; i++) {
         kdreg_entry_t *entry;
+        memory[(2 * i + 1) * page] = 1;
         REQUIRE(kdreg_monitor(monitor, memory + 2 * i * page, page, i, &regions[i]) == 0, "kdreg_monitor");
         REQUIRE(kdreg_cache_get(cache, memory + 2 * i * page, page, KDREG_ACCESS_READ, &entry) == 0 && kdreg_cache_put(cache, entry) == 0, "kdreg_cache_get");
     }
@@ -66,14 +67,11 @@ static void still_detects(size_t at)
 
 static bool expect_in_child(void (*body)(void))
 {
-    fflush(NULL);
-    pid_t child = fork();
+    pid_t child = check_fork();
     if (child == 0) {
-        int before = atomic_load(&check_failures);
         alarm(200);
         body();
-        fflush(NULL);
-        _exit(atomic_load(&check_failures) != before);
+        check_leave();
     }
     return child > 0 && check_child_succeeded(child);
 }
@@ -96,7 +94,7 @@ static void uses_its_own(void)
     kdreg_t *own = check_open(0);
     kdreg_cache_t *own_cache = NULL;
     REQUIRE(kdreg_cache_create(own, &cache_attr, &own_cache) == 0, "kdreg_cache_create in the child");
-    char *block = mmap(NULL, 4 * page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+    char *block = check_space(4 * page);
     struct kdreg_region region, inherited;
     kdreg_entry_t *entry;
     CHECK_IS(kdreg_monitor(own, block, page, 7, &region), 0);

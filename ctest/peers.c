@@ -62,9 +62,7 @@ static void destroy(kdreg_cache_t *cache, struct card *card)
 
 static char *map(size_t pages)
 {
-    char *memory = mmap(NULL, pages * page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    REQUIRE(memory != MAP_FAILED, "mmap: %s", strerror(errno));
-    return memory;
+    return check_space(pages * page);
 }
 
 static int get_put(kdreg_cache_t *cache, char *addr, size_t length)

@@ -175,16 +175,14 @@ static void seccomp(void)
 
 static void in_child(const char *what, void (*check)(void))
 {
-    int status, before = atomic_load(&check_failures);
+    int status;
     pid_t child;
 
     check_says("%s", what);
-    fflush(stdout);
-    child = fork();
+    child = check_fork();
     if (child == 0) {
         check();
-        fflush(stdout);
-        _exit(atomic_load(&check_failures) > before ? 1 : 0);
+        check_leave();
     }
     CHECK(waitpid(child, &status, 0) == child && status == 0, "%s: status %d", what, status);
 }

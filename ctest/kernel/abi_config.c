@@ -84,10 +84,9 @@ static void undeliverable(int fd, const struct kdreg2_status_data *status, size_
 static void reconfigure(int fd)
 {
     const struct kdreg2_status_data *status = kt_config(fd, 3);
-    static char memory[64];
-    struct kdreg2_monitoring_params params = kt_monitor(fd, memory, sizeof memory, 1);
+    char *page = kt_space(kt_page()), *memory = kt_space(64);
+    struct kdreg2_monitoring_params params = kt_monitor(fd, memory, 64, 1);
     struct kdreg2_config_data data = {.max_regions = 5};
-    char *page = kt_map(kt_page());
 
     CHECK_ERRNO(ioctl(fd, KDREG2_IOCTL_CONFIG_DATA, &data), EBUSY);
     CHECK(!kt_changed(status, params));
@@ -109,7 +108,7 @@ static void reconfigure(int fd)
         if (params.location < n)
             CHECK(kt_changed(now, params));
         for (int i = 0; i < 4; i++) {
-            struct kdreg2_monitoring_params new = kt_monitor(fd, memory, sizeof memory, 1);
+            struct kdreg2_monitoring_params new = kt_monitor(fd, memory, 64, 1);
 
             CHECK(memcmp(&new, &params, sizeof new.location + sizeof new.generation) != 0);
             CHECK(kt_changed(now, params) && kt_changed(status, params));
@@ -123,8 +122,8 @@ static void reconfigure(int fd)
     size_t n = 1000;
     kt_config(fd, n);
     for (size_t i = 0; i < n; i++)
-        kt_monitor(fd, memory, sizeof memory, i);
-    CHECK_ERRNO(kt_try_monitor(fd, memory, sizeof memory, n, NULL), ENOSPC);
+        kt_monitor(fd, memory, 64, i);
+    CHECK_ERRNO(kt_try_monitor(fd, memory, 64, n, NULL), ENOSPC);
     CHECK(ioctl(fd, KDREG2_IOCTL_UNMONITOR_ALL) == 0, "%m");
 }
 

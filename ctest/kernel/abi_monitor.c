@@ -15,7 +15,7 @@ static uint32_t word(size_t location)
 static void parameters(void)
 {
     struct kdreg2_monitoring_params p;
-    char *memory = kt_map(kt_page());
+    char *memory = kt_space(kt_page());
 
     CHECK(kt_try_monitor(fd, memory, 0, 1, &p) == -1 && errno == EINVAL, "%m");
     CHECK(p.location == KDREG2_LOCATION_NONE);
@@ -40,7 +40,7 @@ static void parameters(void)
 
 static void cookies(void)
 {
-    char *memory = kt_map(kt_page());
+    char *memory = kt_space(kt_page());
     struct kdreg2_monitoring_params p = kt_monitor(fd, memory, 100, 7), q;
 
     /* The same again: the same parameters. */
@@ -81,7 +81,7 @@ static void cookies(void)
 static void overlaps(void)
 {
     size_t page = kt_page();
-    char *memory = kt_map(4 * page);
+    char *memory = kt_space(4 * page);
     struct kdreg2_monitoring_params before = kt_monitor(fd, memory, page, 1);
     struct kdreg2_monitoring_params last_byte = kt_monitor(fd, memory + 2 * page - 1, 1, 2);
     struct kdreg2_monitoring_params all = kt_monitor(fd, memory, 4 * page, 3);
@@ -122,7 +122,7 @@ static void overlaps(void)
 static void full(void)
 {
     size_t page = kt_page();
-    char *memory = kt_map(SLOTS * page);
+    char *memory = kt_space(SLOTS * page);
     struct kdreg2_monitoring_params p[SLOTS], q;
 
     for (unsigned i = 0; i < SLOTS; i++)

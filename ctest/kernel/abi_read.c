@@ -14,7 +14,7 @@ static const struct kdreg2_status_data *status;
 static void make_events(unsigned count)
 {
     size_t page = kt_page();
-    char *memory = kt_map(count * page);
+    char *memory = kt_space(count * page);
 
     for (unsigned i = 0; i < count; i++)
         kt_monitor(fd, memory + i * page, page, i);

@@ -146,7 +146,7 @@ int main(void)
     const char *seed = getenv("KDREG_SEED");
 
     state = seed ? strtoull(seed, NULL, 0) | 1 : 0x9e3779b97f4a7c15;
-    area = kt_map(PAGES * kt_page());
+    area = kt_space(PAGES * kt_page());
     fd = kt_open();
     status = kt_config(fd, REGIONS);
     for (unsigned long n = 0; n < rounds; n++) {

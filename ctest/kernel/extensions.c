@@ -53,7 +53,7 @@ static int unmonitor_batch(struct kdreg_unmonitor_entry *entries, uint32_t count
 
 static void batches(void)
 {
-    char *memory = kt_map(page);
+    char *memory = kt_space(page);
     struct kdreg_monitor_entry *m = calloc(COUNT, sizeof *m);
     struct kdreg_unmonitor_entry *u = calloc(COUNT, sizeof *u);
     uint32_t done;
@@ -119,14 +119,14 @@ static void batches(void)
  * done, and nothing else. */
 static void half_way(int protection)
 {
-    char *memory = kt_map(3 * page);
+    char *memory = kt_map(3 * page), *space = kt_space(page);
     struct kdreg_monitor_entry *m =
         (struct kdreg_monitor_entry *)(memory + page) - 40;
     uint32_t done;
 
     for (unsigned i = 0; i < 100; i++)
         m[i] = (struct kdreg_monitor_entry){
-            .addr = (uintptr_t)&fd, .length = 1, .cookie = 1000 + i};
+            .addr = (uintptr_t)space, .length = 1, .cookie = 1000 + i};
     CHECK(mprotect(memory + page, 2 * page, protection) == 0, "%m");
     CHECK(monitor_batch(m, 100, &done) == -1 && errno == EFAULT, "%m");
     CHECK(done <= 40 && done > 0, "%u", done);
@@ -141,11 +141,12 @@ static void half_way(int protection)
 static void run_out(void)
 {
     struct kdreg_monitor_entry m[64];
+    char *space = kt_space(page);
     uint32_t done;
 
     kt_config(fd, 40);
     for (unsigned i = 0; i < 64; i++)
-        m[i] = (struct kdreg_monitor_entry){.addr = (uintptr_t)&fd, .length = 1, .cookie = i};
+        m[i] = (struct kdreg_monitor_entry){.addr = (uintptr_t)space, .length = 1, .cookie = i};
     CHECK(monitor_batch(m, 64, &done) == 0 && done == 64, "%m");
     for (unsigned i = 0; i < 64; i++)
         CHECK(m[i].status == (i < 40 ? 0 : -ENOSPC), "entry %u: %d", i, m[i].status);
@@ -156,7 +157,7 @@ static void run_out(void)
 /* Does the change invalidate a region with this mask? */
 static bool sees(uint32_t mask, void (*change)(char *))
 {
-    char *memory = kt_map(page);
+    char *memory = kt_space(page);
     struct kdreg2_monitoring_params p =
         kt_monitor_mask(fd, memory, page, 1, mask, KDREG_MONITOR_REASON);
 
@@ -214,9 +215,10 @@ static void masks(void)
                   "mask %#x, change %#x", mask, changes[i].bit);
 
     /* The mask is part of what makes a region the same. */
+    char *space = kt_space(page);
     struct kdreg_monitor_entry m[2] = {
-        {.addr = (uintptr_t)&fd, .length = 1, .cookie = 1, .changes = KDREG_CHANGE_UNMAP},
-        {.addr = (uintptr_t)&fd, .length = 1, .cookie = 1},
+        {.addr = (uintptr_t)space, .length = 1, .cookie = 1, .changes = KDREG_CHANGE_UNMAP},
+        {.addr = (uintptr_t)space, .length = 1, .cookie = 1},
     };
     CHECK(monitor_batch(m, 2, NULL) == 0, "%m");
     CHECK(m[0].status == 0 && m[1].status == -EBUSY);
@@ -226,7 +228,7 @@ static void masks(void)
 /* Regions with all masks at once, over the same memory. */
 static void all_masks_at_once(void)
 {
-    char *memory = kt_map(page);
+    char *memory = kt_space(page);
     struct kdreg2_monitoring_params p[KDREG_CHANGE_ALL + 1];
 
     for (uint32_t mask = 1; mask <= KDREG_CHANGE_ALL; mask++)

@@ -126,7 +126,8 @@ static void monitoring(void)
 {
     int fd = kt_open();
     const struct kdreg2_status_data *status = kt_config(fd, 100000);
-    struct kdreg2_ioctl_monitor data = {.addr = &fd, .length = sizeof fd};
+    const char *space = kt_space(kt_page());
+    struct kdreg2_ioctl_monitor data = {.addr = space, .length = 64};
     uint64_t made = 0;
 
     /* The first of each 256 needs memory, that of each 1,024 more of it. */
@@ -138,7 +139,7 @@ static void monitoring(void)
         CHECK(kt_active(status) == made, "%ju active, %ju made", (uintmax_t)kt_active(status),
               (uintmax_t)made);
         while (made % 256 != 0)
-            kt_monitor(fd, &fd, sizeof fd, made++);
+            kt_monitor(fd, space, 64, made++);
     }
     CHECK(ioctl(fd, KDREG2_IOCTL_UNMONITOR_ALL) == 0, "%m");
     CHECK(kt_active(status) == 0);
@@ -153,6 +154,7 @@ static void batches(void)
     enum { COUNT = 300 };
     static struct kdreg_monitor_entry entries[COUNT];
     struct kdreg_batch batch = {.entries = (uintptr_t)entries, .count = COUNT};
+    const char *space = kt_space(kt_page());
     unsigned refused = 0;
     int n;
 
@@ -163,7 +165,7 @@ static void batches(void)
 
         for (unsigned i = 0; i < COUNT; i++)
             entries[i] = (struct kdreg_monitor_entry){
-                .addr = (uintptr_t)&fd, .length = sizeof fd, .cookie = i, .status = 1};
+                .addr = (uintptr_t)space, .length = 64, .cookie = i, .status = 1};
         batch.done = COUNT;
         fail_nth(n);
         int result = ioctl(fd, KDREG_IOCTL_MONITOR_BATCH, &batch), error = errno;

@@ -18,7 +18,8 @@ extern char **environ;
 static int fd;
 static size_t page;
 static const struct kdreg2_status_data *status;
-static char *memory;
+static char *memory;  /* pinned */
+static char *unmoved; /* without pages */
 static struct kdreg2_monitoring_params params[REGIONS];
 
 /* Pins the memory for as long as the descriptor is open, as a network card's
@@ -33,6 +34,50 @@ static int pin(char *base, size_t length)
         return -1;
     CHECK(syscall(SYS_io_uring_register, ring, IORING_REGISTER_BUFFERS, &v, 1) == 0, "%m");
     return ring;
+}
+
+/* Are all the pages on the kernel's lists of pages in use? The first `count`
+ * pages at `base`; true, too, where that cannot be found out. */
+static bool listed(const char *base, size_t count)
+{
+    int map = open("/proc/self/pagemap", O_RDONLY), flags = open("/proc/kpageflags", O_RDONLY);
+    bool all = true;
+
+    for (size_t i = 0; i < count && map >= 0 && flags >= 0; i++) {
+        off_t at = (off_t)((uintptr_t)base / page + i) * 8;
+        uint64_t entry = 0, flag = 1 << 5; /* KPF_LRU */
+
+        CHECK(pread(map, &entry, sizeof entry, at) == sizeof entry, "%m");
+        at = (off_t)(entry & ((1ULL << 55) - 1)) * 8;
+        CHECK(entry >> 63 == 0 || pread(flags, &flag, sizeof flag, at) == sizeof flag, "%m");
+        all &= entry >> 63 && (flag & 1 << 5);
+    }
+    close(map);
+    close(flags);
+    return all;
+}
+
+/* The kernel does not begin to move pages that are pinned. It may have begun
+ * just before, and finds out when it has taken them off its lists and out of the
+ * page tables: until they are back on the lists, that is not over. */
+static void settle(const char *base, size_t count)
+{
+    for (int i = 0; i < 1000; i++) {
+        int compact = open("/proc/sys/vm/compact_memory", O_WRONLY);
+
+        /* Every processor puts those on the lists that it holds ready for them. */
+        if (compact >= 0) {
+            (void)!write(compact, "1", 1);
+            close(compact);
+        }
+        if (listed(base, count)) {
+            usleep(10000);
+            if (listed(base, count))
+                return;
+        }
+        usleep(1000);
+    }
+    CHECK(!"pinned pages come to rest in time");
 }
 
 static void all_valid(const char *after)
@@ -81,7 +126,7 @@ static int as_child(void)
     /* And its own descriptor works. */
     int own = kt_open();
     const struct kdreg2_status_data *mine = kt_config(own, 8);
-    char *m = kt_map(page);
+    char *m = kt_space(page);
     struct kdreg2_monitoring_params q = kt_monitor(own, m, page, 1);
     CHECK(!kt_changed(mine, q));
     munmap(m, page);
@@ -137,7 +182,7 @@ static void forks(void)
         exit(as_child());
     }
     all_valid("fork");
-    char *other = kt_map(page);
+    char *other = kt_space(page);
     struct kdreg2_monitoring_params q = kt_monitor(fd, other, page, 1000);
     munmap(other, page);
     CHECK(kt_changed(status, q));
@@ -154,7 +199,7 @@ static int in_same_memory(void *unused)
 
     (void)unused;
     /* vfork() and CLONE_VM share the address space: they are the owner. */
-    return kt_try_monitor(fd, &q, sizeof q, 2000, &q) || kt_changed(status, q) ||
+    return kt_try_monitor(fd, unmoved, page, 2000, &q) || kt_changed(status, q) ||
            kt_unmonitor(fd, 2000, q);
 }
 
@@ -262,6 +307,8 @@ int main(int argc, char **argv)
     memory = kt_map(REGIONS * page);
     if (pin(memory, REGIONS * page) < 0)
         kt_skip("io_uring cannot be used to pin memory here");
+    settle(memory, REGIONS);
+    unmoved = kt_space(page);
     for (unsigned i = 0; i < REGIONS; i++)
         params[i] = kt_monitor(fd, memory + i * page, page, i);
     for (int i = 0; i < 3; i++) {

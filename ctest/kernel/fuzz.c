@@ -406,7 +406,7 @@ int main(int argc, char **argv)
             CHECK(ioctl(fd, KDREG2_IOCTL_FLUSH) == 0, "%m");
         }
         const struct kdreg2_status_data *status = kt_config(fd, 50);
-        char *memory = kt_map(page);
+        char *memory = kt_space(page);
         struct kdreg2_monitoring_params p = kt_monitor(fd, memory, page, 1);
 
         CHECK(!kt_changed(status, p));

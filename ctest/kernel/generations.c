@@ -10,20 +10,19 @@
 #define SLOTS 4
 #define LAST 0x7fffffffu
 
-static char memory[64];
-
 int main(void)
 {
+    char *memory = kt_space(kt_page());
     int fd = kt_open();
     const struct kdreg2_status_data *status = kt_config(fd, SLOTS);
-    struct kdreg2_monitoring_params p = kt_monitor(fd, memory, sizeof memory, 1), used[256];
+    struct kdreg2_monitoring_params p = kt_monitor(fd, memory, 64, 1), used[256];
     unsigned each = LAST - (p.generation >> 1) + 1, total = 1;
 
     if (each > 64)
         kt_skip("the generations of this module last for too long (first_generation)");
     used[0] = p;
     CHECK(kt_unmonitor(fd, 1, p) == 0, "%m");
-    while (kt_try_monitor(fd, memory, sizeof memory, total, &p) == 0) {
+    while (kt_try_monitor(fd, memory, 64, total, &p) == 0) {
         CHECK(!kt_changed(status, p));
         CHECK(total < 256);
         for (unsigned i = 0; i < total; i++) {
@@ -38,7 +37,7 @@ int main(void)
         } else if (total % 3 == 1) {
             CHECK(ioctl(fd, KDREG2_IOCTL_UNMONITOR_ALL) == 0, "%m");
         } else {
-            char *page = kt_map(kt_page());
+            char *page = kt_space(kt_page());
 
             CHECK(ioctl(fd, KDREG2_IOCTL_UNMONITOR_ALL) == 0, "%m");
             total++;
@@ -57,9 +56,9 @@ int main(void)
     CHECK(total >= SLOTS * each - 1 && total <= SLOTS * each + 1);
     /* They stay retired, whatever is configured. */
     kt_config(fd, SLOTS);
-    CHECK_ERRNO(kt_try_monitor(fd, memory, sizeof memory, 1, NULL), ENOSPC);
+    CHECK_ERRNO(kt_try_monitor(fd, memory, 64, 1, NULL), ENOSPC);
     kt_config(fd, SLOTS + 1);
-    p = kt_monitor(fd, memory, sizeof memory, 1);
+    p = kt_monitor(fd, memory, 64, 1);
     CHECK(p.location == SLOTS);
     return 0;
 }

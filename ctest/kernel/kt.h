@@ -217,6 +217,27 @@ __attribute__((unused)) static char *kt_map(size_t length)
     return p;
 }
 
+/* Memory of which no page is there, with a page on each side of it that is.
+ *
+ * Pages that are there the kernel moves when it likes (compaction, khugepaged),
+ * which invalidates what lies over them, and rightly so: only of a region that
+ * has none can a test say that it stays valid, or changes once. What the process
+ * does to the range is announced all the same; mprotect() and fork(), where
+ * there are page tables and pages of its own, as there are for those beside. No
+ * mapping of others can join it. To be left untouched. */
+__attribute__((unused)) static char *kt_space(size_t length)
+{
+    size_t page = kt_page();
+    char *guard = mmap(NULL, length + 4 * page, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    char *p = guard + page;
+
+    CHECK(guard != MAP_FAILED, "%m");
+    CHECK(mprotect(p, length + 2 * page, PROT_READ | PROT_WRITE) == 0, "%m");
+    (void)madvise(p, length + 2 * page, MADV_NOHUGEPAGE);
+    p[0] = p[page + length] = 1;
+    return p + page;
+}
+
 /* The exit status of a child, which must have exited. */
 __attribute__((unused)) static int kt_wait(pid_t pid)
 {

@@ -236,7 +236,7 @@ static void orphan(void)
 static void *one_thread(void *argument)
 {
     int fd = *(int *)argument;
-    char *memory = kt_map(page);
+    char *memory = kt_space(page);
 
     kt_monitor(fd, memory, page, (uintptr_t)memory);
     return memory;
@@ -321,7 +321,7 @@ static void many(void)
     int fds[COUNT];
     const struct kdreg2_status_data *status[COUNT];
     struct kdreg2_monitoring_params p[COUNT];
-    char *memory = kt_map(page);
+    char *memory = kt_space(page);
 
     for (unsigned i = 0; i < COUNT; i++) {
         fds[i] = kt_open();
@@ -347,7 +347,7 @@ static void fdinfo(void)
 {
     int fd = kt_open();
     char name[64], line[128], key[64];
-    char *memory = kt_map(2 * page);
+    char *memory = kt_space(2 * page);
     unsigned seen = 0;
     long value;
 

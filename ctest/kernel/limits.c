@@ -114,7 +114,7 @@ static void count_valid(const struct kdreg2_status_data *status, size_t from, si
 static void million(bool charged)
 {
     size_t length = (32 * regions + page - 1) / page * page;
-    char *area = kt_map(length);
+    char *area = kt_space(length);
     /* On a huge page boundary: to split a mapping anywhere else, the kernel
      * says that it takes apart a huge page there, whether there is one or not. */
     size_t cut = ((uintptr_t)area + length / 2) / HUGE * HUGE - (uintptr_t)area;
@@ -175,13 +175,13 @@ static void million(bool charged)
     count_valid(status, 0, regions, false);
     /* And again, and away with it in one go. */
     munmap(area, cut);
-    area = kt_map(length);
+    area = kt_space(length);
     CHECK(monitor_all(fd, area) == regions);
     CHECK(munmap(area, length) == 0, "%m");
     CHECK(kt_active(status) == 0 && kt_pending(status) == regions);
     CHECK(ioctl(fd, KDREG2_IOCTL_FLUSH) == 0, "%m");
     CHECK(kt_pending(status) == 0);
-    area = kt_map(length);
+    area = kt_space(length);
     CHECK(monitor_all(fd, area) == regions);
     CHECK(close(fd) == 0, "%m");
     count_valid(status, 0, regions, false);

@@ -86,8 +86,7 @@ static void survives(int fd, const struct kdreg2_status_data *status)
     };
     char *base = (char *)status;
     size_t page = kt_page(), length = (size_t)(mapping_end(status) - base);
-    static char memory[64];
-    struct kdreg2_monitoring_params p = kt_monitor(fd, memory, sizeof memory, 1);
+    struct kdreg2_monitoring_params p = kt_monitor(fd, kt_space(page), 64, 1);
 
     for (unsigned i = 0; i < sizeof advice / sizeof *advice; i++) {
         int r = madvise(base, length, advice[i]);
@@ -131,11 +130,11 @@ static void close_ends_it(void)
 {
     int fd = kt_open();
     const struct kdreg2_status_data *status = kt_config(fd, 3000);
-    static char memory[64];
+    char *memory = kt_space(kt_page());
     struct kdreg2_monitoring_params p[3000];
 
     for (unsigned i = 0; i < 3000; i++)
-        p[i] = kt_monitor(fd, memory, sizeof memory, i);
+        p[i] = kt_monitor(fd, memory, 64, i);
     CHECK(kt_active(status) == 3000);
     CHECK(close(fd) == 0, "%m");
     CHECK(kt_active(status) == 0);
@@ -149,7 +148,7 @@ static void unmapped(void)
 {
     int fd = kt_open();
     const struct kdreg2_status_data *status = kt_config(fd, 10);
-    char *memory = kt_map(kt_page());
+    char *memory = kt_space(kt_page());
 
     CHECK(munmap((char *)status, (size_t)(mapping_end(status) - (char *)status)) == 0, "%m");
     kt_monitor(fd, memory, kt_page(), 1);

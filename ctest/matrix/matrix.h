@@ -98,6 +98,7 @@ enum outcome {
 struct verdict {
     enum outcome outcome;
     int error;            /* why not applicable */
+    bool moved;           /* failed, which it also would if the kernel had moved the pages at that moment */
     char why[240];        /* why failed */
 };
 

@@ -12,6 +12,7 @@ setup() {
     [ "$swap" = 0 ] || swap_disk || return
     [ "$hugepages" = 0 ] || huge_pages || return
     [ -z "$ksm" ] || same_page_merging || return
+    if [ -n "$restless" ]; then move_pages; else leave_pages || return; fi
     [ -z "$rdma" ] || soft_roce || return
     [ -z "$module" ] || insert_module || return
     # Leaks of before the run are not the run's.
@@ -77,6 +78,33 @@ same_page_merging() {
     echo 10000 >/sys/kernel/mm/ksm/pages_to_scan
     echo 0 >/sys/kernel/mm/ksm/sleep_millisecs
     echo 1 >/sys/kernel/mm/ksm/run
+}
+
+thp=/sys/kernel/mm/transparent_hugepage
+
+# What the kernel does to pages without being asked: none of it, save in memory
+# that asks for it (MADV_HUGEPAGE) and where memory is short.
+leave_pages() {
+    echo madvise >$thp/enabled && echo 0 >/proc/sys/vm/compaction_proactiveness ||
+        complain "cannot have the kernel leave pages alone"
+    [ ! -e /proc/sys/kernel/numa_balancing ] || echo 0 >/proc/sys/kernel/numa_balancing
+}
+
+# All of it, all the time. Whatever is right there is right anywhere.
+move_pages() {
+    echo always >$thp/enabled
+    echo 0 >$thp/khugepaged/scan_sleep_millisecs
+    echo 0 >$thp/khugepaged/alloc_sleep_millisecs
+    echo 65536 >$thp/khugepaged/pages_to_scan
+    (
+        trap '' HUP
+        # A pipe that nobody writes to: a pause that costs no process.
+        exec {never}<> <(:)
+        while :; do
+            echo 1 >/proc/sys/vm/compact_memory
+            read -r -t 0.01 -u "$never"
+        done
+    ) </dev/null >/dev/null 2>&1 &
 }
 
 soft_roce() {
