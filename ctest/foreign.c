@@ -190,7 +190,9 @@ static bool change(int step, pid_t child)
         before = first_page(child);
         atomic_store(&shared->huge_wanted, true);
         CHECK_EVENTUALLY(atomic_load(&shared->huge_allowed), 60, "huge pages, in time");
-        done = advise(child, shared->length, MADV_COLLAPSE);
+        /* EAGAIN: pages are on their way elsewhere. */
+        for (int i = 0; i < 100 && !(done = advise(child, shared->length, MADV_COLLAPSE)) && errno == EAGAIN; i++)
+            check_sleep_ms(10);
         away = has_moved(before, first_page(child));
         break;
     default:

@@ -390,7 +390,7 @@ static bool run(unsigned i)
     CHECK(ioctl(fd, KDREG2_IOCTL_UNMONITOR_ALL) == 0, "%m");
     CHECK(ioctl(fd, KDREG2_IOCTL_FLUSH) == 0, "%m");
     release(&a);
-    munmap(neighbour, page);
+    kt_unspace(neighbour, page);
     return fitting;
 }
 

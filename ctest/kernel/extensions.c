@@ -169,7 +169,7 @@ static bool sees(uint32_t mask, void (*change)(char *))
               "reason %#x for mask %#x", event._alignment, mask);
     }
     kt_no_event(fd);
-    munmap(memory, page);
+    kt_unspace(memory, page);
     CHECK(ioctl(fd, KDREG2_IOCTL_FLUSH) == 0, "%m");
     CHECK(ioctl(fd, KDREG2_IOCTL_UNMONITOR_ALL) == 0, "%m");
     return seen;

@@ -238,6 +238,12 @@ __attribute__((unused)) static char *kt_space(size_t length)
     return p + page;
 }
 
+/* With what is around it. */
+__attribute__((unused)) static void kt_unspace(char *space, size_t length)
+{
+    CHECK(munmap(space - 2 * kt_page(), length + 4 * kt_page()) == 0, "%m");
+}
+
 /* The exit status of a child, which must have exited. */
 __attribute__((unused)) static int kt_wait(pid_t pid)
 {

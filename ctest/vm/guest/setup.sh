@@ -12,7 +12,7 @@ setup() {
     [ "$swap" = 0 ] || swap_disk || return
     [ "$hugepages" = 0 ] || huge_pages || return
     [ -z "$ksm" ] || same_page_merging || return
-    if [ -n "$restless" ]; then move_pages; else leave_pages || return; fi
+    if [ -n "$restless" ]; then move_pages; else leave_pages; fi || return
     [ -z "$rdma" ] || soft_roce || return
     [ -z "$module" ] || insert_module || return
     # Leaks of before the run are not the run's.
@@ -82,22 +82,26 @@ same_page_merging() {
 
 thp=/sys/kernel/mm/transparent_hugepage
 
+# setting VALUE FILE: where this kernel has it
+setting() { [ ! -e "$2" ] || echo "$1" >"$2"; }
+
 # What the kernel does to pages without being asked: none of it, save in memory
-# that asks for it (MADV_HUGEPAGE) and where memory is short.
+# that asks for it (MADV_HUGEPAGE), and where memory is short.
 leave_pages() {
-    echo madvise >$thp/enabled && echo 0 >/proc/sys/vm/compaction_proactiveness ||
-        complain "cannot have the kernel leave pages alone"
-    [ ! -e /proc/sys/kernel/numa_balancing ] || echo 0 >/proc/sys/kernel/numa_balancing
+    setting madvise $thp/enabled
+    setting 0 /proc/sys/vm/compaction_proactiveness
+    setting 0 /proc/sys/kernel/numa_balancing
 }
 
-# All of it, all the time. Whatever is right there is right anywhere.
+# All of it, all the time. What holds there holds anywhere.
 move_pages() {
-    echo always >$thp/enabled
-    echo 0 >$thp/khugepaged/scan_sleep_millisecs
-    echo 0 >$thp/khugepaged/alloc_sleep_millisecs
-    echo 65536 >$thp/khugepaged/pages_to_scan
+    [ -e $thp/khugepaged ] && [ -e /proc/sys/vm/compact_memory ] ||
+        complain "this kernel moves no pages by itself" || return
+    setting always $thp/enabled
+    setting 0 $thp/khugepaged/scan_sleep_millisecs
+    setting 0 $thp/khugepaged/alloc_sleep_millisecs
+    setting 65536 $thp/khugepaged/pages_to_scan
     (
-        trap '' HUP
         # A pipe that nobody writes to: a pause that costs no process.
         exec {never}<> <(:)
         while :; do
