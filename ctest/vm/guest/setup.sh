@@ -7,8 +7,12 @@ complain() {
     return 1
 }
 
+# setting VALUE FILE: where this kernel has it
+setting() { [ ! -e "$2" ] || echo "$1" >"$2"; }
+
 setup() {
     file_systems && shared_directories || return
+    no_deadline_servers
     [ "$swap" = 0 ] || swap_disk || return
     [ "$hugepages" = 0 ] || huge_pages || return
     [ -z "$ksm" ] || same_page_merging || return
@@ -33,6 +37,18 @@ file_systems() {
     ln -sfn /proc/self/fd/2 /dev/stderr
     ip link set lo up
     hostname kdreg-guest
+}
+
+# A processor of an emulated machine can stand still for seconds while another
+# goes on. The scheduler's deadline servers do not allow for that: a timer of
+# theirs is found to be set already, with a warning (hrtimer_forward, called by
+# dl_task_timer). They are there for real-time processes that never sleep.
+no_deadline_servers() {
+    local runtime
+    for runtime in /sys/kernel/debug/sched/*_server/cpu*/runtime; do
+        setting 0 "$runtime" 2>/dev/null
+    done
+    return 0
 }
 
 share_options=trans=virtio,version=9p2000.L,msize=512000
@@ -81,9 +97,6 @@ same_page_merging() {
 }
 
 thp=/sys/kernel/mm/transparent_hugepage
-
-# setting VALUE FILE: where this kernel has it
-setting() { [ ! -e "$2" ] || echo "$1" >"$2"; }
 
 # What the kernel does to pages without being asked: none of it, save in memory
 # that asks for it (MADV_HUGEPAGE), and where memory is short.
