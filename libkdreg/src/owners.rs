@@ -159,7 +159,7 @@ impl Owners {
         let address = move |place: usize| self.places[place].load(Ordering::Relaxed);
         (0..PLACES)
             .cycle()
-            .skip(from)
+            .skip(from % PLACES)
             .take(PLACES)
             .map(address)
             .filter(|&entry| entry != 0)

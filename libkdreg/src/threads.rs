@@ -156,9 +156,10 @@ pub(crate) fn number() -> usize {
 
 /// Runs in the child of fork(): the parent's other threads are not here, and
 /// their numbers free again. A child of a raw clone keeps them taken, which
-/// costs its threads nothing but speed; and every child the places of the
-/// entries that its parent shared: references that it inherited and puts back
-/// must not be counted on entries of its own. Async-signal-safe.
+/// costs its threads speed, and where they were, so that it must not take down
+/// its parent's caches and make others where they were. Every child keeps the
+/// places of the entries that its parent shared: references that it inherited
+/// and puts back must not be counted on entries of its own. Async-signal-safe.
 extern "C" fn forget_other_threads() {
     let own = NUMBER.get();
     let mut kept = 0;

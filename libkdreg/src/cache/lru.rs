@@ -90,7 +90,18 @@ impl Lru {
         }
     }
 
-    /// Every entry in the order, roughly the least recently used first.
+    /// Entries that come up soon, so many of each structure's at most.
+    pub fn next<'a>(
+        &'a self,
+        links: &'a EntryLinks,
+        count: usize,
+    ) -> impl Iterator<Item = u32> + 'a {
+        let heap = self.heap.entries().take(count);
+        heap.chain(self.queue.entries(links).take(count))
+    }
+
+    /// Every entry in the order: of each structure's roughly the least recently
+    /// used first.
     pub fn entries<'a>(&'a self, links: &'a EntryLinks) -> impl Iterator<Item = u32> + 'a {
         self.queue.entries(links).chain(self.heap.entries())
     }

@@ -8,7 +8,8 @@
 //!   thread that uses the entry much, by a plain store (`refs`, `sharing`); and
 //!   asks the monitor whether what the entry maps has changed. That is a hit: no
 //!   lock (by way of the index), no allocation, no system call beyond the
-//!   monitor's own.
+//!   monitor's own; but for one in some hundred hits on entries that other
+//!   threads use, which tries the lock and may change who counts (`sharing`).
 //! * On a miss the range is monitored *first*, registered second, checked
 //!   third, and only then made findable.
 //! * Entries never move, and references keep them from being released; who
@@ -18,8 +19,10 @@
 //! `state` protects the tree, the eviction order, the lists and the counts. It is
 //! held for O(log n) steps; never across a callback, an allocation, a call to
 //! the monitor, or a system call but membarrier(2), which waits for nobody
-//! (`refs` on why ending an entry's ownership may need one). So callbacks may call anything, this cache
-//! included, and a hit in the index waits for nobody.
+//! (`refs` on why ending an entry's ownership may need one), and those that pass
+//! the time until a thread goes on that was interrupted among the handful of
+//! instructions of its counting (`owners`). So callbacks may call anything, this
+//! cache included, and a hit in the index does not wait for the lock.
 //!
 //! # Releasing
 //! An entry that nobody can find or use any more (`refs`: RETIRED) is

@@ -22,9 +22,10 @@ struct Room {
 struct Ahead {
     entries: [u32; BATCH],
     count: usize,
-    /// How many came up since.
-    met: usize,
 }
+
+/// Fewer than this are not worth looking for.
+const FEW: usize = 8;
 
 impl Ahead {
     #[cold]
@@ -32,11 +33,15 @@ impl Ahead {
         let mut ahead = Ahead {
             entries: [0; BATCH],
             count: 0,
-            met: 0,
         };
-        let in_use = |&index: &u32| entries.at(index).refs.in_use(threads::owners());
-        // Roughly in the order in which they will come up.
-        let next = state.lru.entries(&state.links).take(BATCH).filter(in_use);
+        let in_use = |&index: &u32| {
+            let entry = entries.at(index);
+            // What was used since it was filed is filed again when it comes up.
+            entry.refs.is_counted_apart()
+                && entry.filed_stamp().is_some()
+                && entry.refs.in_use(threads::owners())
+        };
+        let next = state.lru.next(&state.links, 8 * BATCH).filter(in_use);
         for (place, index) in ahead.entries.iter_mut().zip(next) {
             *place = index;
             ahead.count += 1;
@@ -48,11 +53,6 @@ impl Ahead {
 
     fn all(&self) -> &[u32] {
         &self.entries[..self.count]
-    }
-
-    fn is_used_up(&mut self) -> bool {
-        self.met += 1;
-        self.met >= self.count
     }
 
     /// Those that did not come up are nobody's now.
@@ -76,8 +76,12 @@ impl State {
         let mut spared = List::EMPTY;
         let mut evicted = false;
         let mut ahead: Option<Ahead> = None;
+        // How many in use may take a barrier each before others are seen to: a
+        // single one is common, and others are not always found.
+        let mut left = 1;
         while let Some(index) = self.lru.first(&mut self.links, entries) {
             let entry = entries.at(index);
+            let apart = entry.refs.is_counted_apart();
             if incoming.is_some_and(|request| request.supersedes(entry)) {
                 self.lru.remove(&mut self.links, index);
                 spared.push(&mut self.links, index);
@@ -89,12 +93,19 @@ impl State {
             } else if entry.refs.unfile() {
                 // In use: its last put files it again.
                 self.lru.remove(&mut self.links, index);
-                if ahead.as_mut().is_none_or(Ahead::is_used_up) {
-                    if let Some(former) = ahead {
-                        former.reopen(entries);
-                    }
-                    ahead = Some(Ahead::revoke(self, entries));
+                if !apart {
+                    continue;
                 }
+                if left > 0 {
+                    left -= 1;
+                    continue;
+                }
+                if let Some(former) = ahead {
+                    former.reopen(entries);
+                }
+                let next = Ahead::revoke(self, entries);
+                left = if next.count < FEW { FEW } else { 0 };
+                ahead = Some(next);
             }
             // Else it became idle this moment: look at it again.
         }

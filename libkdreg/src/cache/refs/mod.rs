@@ -19,7 +19,7 @@
 //! came to it and is not filed there: the put that makes it idle files it.
 //!
 //! # Who counts
-//! A live entry may have an owner: a thread that used it twice in a row. The
+//! A live entry may have an owner: a thread that uses it again and again. The
 //! owner counts its references in `own`, with plain loads and stores. Or it may
 //! be shared: the threads that use it count on their own lines (`owners`), with
 //! plain loads and stores as well. All others count in the word, with atomic
@@ -28,13 +28,14 @@
 //! references out are the sum.
 //!
 //! ```text
-//!          ┌──adopt──> owner ──close──> CLOSED ──settle──┐
-//! nobody ──┤                                             ├──> CLOSED, the word
-//!    ^     └─────────┐                                   │    has all counts
-//!    │  shared in a place ──close──> closing ──settle────┘          │
-//!    │     ^                                                        │
-//!    │     └──share─────────────────────────────────────────────────┤
-//!    └──detach, unfile, claim_idle, reopen──────────────────────────┘
+//! nobody            ──adopt──> owner
+//! nobody            ──close──────────────────────┐
+//! owner             ──close──> CLOSED  ──settle──┤
+//! shared in a place ──close──> closing ──settle──┤
+//!                                                v
+//!              CLOSED, the word has all counts: ─┬─reopen──> owner, nobody
+//!                                                ├─share──> shared in a place
+//!                 detach, unfile, claim_idle ────┴─────────> nobody
 //! ```
 //! Whoever needs the sum first ends this (`close`, heavy fence, `settle`: see
 //! `owners` for why no step of a thread's that counts can be under way then),
@@ -271,6 +272,12 @@ impl Refs {
     pub fn may_be_shared(&self) -> bool {
         let word = self.word.load(Ordering::Relaxed);
         word & STATE == LIVE && place_shared(owner_in(word)).is_none()
+    }
+
+    /// Whether there are counts besides the word's: to end that takes a
+    /// barrier. A snapshot.
+    pub fn is_counted_apart(&self) -> bool {
+        !matches!(owner_in(self.word.load(Ordering::Relaxed)), NOBODY | CLOSED)
     }
 
     /// Whether there is an owner, or are many. A snapshot.
