@@ -10,6 +10,7 @@ use super::Inner;
 use super::entries::Entry;
 use super::links::List;
 use super::lookup::Found;
+use super::register::Known;
 use super::state::{Alone, Request, Sight, State};
 use crate::errno::Errno;
 use crate::monitor::Region;
@@ -273,7 +274,7 @@ impl Inner {
         alone: Option<Alone>,
         region: Region,
     ) -> Attempt {
-        let (room, retired) = self.make_room(request, alone);
+        let (room, retired, undone) = self.make_room(request, alone);
         // What was evicted is deregistered before more is registered, or the
         // limits would not be limits.
         let spent = self.release_leaving(retired);
@@ -281,7 +282,11 @@ impl Inner {
             self.state.lock().settle(spent);
             return Attempt::NotKept;
         }
-        let registered = self.register_with_room(request);
+        let known = Known {
+            undone,
+            spent: spent.count(),
+        };
+        let registered = self.register_with_room(request, known);
         if let Ok(handle) = registered {
             // Registered after the watch began, checked after it was
             // registered: what `handle` names is what is mapped now, or
@@ -304,16 +309,17 @@ impl Inner {
         }
     }
 
-    /// As `State::make_room`; with what was evicted.
+    /// As `State::make_room`; with what was evicted, and how many registrations
+    /// were undone until then.
     #[inline]
-    fn make_room(&self, request: Request, alone: Option<Alone>) -> (bool, List) {
+    fn make_room(&self, request: Request, alone: Option<Alone>) -> (bool, List, u64) {
         let mut retired = List::EMPTY;
-        let (room, victim) = {
+        let (room, victim, undone) = {
             let mut state = self.state.lock();
             let room = state.make_room(&self.entries, &self.options, request, alone, &mut retired);
             let evicting = !retired.is_empty();
             let victim = evicting.then(|| state.prefetch_victim(&self.entries));
-            (room, victim.flatten())
+            (room, victim.flatten(), state.counts.deregistrations)
         };
         if let Some(victim) = victim {
             // By now it may be another entry, or none: a hint.
@@ -321,7 +327,7 @@ impl Inner {
             self.front.prefetch(victim.start());
             victim.prefetch_word();
         }
-        (room, retired)
+        (room, retired, undone)
     }
 }
 

@@ -2,24 +2,44 @@
 //! Registering where the device may be out of memory, or the cache of room.
 
 use super::links::List;
+use super::release::inside_callback_of;
 use super::state::Request;
 use super::{Handle, Inner};
 use crate::errno::Errno;
+use crate::sync::pause;
+
+/// How often a registration that lacks memory is tried again while another
+/// thread releases some: for some hundredths of a second. Not until it is
+/// through: its callback may wait for something that this thread has.
+const NAPS: u32 = 400;
+
+/// What a thread that is about to register knows of registrations undone.
+pub(super) struct Known {
+    /// How many, before it asks for one.
+    pub undone: u64,
+    /// Entries that it released itself and has not settled.
+    pub spent: usize,
+}
 
 impl Inner {
     /// Registers; when there is no memory, releases and evicts until there is
     /// or nothing is left to evict.
     #[inline]
-    pub(super) fn register_with_room(&self, request: Request) -> Result<Handle, Errno> {
+    pub(super) fn register_with_room(
+        &self,
+        request: Request,
+        known: Known,
+    ) -> Result<Handle, Errno> {
         match self.register(request.range, request.access) {
-            Err(error) if error == Errno::ENOMEM => self.register_evicting(request),
+            Err(error) if error == Errno::ENOMEM => self.register_evicting(request, known),
             other => other,
         }
     }
 
     /// As `register_with_room`, when there was no room.
     #[cold]
-    fn register_evicting(&self, request: Request) -> Result<Handle, Errno> {
+    fn register_evicting(&self, request: Request, mut known: Known) -> Result<Handle, Errno> {
+        let mut naps = 0;
         loop {
             let mut freed = 0;
             let waiting = self.release_backlog();
@@ -39,13 +59,27 @@ impl Inner {
                 self.release_now(retired);
             }
             if waiting == 0 && freed == 0 {
-                return Err(Errno::ENOMEM);
+                // What is missing may be what another thread gives back this
+                // moment.
+                if naps == NAPS || !self.is_released_elsewhere(&mut known) {
+                    return Err(Errno::ENOMEM);
+                }
+                pause(naps);
+                naps += 1;
             }
             match self.register(request.range, request.access) {
                 Err(error) if error == Errno::ENOMEM => {}
                 other => return other,
             }
         }
+    }
+
+    /// Whether other threads are undoing registrations, or did since.
+    fn is_released_elsewhere(&self, known: &mut Known) -> bool {
+        let state = self.state.lock();
+        let undone = std::mem::replace(&mut known.undone, state.counts.deregistrations);
+        // Inside a callback it may be this thread that is.
+        known.undone != undone || state.releasing > known.spent && !inside_callback_of(self)
     }
 
     /// The bytes of a list of one entry.
@@ -56,7 +90,11 @@ impl Inner {
 
     /// A registration for this caller alone, released at its put.
     pub(super) fn register_uncached(&self, slot: u32, request: Request) -> Result<u32, Errno> {
-        let handle = self.register_with_room(request)?;
+        let known = Known {
+            undone: self.state.lock().counts.deregistrations,
+            spent: 0,
+        };
+        let handle = self.register_with_room(request, known)?;
         let entry = self.entries.at(slot);
         entry.set(request.range, request.access, handle.0, None);
         entry.refs.publish_detached();
@@ -66,3 +104,6 @@ impl Inner {
         Ok(slot)
     }
 }
+
+#[cfg(test)]
+mod tests;

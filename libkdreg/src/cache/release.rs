@@ -45,6 +45,11 @@ pub(super) struct Spent(Option<u32>);
 
 impl Spent {
     pub const NOTHING: Spent = Spent(None);
+
+    /// How many entries it stands for.
+    pub fn count(&self) -> usize {
+        usize::from(self.0.is_some())
+    }
 }
 
 impl State {
@@ -52,6 +57,7 @@ impl State {
     pub(super) fn settle(&mut self, spent: Spent) {
         if let Spent(Some(index)) = spent {
             self.counts.deregistrations += 1;
+            self.releasing -= 1;
             self.give_slot(index);
         }
     }
@@ -152,13 +158,14 @@ impl Inner {
         self.release_now(now);
     }
 
-    /// As `release`, for one entry.
+    /// As `release`, for one entry that the caller retired.
     pub(super) fn release_soon(&self, index: u32) {
-        if self.options.max_unreleased == 0 {
-            return self.release_one(index);
-        }
         let mut retired = List::EMPTY;
-        retired.push(&mut self.state.lock().links, index);
+        {
+            let mut state = self.state.lock();
+            state.releasing += 1;
+            retired.push(&mut state.links, index);
+        }
         self.release(retired);
     }
 
@@ -176,12 +183,6 @@ impl Inner {
             next = retired.first();
         }
         released
-    }
-
-    /// As `release`, for one entry, now.
-    fn release_one(&self, index: u32) {
-        let spent = self.undo_entry(index);
-        self.state.lock().settle(spent);
     }
 
     /// As `release`, by a caller that takes the lock soon in any case: the slot

@@ -87,6 +87,7 @@ impl State {
                 spared.push(&mut self.links, index);
             } else if entry.refs.revoke_idle(threads::caller()) {
                 self.unlink(entries, index, Cause::Evicted);
+                self.releasing += 1;
                 retired.push(&mut self.links, index);
                 evicted = true;
                 break;

@@ -41,6 +41,9 @@ pub(crate) struct State {
     /// Retired entries left to the reaper, and their bytes.
     pub backlog: List,
     pub backlog_bytes: usize,
+    /// Entries that were retired and whose slots are not given back yet: their
+    /// registrations are being undone, or wait for it.
+    pub releasing: usize,
     /// Live entries, and room promised to registrations under way.
     pub cached: usize,
     pub cached_bytes: usize,
@@ -65,6 +68,7 @@ impl State {
             fresh: 0,
             backlog: List::EMPTY,
             backlog_bytes: 0,
+            releasing: 0,
             cached: 0,
             cached_bytes: 0,
             promised: 0,
@@ -200,6 +204,7 @@ impl State {
         debug_assert_ne!(outcome, Detach::NotLive);
         self.unlink(entries, index, cause);
         if outcome == Detach::Claimed {
+            self.releasing += 1;
             retired.push(&mut self.links, index);
         }
     }
