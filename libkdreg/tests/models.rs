@@ -456,8 +456,7 @@ fn nothing_is_in_use(owner: u8) {
             let (entry, lock) = (entry.clone(), lock.clone());
             thread::spawn(move || {
                 let _state = lock.lock().unwrap();
-                entry.refs.revoke(entry.caller(STRANGER));
-                entry.refs.reopen(NOBODY);
+                entry.refs.disown(entry.caller(STRANGER));
             })
         };
         thread::yield_now();
@@ -533,8 +532,7 @@ fn what_is_in_use_is_seen_to_be_while_counts_are_settled() {
             let reaper = {
                 let entry = entry.clone();
                 thread::spawn(move || {
-                    entry.refs.revoke(entry.caller(STRANGER));
-                    entry.refs.reopen(NOBODY);
+                    entry.refs.disown(entry.caller(STRANGER));
                 })
             };
             thread::yield_now();

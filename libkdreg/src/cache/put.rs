@@ -3,7 +3,7 @@
 
 use super::Inner;
 use super::entries::Entry;
-use super::refs::{Held, NOBODY, Put};
+use super::refs::{Held, Put};
 use super::sharing::put_shared;
 use crate::errno::Errno;
 use crate::threads;
@@ -50,8 +50,7 @@ impl Inner {
             Held::Perhaps => {
                 self.home.check()?;
                 let _state = self.state.lock();
-                entry.refs.revoke(threads::caller());
-                entry.refs.reopen(NOBODY);
+                entry.refs.disown(threads::caller());
                 entry.refs.held(threads::owners())
             }
             known => known,

@@ -10,9 +10,11 @@
 use super::Inner;
 use super::entries::{Entry, Stamp};
 use super::refs::NOBODY;
+use super::state::State;
 use crate::barrier;
 use crate::range::Range;
 use crate::threads::{self, SHARED_NUMBER};
+use parking_lot::MutexGuard;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// After how many hits on entries that another thread used before it, a thread
@@ -113,7 +115,7 @@ impl Inner {
             if one_in(TURNS, &shard.turns) {
                 self.have_shared(entry, shard.turns.load(Ordering::Relaxed));
             }
-        } else if !entry.refs.has_owner() {
+        } else if !entry.refs.is_counted_apart() {
             if barrier::is_available() {
                 entry.refs.adopt(number as u8);
             }
@@ -125,9 +127,7 @@ impl Inner {
     /// Makes the calling thread the entry's owner, if the lock is free.
     #[cold]
     fn take_over(&self, entry: &Entry, number: u8) {
-        if self.home.is_here()
-            && let Some(_state) = self.state.try_lock()
-        {
+        if let Some(_state) = self.free_state() {
             entry.refs.revoke(threads::caller());
             // It may have been found out only just now.
             let owner = if barrier::is_available() {
@@ -148,10 +148,10 @@ impl Inner {
         let lessons = self.lessons.load(Ordering::Relaxed);
         let is_time = turns.is_multiple_of(TURNS << lessons)
             && (owners.can_lend() || turns.is_multiple_of(TURNS_IN_NEED));
-        if !is_time || !barrier::is_available() || !self.home.is_here() {
+        if !is_time || !barrier::is_available() {
             return;
         }
-        let Some(_state) = self.state.try_lock() else {
+        let Some(_state) = self.free_state() else {
             return;
         };
         if !entry.refs.may_be_shared() {
@@ -165,7 +165,7 @@ impl Inner {
             else {
                 return;
             };
-            share_no_longer(other);
+            other.refs.disown(threads::caller());
         }
         share(entry);
     }
@@ -185,9 +185,7 @@ impl Inner {
 
     #[cold]
     fn count_anew(&self, entry: &Entry, number: u8) {
-        if self.home.is_here()
-            && let Some(_state) = self.state.try_lock()
-        {
+        if let Some(_state) = self.free_state() {
             if !entry.refs.is_shared() {
                 return;
             }
@@ -198,7 +196,7 @@ impl Inner {
                 let lessons = self.lessons.load(Ordering::Relaxed);
                 self.lessons
                     .store((lessons + 1).min(LESSONS), Ordering::Relaxed);
-                share_no_longer(entry);
+                entry.refs.disown(threads::caller());
             }
         }
     }
@@ -206,10 +204,17 @@ impl Inner {
     /// A while after it came to be shared: once more from the beginning.
     #[cold]
     fn try_alone(&self, entry: &Entry) {
-        if self.home.is_here()
-            && let Some(_state) = self.state.try_lock()
-        {
-            share_no_longer(entry);
+        if let Some(_state) = self.free_state() {
+            entry.refs.disown(threads::caller());
+        }
+    }
+
+    /// The lock, if it is free, and the cache this process's.
+    fn free_state(&self) -> Option<MutexGuard<'_, State>> {
+        if self.home.is_here() {
+            self.state.try_lock()
+        } else {
+            None
         }
     }
 }
@@ -219,14 +224,8 @@ fn share(entry: &Entry) {
     entry.refs.share(threads::caller());
     // It may have been found out only just now.
     if !barrier::is_available() {
-        share_no_longer(entry);
+        entry.refs.disown(threads::caller());
     }
-}
-
-/// Ends the sharing of an entry. Under the lock.
-fn share_no_longer(entry: &Entry) {
-    entry.refs.revoke(threads::caller());
-    entry.refs.reopen(NOBODY);
 }
 
 #[cfg(test)]

@@ -3,8 +3,8 @@
 //! that shares it.
 
 use super::{LIVE, OWNER, Refs, STATE, count_in, owner_bits, owner_in, place_shared};
-use crate::owners::{Caller, Owners};
-use crate::sync::Ordering;
+use crate::owners::{Caller, Owner, Owners};
+use crate::sync::{AtomicU32, Ordering};
 
 impl Refs {
     /// As the owner, takes a reference on a live entry that `serves`; returns
@@ -17,19 +17,8 @@ impl Refs {
             return None;
         }
         let line = caller.owners.of(number);
-        line.enter(self.address());
-        // Acquire: continues the release sequence of `publish`.
-        let word = self.word.load(Ordering::Acquire);
-        // Between this and `leave` the entry stays ours: its fields hold
-        // still, and nobody else touches `own`.
-        let own = self.own.load(Ordering::Relaxed);
-        let taken =
-            word & (STATE | OWNER) == LIVE | owner_bits(number) && own != u32::MAX && serves();
-        if taken {
-            self.own.store(own + 1, Ordering::Relaxed);
-        }
-        line.leave();
-        taken.then_some(number)
+        self.take_at(line, number, &self.own, serves)
+            .then_some(number)
     }
 
     /// As the owner of a live entry, puts a reference back. `false`: not so,
@@ -41,21 +30,9 @@ impl Refs {
             return false;
         }
         let line = caller.owners.of(number);
-        line.enter(self.address());
-        let word = self.word.load(Ordering::Relaxed);
-        let own = self.own.load(Ordering::Relaxed);
         // The sum, too, must be positive: all our references may have been put
         // back by others.
-        let put = word & (STATE | OWNER) == LIVE | owner_bits(number)
-            && own != 0
-            && i64::from(own) + count_in(word) > 0;
-        if put {
-            // Release: pairs with the Acquire in `settle`; what was done with
-            // the entry happens before its release.
-            self.own.store(own - 1, Ordering::Release);
-        }
-        line.leave();
-        put
+        self.put_at(line, number, &self.own, |own, others| own + others > 0)
     }
 
     /// Whether several threads count for themselves. A snapshot.
@@ -74,20 +51,7 @@ impl Refs {
             return false;
         };
         let line = owners.of(number);
-        line.enter(self.address());
-        // Acquire: continues the release sequences of `publish`, and of
-        // `reopen`, after which the counts in this place were 0.
-        let word = self.word.load(Ordering::Acquire);
-        // Between this and `leave` the entry stays shared in this place.
-        let count = &line.counts[place];
-        let counted = count.load(Ordering::Relaxed);
-        let taken =
-            word & (STATE | OWNER) == LIVE | owner_bits(owner) && counted != u32::MAX && serves();
-        if taken {
-            count.store(counted + 1, Ordering::Relaxed);
-        }
-        line.leave();
-        taken
+        self.take_at(line, owner, &line.counts[place], serves)
     }
 
     /// As a thread with a number of its own, puts a reference on a live and
@@ -100,19 +64,58 @@ impl Refs {
             return false;
         };
         let line = owners.of(number);
-        line.enter(self.address());
-        // Acquire: as in `take_shared`; the count is 0 if the place is new.
-        let word = self.word.load(Ordering::Acquire);
-        let count = &line.counts[place];
-        let counted = count.load(Ordering::Relaxed);
         // No thread's count goes below zero. The word's may, when other threads
         // than took them put references back there: then this one does too,
         // after it has seen that the sum is positive.
+        self.put_at(line, owner, &line.counts[place], |_, others| others >= 0)
+    }
+
+    /// Takes a reference as the thread of this line, in a count that is its own
+    /// while the entry says this of its owner.
+    #[inline(always)]
+    fn take_at(
+        &self,
+        line: &Owner,
+        owner: u8,
+        count: &AtomicU32,
+        serves: impl FnOnce() -> bool,
+    ) -> bool {
+        line.enter(self.address());
+        // Acquire: continues the release sequences of `publish`, and of
+        // `reopen`, after which the count was 0.
+        let word = self.word.load(Ordering::Acquire);
+        // Between this and `leave` the entry stays as it is: its fields hold
+        // still, and nobody else touches the count.
+        let counted = count.load(Ordering::Relaxed);
+        let taken =
+            word & (STATE | OWNER) == LIVE | owner_bits(owner) && counted != u32::MAX && serves();
+        if taken {
+            count.store(counted + 1, Ordering::Relaxed);
+        }
+        line.leave();
+        taken
+    }
+
+    /// Puts a reference back as `take_at` takes one, if this count has any and
+    /// `held` says so of it and of the word's.
+    #[inline(always)]
+    fn put_at(
+        &self,
+        line: &Owner,
+        owner: u8,
+        count: &AtomicU32,
+        held: impl FnOnce(i64, i64) -> bool,
+    ) -> bool {
+        line.enter(self.address());
+        // Acquire: as in `take_at`; the count is 0 if it is new.
+        let word = self.word.load(Ordering::Acquire);
+        let counted = count.load(Ordering::Relaxed);
         let put = word & (STATE | OWNER) == LIVE | owner_bits(owner)
             && counted != 0
-            && count_in(word) >= 0;
+            && held(i64::from(counted), count_in(word));
         if put {
-            // Release: pairs with the Acquire in `settle`, as in `put_own`.
+            // Release: pairs with the Acquire in `settle`; what was done with
+            // the entry happens before its release.
             count.store(counted - 1, Ordering::Release);
         }
         line.leave();

@@ -280,11 +280,6 @@ impl Refs {
         !matches!(owner_in(self.word.load(Ordering::Relaxed)), NOBODY | CLOSED)
     }
 
-    /// Whether there is an owner, or are many. A snapshot.
-    pub fn has_owner(&self) -> bool {
-        owner_in(self.word.load(Ordering::Relaxed)) != NOBODY
-    }
-
     /// Moves from one exact state with no references to RETIRED.
     #[inline]
     fn retire_from(&self, state: u64) -> bool {

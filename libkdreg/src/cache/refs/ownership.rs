@@ -62,7 +62,7 @@ impl Refs {
             return self.settle_shared(owners, place);
         }
         owners.of(owner).wait_out(self.address());
-        // Acquire: pairs with the Release in `put_own`.
+        // Acquire: pairs with the Release in `put_at`.
         let own = self.own.load(Ordering::Acquire);
         // In this order: who reads `own` first never finds less than there is.
         // Release: passes on what was just acquired to whoever retires the
@@ -76,7 +76,7 @@ impl Refs {
         let mut counted = 0;
         for line in owners.in_use() {
             line.wait_out(self.address());
-            // Acquire: pairs with the Release in `put_shared`.
+            // Acquire: pairs with the Release in `put_at`.
             counted += u64::from(line.counts[place].load(Ordering::Acquire));
         }
         // In one step the word has the counts and no longer says where they
@@ -123,7 +123,7 @@ impl Refs {
         let mut word = self.word.load(Ordering::Relaxed);
         while word & (STATE | OWNER) == LIVE_CLOSED {
             // Release: pairs with the Acquire of `adopt`: `own` is 0; and of
-            // `take_shared`: so are the counts in the place.
+            // `take_at`: so are the counts in the place.
             match self.word.compare_exchange_weak(
                 word,
                 word & !OWNER | owner_bits(number),
@@ -134,6 +134,12 @@ impl Refs {
                 Err(now) => word = now,
             }
         }
+    }
+
+    /// Makes a live entry nobody's.
+    pub fn disown(&self, caller: Caller<'_>) {
+        self.revoke(caller);
+        self.reopen(NOBODY);
     }
 
     /// Ends the ownership and retires the entry if nobody uses it.

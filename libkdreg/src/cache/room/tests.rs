@@ -83,6 +83,7 @@ fn miss_where_others_are_held(
 #[test]
 fn a_barrier_serves_many_entries_in_use() {
     if !barrier::is_available() {
+        eprintln!("skipped: membarrier(2) is refused here");
         return;
     }
     let few = 1..ENTRIES / 16;
@@ -102,6 +103,7 @@ fn a_barrier_serves_many_entries_in_use() {
 #[test]
 fn one_entry_in_use_takes_one_barrier() {
     if !barrier::is_available() {
+        eprintln!("skipped: membarrier(2) is refused here");
         return;
     }
     let calls = miss_where_others_are_held(1, None, |cache| {

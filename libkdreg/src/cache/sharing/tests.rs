@@ -216,7 +216,7 @@ fn an_entry_is_shared_no_longer_when_one_thread_uses_it() {
         }
         assert!(!shared.refs.is_shared());
         drop(get(cache, 0));
-        assert!(shared.refs.has_owner());
+        assert!(shared.refs.is_counted_apart());
     });
 }
 
