@@ -58,6 +58,7 @@ pub mod errno;
 #[cfg(feature = "capi")]
 pub mod ffi;
 mod interval_tree;
+mod lock;
 pub mod log;
 #[doc = include_str!("../assets/migrating.md")]
 pub mod migrating {}

@@ -6,7 +6,7 @@
 //! The notification handler never logs.
 
 use crate::environment;
-use parking_lot::RwLock;
+use crate::lock::RwLock;
 use std::io::Write;
 use std::sync::atomic::{AtomicU8, Ordering};
 

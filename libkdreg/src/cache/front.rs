@@ -7,9 +7,9 @@
 //! address is found as fast as a base address once it was looked up.
 
 use crate::errno::Errno;
+use crate::lock::Mutex;
 use crate::prefetch::prefetch;
 use crate::reservation::{OnFork, Reservation, Zeroed};
-use parking_lot::Mutex;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 /// Places a key may be in: one cache line.

@@ -63,8 +63,8 @@ pub(crate) use entries::Entry;
 use front::Front;
 use lookup::Found;
 
+use crate::lock::Mutex;
 use lru::LruMemory;
-use parking_lot::Mutex;
 use state::State;
 use statistics::Shard;
 use std::os::fd::BorrowedFd;

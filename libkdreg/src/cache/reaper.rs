@@ -13,12 +13,12 @@
 
 use super::Inner;
 use crate::errno::Errno;
+use crate::lock::{Condvar, Mutex, MutexGuard};
 use crate::log::{self, Level};
 use crate::monitor::eventfd;
 use crate::process::PerProcess;
 use crate::status_page::{self, StatusPage};
 use crate::threads;
-use parking_lot::{Condvar, Mutex};
 use std::collections::HashMap;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
@@ -103,14 +103,14 @@ pub(super) fn remove(cache: &Arc<Inner>) {
     let mut caches = shared.caches.lock();
     caches.all.remove(&name(cache));
     while caches.busy == Some(name(cache)) {
-        shared.over.wait(&mut caches);
+        caches = shared.over.wait(caches);
     }
     drop(caches);
     end_if_idle(reaper.0.lock());
 }
 
 /// Ends the thread when no cache needs it.
-fn end_if_idle(mut reaper: parking_lot::MutexGuard<'_, Option<Running>>) {
+fn end_if_idle(mut reaper: MutexGuard<'_, Option<Running>>) {
     let idle = reaper
         .as_ref()
         .is_some_and(|running| running.shared.caches.lock().all.is_empty());

@@ -12,9 +12,9 @@ use super::entries::{Entry, Stamp};
 use super::refs::NOBODY;
 use super::state::State;
 use crate::barrier;
+use crate::lock::MutexGuard;
 use crate::range::Range;
 use crate::threads::{self, SHARED_NUMBER};
-use parking_lot::MutexGuard;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// After how many hits on entries that another thread used before it, a thread

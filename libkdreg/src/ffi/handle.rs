@@ -8,10 +8,10 @@
 
 use crate::cache::Cache;
 use crate::errno::Errno;
+use crate::lock::Mutex;
 use crate::monitor::Monitor;
 use crate::process::PerProcess;
 use crate::reservation::{OnFork, Reservation, Zeroed};
-use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicPtr, AtomicU8, AtomicU32, AtomicU64, Ordering};
 

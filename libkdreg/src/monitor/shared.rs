@@ -14,9 +14,9 @@ use super::none::Nothing;
 use super::userfaultfd::Userfaultfd;
 use crate::environment;
 use crate::errno::Errno;
+use crate::lock::Mutex;
 use crate::log::{self, Level};
 use crate::process::{Home, PerProcess};
-use parking_lot::Mutex;
 use std::ops::Deref;
 use std::sync::Arc;
 

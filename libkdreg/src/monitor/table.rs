@@ -7,9 +7,7 @@
 //! handler takes it while a thread of the application sleeps inside munmap,
 //! so it is a leaf, and whoever holds it makes no system call that can wait
 //! (writing to a non-blocking eventfd cannot), allocates and frees nothing,
-//! and touches no memory but the table's own. It is a futex mutex of the
-//! standard library because parking_lot's allocates when it first parks a
-//! thread.
+//! and touches no memory but the table's own.
 //!
 //! # Slots
 //! Free -> Armed (`insert`) -> Pending (`invalidate`: word bumped, event
@@ -22,6 +20,7 @@ use super::words::{self, MAX_REGIONS, Words};
 use super::{Event, Reason};
 use crate::errno::Errno;
 use crate::interval_tree::{NIL, Node, Nodes, Tree};
+use crate::lock::{Mutex, MutexGuard};
 use crate::process::Home;
 use crate::range::Range;
 use crate::reservation::{OnFork, Reservation, Zeroed};
@@ -30,7 +29,6 @@ use std::mem::MaybeUninit;
 use std::ops::ControlFlow;
 use std::os::fd::RawFd;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Subscribers one monitor can have.
 const MAX_SUBSCRIBERS: usize = u16::MAX as usize;
@@ -197,7 +195,7 @@ impl Table {
         // links are then still memory-safe, and the handler must go on.
         Locked {
             table: self,
-            shape: self.shape.lock().unwrap_or_else(PoisonError::into_inner),
+            shape: self.shape.lock(),
         }
     }
 

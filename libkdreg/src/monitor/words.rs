@@ -12,10 +12,10 @@
 //! further is retired rather than let old generations come round again.
 
 use crate::errno::Errno;
+use crate::lock::Mutex;
 use crate::monitor::guard::Guard;
 use crate::process::PerProcess;
 use crate::reservation::{OnFork, Reservation};
-use parking_lot::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 /// The most regions one monitor can hold. Address space for this many is

@@ -5,9 +5,9 @@
 use super::ranges::Key;
 use super::{Imported, Subscriptions};
 use crate::errno::Errno;
+use crate::lock::{Condvar, Mutex};
 use crate::monitor::{Event, eventfd};
 use crate::threads;
-use parking_lot::{Condvar, Mutex};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
@@ -47,7 +47,7 @@ impl Dispatcher {
         eventfd::signal(self.stop.as_raw_fd());
         let mut phase = self.phase.lock();
         while *phase == Phase::Running {
-            self.ended.wait(&mut phase);
+            phase = self.ended.wait(phase);
         }
     }
 
@@ -55,9 +55,9 @@ impl Dispatcher {
     /// stopped inside libfabric, with its locks.
     fn end_soon(&self) {
         eventfd::signal(self.stop.as_raw_fd());
-        let mut phase = self.phase.lock();
+        let phase = self.phase.lock();
         if *phase == Phase::Running {
-            self.ended.wait_for(&mut phase, PATIENCE_AT_EXIT);
+            drop(self.ended.wait_for(phase, PATIENCE_AT_EXIT));
         }
     }
 }

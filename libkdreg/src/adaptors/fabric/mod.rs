@@ -30,12 +30,12 @@ pub mod library;
 mod ranges;
 
 use crate::errno::Errno;
+use crate::lock::Mutex;
 use crate::log::{self, Level};
 use crate::monitor::{self, Kind, Monitor, Region};
 use abi::{CLASS_MEM_MONITOR, Fid, MonitorFid, NotifyOps};
 use dispatcher::Dispatcher;
 use library::Library;
-use parking_lot::Mutex;
 use ranges::{Key, Ranges};
 use std::cell::UnsafeCell;
 use std::ffi::c_void;

@@ -2,7 +2,7 @@
 //! Which slots of the table are free.
 
 use crate::errno::Errno;
-use parking_lot::Mutex;
+use crate::lock::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// The slots of one adaptor.

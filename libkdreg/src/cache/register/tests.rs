@@ -16,7 +16,7 @@ const PAGE: usize = 4096;
 struct Scarce {
     refusals: Arc<AtomicUsize>,
     begun: Sender<()>,
-    go_on: parking_lot::Mutex<Receiver<()>>,
+    go_on: crate::lock::Mutex<Receiver<()>>,
 }
 
 impl Registrar for Scarce {
@@ -56,7 +56,7 @@ fn get_refused(refusals: usize, while_undoing: bool) -> (Option<Errno>, usize) {
     let scarce = Scarce {
         refusals: left.clone(),
         begun,
-        go_on: parking_lot::Mutex::new(goes_on),
+        go_on: crate::lock::Mutex::new(goes_on),
     };
     let cache = Cache::new(&monitor, options, Box::new(scarce)).unwrap();
     if while_undoing {

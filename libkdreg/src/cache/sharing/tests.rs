@@ -36,7 +36,7 @@ fn with_cache(max_entries: usize, test: impl FnOnce(&Cache, &Manual)) {
         eprintln!("skipped: membarrier(2) is refused here");
         return;
     }
-    static ALONE: parking_lot::Mutex<()> = parking_lot::Mutex::new(());
+    static ALONE: crate::lock::Mutex<()> = crate::lock::Mutex::new(());
     let _alone = ALONE.lock();
     let (manual, monitor) = Manual::open().unwrap();
     let options = Options {
