@@ -215,9 +215,13 @@ impl Cache {
     /// returns how many. Entries in use are released at their last put.
     pub fn invalidate(&self, range: Range) -> Result<usize, Errno> {
         self.inner.home.check()?;
-        Ok(self
+        let dropped = self
             .inner
-            .drop_overlapping(range, state::Cause::Invalidated))
+            .drop_overlapping(range, state::Cause::Invalidated);
+        if dropped > 0 {
+            self.inner.monitor.let_go(true);
+        }
+        Ok(dropped)
     }
 
     /// Drops every entry; returns how many. Entries in use are released at
@@ -231,6 +235,7 @@ impl Cache {
         self.inner.release_backlog();
         // What was learnt was about what is gone.
         self.inner.state.lock().bypass = Bypass::new();
+        self.inner.monitor.let_go(true);
         Ok(dropped)
     }
 

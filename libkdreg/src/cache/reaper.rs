@@ -15,7 +15,7 @@ use super::Inner;
 use crate::errno::Errno;
 use crate::lock::{Condvar, Mutex, MutexGuard};
 use crate::log::{self, Level};
-use crate::monitor::eventfd;
+use crate::monitor::{Monitor, eventfd};
 use crate::process::PerProcess;
 use crate::status_page::{self, StatusPage};
 use crate::threads;
@@ -177,14 +177,20 @@ fn watch(shared: &Shared, fd: RawFd, name: u64) -> Result<(), Errno> {
 
 fn run(shared: &Shared, mut page: Option<StatusPage>) {
     let mut events = [libc::epoll_event { events: 0, u64: 0 }; 16];
+    // The cache on whose monitor something rests that is to be let go.
+    let mut resting: Option<u64> = None;
     loop {
+        let limit = match resting {
+            Some(_) => Monitor::REST.as_millis() as i32,
+            None => -1,
+        };
         // SAFETY: writes at most 16 events into a local array.
         let count = unsafe {
             libc::epoll_wait(
                 shared.epoll.as_raw_fd(),
                 events.as_mut_ptr(),
                 events.len() as i32,
-                -1,
+                limit,
             )
         };
         let Ok(count) = usize::try_from(count) else {
@@ -193,6 +199,13 @@ fn run(shared: &Shared, mut page: Option<StatusPage>) {
             }
             return; // the descriptor was closed behind our back
         };
+        if count == 0
+            && let Some(name) = resting.take()
+        {
+            shared.with(name, |cache| {
+                resting = cache.monitor.let_go(false).then_some(name);
+            });
+        }
         for event in &events[..count] {
             let name = event.u64;
             if name == STOP {
@@ -202,6 +215,9 @@ fn run(shared: &Shared, mut page: Option<StatusPage>) {
                 Some(page) if name == STATUS => show(shared, page),
                 _ => shared.with(name, |cache| {
                     cache.reap();
+                    if cache.monitor.let_go(false) {
+                        resting = Some(name);
+                    }
                 }),
             }
         }

@@ -101,6 +101,19 @@ pub(crate) trait Backend: Send + Sync {
         true
     }
 
+    /// Whether memory in which nothing is monitored any more is still watched,
+    /// and somebody is to call [`Backend::let_go`] before long. Says so once.
+    fn begins_to_rest(&self) -> bool {
+        false
+    }
+
+    /// Ends the watch of memory in which nothing is monitored any more: of all,
+    /// or of what has rested long enough. Whether there is more.
+    fn let_go(&self, all: bool) -> bool {
+        let _ = all;
+        false
+    }
+
     /// Takes events off a subscriber's queue. Its descriptor stays readable
     /// while there are more.
     fn drain(&self, subscriber: &Subscriber, events: &mut [Event]) -> usize;

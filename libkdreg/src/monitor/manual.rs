@@ -94,10 +94,10 @@ impl Backend for Manual {
         subscription::begin(&self.table)
     }
     fn unsubscribe(&self, subscriber: &Subscriber) {
-        subscription::end(&self.table, subscriber, |_, _| ());
+        subscription::end(&self.table, subscriber, |_| ());
     }
     fn monitor(&self, subscriber: &Subscriber, range: Range, cookie: u64) -> Result<Region, Errno> {
-        let (slot, generation) = self.table.insert(subscriber.id, range, cookie, 0)?;
+        let (slot, generation) = self.table.insert(subscriber.id, range, cookie)?;
         Ok(Region {
             word: self.table.words().at(slot),
             generation,

@@ -194,7 +194,9 @@ impl Monitor {
     /// watch it, `ENOSPC` when the monitor is full, `ENOMEM`.
     pub fn monitor(&self, range: Range, cookie: u64) -> Result<Region, Errno> {
         self.home.check()?;
-        self.backend.monitor(&self.subscriber, range, cookie)
+        let region = self.backend.monitor(&self.subscriber, range, cookie);
+        self.announce_rest();
+        region
     }
 
     /// Ends the watch. No event follows, and the region is not valid any more.
@@ -202,6 +204,7 @@ impl Monitor {
     pub fn unmonitor(&self, region: Region) -> Result<(), Errno> {
         self.home.check()?;
         self.backend.unmonitor(region.name());
+        self.announce_rest();
         Ok(())
     }
 
@@ -209,8 +212,28 @@ impl Monitor {
     pub(crate) fn unmonitor_name(&self, name: RegionName) {
         if self.home.is_here() {
             self.backend.unmonitor(name);
+            self.announce_rest();
         }
     }
+
+    /// Has whoever waits for events come and see where memory is still watched in
+    /// which nothing is monitored any more: see [`Monitor::let_go`].
+    #[inline]
+    fn announce_rest(&self) {
+        if self.backend.begins_to_rest() {
+            self.wake();
+        }
+    }
+
+    /// Ends the watch of memory in which nothing is monitored any more: of all of
+    /// it, or of what has rested long enough. Whether there is more, to be let go
+    /// in some [`Monitor::REST`].
+    pub(crate) fn let_go(&self, all: bool) -> bool {
+        self.home.is_here() && self.backend.let_go(all)
+    }
+
+    /// How long memory in which nothing is monitored any more may rest.
+    pub(crate) const REST: std::time::Duration = userfaultfd::REST;
 
     /// Makes the event descriptor readable although there may be no event.
     pub(crate) fn wake(&self) {
@@ -257,7 +280,10 @@ impl Monitor {
         if events.is_empty() {
             return Ok(0);
         }
-        Ok(self.backend.drain(&self.subscriber, events))
+        let taken = self.backend.drain(&self.subscriber, events);
+        // What was announced brought the caller here.
+        self.backend.let_go(false);
+        Ok(taken)
     }
 
     /// Readable while events are queued. Only to be polled.

@@ -21,11 +21,11 @@ pub(super) fn begin(table: &Table) -> Result<Subscriber, Errno> {
 }
 
 /// Unsubscribes from a table; `unwatch` is told of every region that was armed.
-pub(super) fn end(table: &Table, subscriber: &Subscriber, mut unwatch: impl FnMut(Range, u8)) {
+pub(super) fn end(table: &Table, subscriber: &Subscriber, mut unwatch: impl FnMut(Range)) {
     let mut from = 0;
     while let Some((slot, generation)) = table.next_of(subscriber.id, from) {
-        if let Removed::Armed { range, note } = table.remove(slot, generation) {
-            unwatch(range, note);
+        if let Removed::Armed(range) = table.remove(slot, generation) {
+            unwatch(range);
         }
         from = slot; // the slot may have become Pending instead: look again
     }

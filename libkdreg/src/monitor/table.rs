@@ -3,11 +3,13 @@
 //! the event queues of the subscribers.
 //!
 //! # The lock
-//! One mutex protects the records, the tree and the queues. The notification
-//! handler takes it while a thread of the application sleeps inside munmap,
-//! so it is a leaf, and whoever holds it makes no system call that can wait
-//! (writing to a non-blocking eventfd cannot), allocates and frees nothing,
-//! and touches no memory but the table's own.
+//! One mutex protects the records, the tree and the queues. It is a leaf:
+//! whoever holds it makes no system call that can wait (writing to a
+//! non-blocking eventfd cannot), allocates and frees nothing, and touches no
+//! memory but the table's own. It is held for short times; but an application
+//! may stop any of its threads at any point, and with it a holder, while another
+//! of its threads sleeps inside munmap until the notification handler has read
+//! the event. So the handler does not wait for this lock, it tries it.
 //!
 //! # Slots
 //! Free -> Armed (`insert`) -> Pending (`invalidate`: word bumped, event
@@ -56,16 +58,12 @@ struct Record {
     subscriber: u16,
     state: State,
     reason: Reason,
-    /// Matching::ByAddress: the node's height, and what the backend noted when
-    /// it began to watch the range. Matching::BySlot: the generation of the
-    /// region in whatever does the matching; 0: not known yet.
+    /// Matching::ByAddress: the node's height, in the first. Matching::BySlot:
+    /// the generation of the region in whatever does the matching; 0: not known
+    /// yet.
     extra: [u8; 4],
 }
 const _: () = assert!(size_of::<Record>() == 48);
-
-/// Places in `Record::extra`.
-const HEIGHT: usize = 0;
-const NOTE: usize = 1;
 
 impl Record {
     fn outer(&mut self) -> Outer {
@@ -155,8 +153,8 @@ pub(crate) struct Outer {
 /// What `remove` found.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Removed {
-    /// The region was armed; this is what was watched for it.
-    Armed { range: Range, note: u8 },
+    /// The region was armed.
+    Armed(Range),
     /// It had changed already.
     Changed,
 }
@@ -199,6 +197,14 @@ impl Table {
         }
     }
 
+    /// As `lock`, where it is free.
+    fn try_lock(&self) -> Option<Locked<'_>> {
+        Some(Locked {
+            table: self,
+            shape: self.shape.try_lock()?,
+        })
+    }
+
     /// How many regions are armed.
     pub fn armed(&self) -> u32 {
         self.lock().shape.armed
@@ -206,10 +212,18 @@ impl Table {
 
     /// What it watches and has seen.
     pub fn activity(&self) -> Activity {
-        let shape = &self.lock().shape;
+        self.activity_in(&self.lock())
+    }
+
+    /// As `activity`, by one who must not wait for the lock.
+    pub fn try_activity(&self) -> Option<Activity> {
+        Some(self.activity_in(&self.try_lock()?))
+    }
+
+    fn activity_in(&self, locked: &Locked<'_>) -> Activity {
         Activity {
-            regions: shape.armed,
-            changes: shape.changes,
+            regions: locked.shape.armed,
+            changes: locked.shape.changes,
             name: std::ptr::from_ref(self).addr(),
         }
     }
@@ -243,13 +257,7 @@ impl Table {
     ///
     /// From here on a change marks it; the caller then makes sure that changes
     /// are noticed, and removes the region again if that fails.
-    pub fn insert(
-        &self,
-        subscriber: u16,
-        range: Range,
-        cookie: u64,
-        note: u8,
-    ) -> Result<(u32, u32), Errno> {
+    pub fn insert(&self, subscriber: u16, range: Range, cookie: u64) -> Result<(u32, u32), Errno> {
         loop {
             let mut locked = self.lock();
             let (free, fresh) = (locked.shape.free, locked.shape.fresh);
@@ -278,10 +286,6 @@ impl Table {
             record.subscriber = subscriber;
             record.state = State::Armed;
             record.extra = [0; 4];
-            record.extra[NOTE] = note;
-            if self.matching == Matching::BySlot {
-                record.extra = [0; 4];
-            }
             locked.link(slot);
             return Ok((slot, generation));
         }
@@ -307,12 +311,11 @@ impl Table {
         let count = word.load(Ordering::Relaxed);
         match locked.record(slot).state {
             State::Armed if count == generation => {
-                let note = locked.note(slot);
                 let range = locked.range(slot);
                 locked.unlink(slot);
                 words::bump(word);
                 locked.release(slot);
-                Removed::Armed { range, note }
+                Removed::Armed(range)
             }
             State::Pending if count == generation.wrapping_add(1) => {
                 locked.dequeue(slot);
@@ -375,35 +378,48 @@ impl Table {
     /// Marks every region that overlaps `range` as changed, and queues the
     /// events. Words first, events second.
     pub fn invalidate(&self, range: Range, reason: Reason) {
+        while self.invalidate_some(self.lock(), range, reason) {}
+    }
+
+    /// As `invalidate`, by one who must not wait for the lock. `false`: it was
+    /// taken, and not all is marked yet.
+    pub fn try_invalidate(&self, range: Range, reason: Reason) -> bool {
         loop {
-            let mut locked = self.lock();
-            let mut found = [const { MaybeUninit::uninit() }; BATCH];
-            let mut count = 0;
-            let words = self.words;
-            let view = View { table: self };
-            let more = locked
-                .shape
-                .tree
-                .overlapping(&view, range.start(), range.end(), &mut |slot| {
-                    if count == BATCH {
-                        return ControlFlow::Break(());
-                    }
-                    words::bump(words.at(slot));
-                    found[count].write(slot);
-                    count += 1;
-                    ControlFlow::Continue(())
-                })
-                .is_break();
-            for slot in &found[..count] {
-                // SAFETY: the first `count` were written just now.
-                let slot = unsafe { slot.assume_init() };
-                locked.unlink(slot);
-                locked.enqueue(slot, reason);
-            }
-            if !more {
-                return;
+            let Some(locked) = self.try_lock() else {
+                return false;
+            };
+            if !self.invalidate_some(locked, range, reason) {
+                return true;
             }
         }
+    }
+
+    /// Marks some of the regions that overlap `range`; whether there are more.
+    fn invalidate_some(&self, mut locked: Locked<'_>, range: Range, reason: Reason) -> bool {
+        let mut found = [const { MaybeUninit::uninit() }; BATCH];
+        let mut count = 0;
+        let words = self.words;
+        let view = View { table: self };
+        let more = locked
+            .shape
+            .tree
+            .overlapping(&view, range.start(), range.end(), &mut |slot| {
+                if count == BATCH {
+                    return ControlFlow::Break(());
+                }
+                words::bump(words.at(slot));
+                found[count].write(slot);
+                count += 1;
+                ControlFlow::Continue(())
+            })
+            .is_break();
+        for slot in &found[..count] {
+            // SAFETY: the first `count` were written just now.
+            let slot = unsafe { slot.assume_init() };
+            locked.unlink(slot);
+            locked.enqueue(slot, reason);
+        }
+        more
     }
 
     /// Marks everything as changed.
@@ -480,66 +496,16 @@ impl Table {
         }
     }
 
-    /// The parts of `range` that no armed region touches, once every region is
-    /// widened to `page`: at most `limit` parts, or `None` when there are more.
-    pub fn uncovered(&self, range: Range, page: usize, limit: usize) -> Option<Gaps> {
-        let mut gaps = Gaps {
-            parts: [None; MAX_GAPS],
-            count: 0,
-        };
-        let limit = limit.min(MAX_GAPS);
-        let mut from = range.start();
+    /// Whether any armed region touches `range`.
+    pub fn watches(&self, range: Range) -> bool {
         let locked = self.lock();
         let view = View { table: self };
-        let mut push = |start: usize, end: usize| {
-            if start < end {
-                if gaps.count == limit {
-                    return ControlFlow::Break(());
-                }
-                gaps.parts[gaps.count] = Some(Range::between(start, end));
-                gaps.count += 1;
-            }
-            ControlFlow::Continue(())
-        };
-        let full = locked
+        let found = &mut |_| ControlFlow::Break(());
+        locked
             .shape
             .tree
-            .overlapping(&view, range.start(), range.end(), &mut |slot| {
-                let node = view.node(slot);
-                let covered = Range::between(node.start, node.end).widened(page);
-                let gap = push(from, covered.start().min(range.end()));
-                from = from.max(covered.end());
-                gap
-            })
-            .is_break();
-        if full || push(from, range.end()).is_break() {
-            return None;
-        }
-        Some(gaps)
-    }
-
-    /// Remembers how the range of an armed region is watched.
-    pub fn set_note(&self, slot: u32, generation: u32, note: u8) {
-        let mut locked = self.lock();
-        // A region that changed meanwhile no longer needs the note.
-        if self.words.at(slot).load(Ordering::Relaxed) == generation {
-            locked.record(slot).extra[NOTE] = note;
-        }
-    }
-}
-
-/// Gaps that `uncovered` reports at most.
-const MAX_GAPS: usize = 16;
-
-/// The answer of `uncovered`.
-pub(crate) struct Gaps {
-    parts: [Option<Range>; MAX_GAPS],
-    count: usize,
-}
-
-impl Gaps {
-    pub fn iter(&self) -> impl Iterator<Item = Range> {
-        self.parts[..self.count].iter().copied().flatten()
+            .overlapping(&view, range.start(), range.end(), found)
+            .is_break()
     }
 }
 
@@ -601,11 +567,11 @@ impl Nodes for Records<'_> {
     }
     fn height(&self, index: u32) -> u8 {
         // SAFETY: as above.
-        unsafe { (*self.at(index)).extra[HEIGHT] }
+        unsafe { (*self.at(index)).extra[0] }
     }
     fn set_height(&mut self, index: u32, height: u8) {
         // SAFETY: as above.
-        unsafe { (*self.at(index)).extra[HEIGHT] = height };
+        unsafe { (*self.at(index)).extra[0] = height };
     }
 }
 
@@ -695,14 +661,6 @@ impl Locked<'_> {
         }
         if second != NIL {
             *self.record(second).node.loose().previous = first;
-        }
-    }
-
-    /// What was noted of an armed region.
-    fn note(&mut self, slot: u32) -> u8 {
-        match self.table.matching {
-            Matching::ByAddress => self.record(slot).extra[NOTE],
-            Matching::BySlot => 0,
         }
     }
 

@@ -199,7 +199,7 @@ impl Backend for Kernel {
         let mut from = 0;
         while let Some((slot, armed)) = self.table.next_of(subscriber.id, from) {
             let outer = self.table.outer(slot, armed);
-            if matches!(self.table.remove(slot, armed), Removed::Armed { .. })
+            if matches!(self.table.remove(slot, armed), Removed::Armed(_))
                 && let Some(outer) = outer
             {
                 self.disarm(slot, armed, outer);
@@ -215,7 +215,7 @@ impl Backend for Kernel {
         range: Range,
         user_cookie: u64,
     ) -> Result<Region, Errno> {
-        let (slot, armed) = self.table.insert(subscriber.id, range, user_cookie, 0)?;
+        let (slot, armed) = self.table.insert(subscriber.id, range, user_cookie)?;
         let region = self.arm_slot(range, slot, armed).inspect_err(|_| {
             self.table.remove(slot, armed);
         })?;

@@ -200,13 +200,14 @@ pub(super) struct ProcmapQuery {
     query_addr: u64,
     pub vma_start: u64,
     pub vma_end: u64,
-    vma_flags: u64,
-    pub vma_page_size: u64,
-    vma_offset: u64,
+    /// Read, write, execute, shared: a bit each.
+    pub vma_flags: u64,
+    vma_page_size: u64,
+    pub vma_offset: u64,
     inode: u64,
     dev_major: u32,
     dev_minor: u32,
-    pub vma_name_size: u32,
+    vma_name_size: u32,
     build_id_size: u32,
     vma_name_addr: u64,
     build_id_addr: u64,
@@ -214,7 +215,21 @@ pub(super) struct ProcmapQuery {
 const _: () = assert!(size_of::<ProcmapQuery>() == 104);
 const PROCMAP_QUERY: libc::c_ulong = request(READ_WRITE, b'f', 17, size_of::<ProcmapQuery>());
 
-/// The mapping at `address`, its name written to `name`. Linux 6.11.
+/// Where no mapping holds the address, the next one.
+const COVERING_OR_NEXT: u64 = 0x10;
+
+impl ProcmapQuery {
+    /// Device and inode of what is mapped; zero for anonymous memory.
+    pub fn file(&self) -> (u64, u64) {
+        (
+            u64::from(self.dev_major) << 32 | u64::from(self.dev_minor),
+            self.inode,
+        )
+    }
+}
+
+/// The mapping at `address` or the first above it, its name written to `name`;
+/// `ENOENT` when there is none. Linux 6.11.
 pub(super) fn query_mapping(
     maps: &OwnedFd,
     address: usize,
@@ -222,6 +237,7 @@ pub(super) fn query_mapping(
 ) -> Result<ProcmapQuery, Errno> {
     let mut query = ProcmapQuery {
         size: size_of::<ProcmapQuery>() as u64,
+        query_flags: COVERING_OR_NEXT,
         query_addr: address as u64,
         // The kernel wants both or neither.
         vma_name_addr: if name.is_empty() {

@@ -2,14 +2,22 @@
 //! The handler thread: reads events, marks regions.
 //!
 //! While it works, a thread of the application may be asleep inside munmap,
-//! waiting for its event to be read, holding any lock of its own. So between
-//! its start and the closing of the userfaultfd the handler
+//! waiting for its event to be read, holding any lock of its own; and any other
+//! may be stopped, wherever it is. So between its start and the closing of the
+//! userfaultfd the handler
 //! * allocates and frees nothing, logs nothing, unmaps nothing,
-//! * takes one lock only, the table's, whose holders never wait (see `table`),
+//! * waits for no lock: where the table's is taken it goes on reading, with the
+//!   guard odd, and marks when it can (`backlog`),
 //! * is never interrupted: all signals are blocked from before it starts.
+//!
+//! A filter of system calls may be put in place while it runs. Whatever call is
+//! refused, it ends: nothing is valid any more, and the userfaultfd is closed,
+//! whereby the kernel lets everybody go.
 
 use super::abi::{EVENT_REMAP, EVENT_REMOVE, EVENT_UNMAP, Message};
-use super::in_flight::is_userfaultfd;
+use super::backlog::Backlog;
+use super::disturbed::Disturbed;
+use super::in_flight::{Identity, Whose};
 use crate::errno::Errno;
 use crate::monitor::table::Table;
 use crate::monitor::{Kind, Reason};
@@ -17,37 +25,64 @@ use crate::process;
 use crate::range::Range;
 use crate::status_page::{self, ShortText, StatusPage};
 use crate::threads;
-use std::os::fd::{IntoRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
 use std::thread::JoinHandle;
+
+/// What the handler shares with those who monitor.
+pub(super) struct Events {
+    pub table: Table,
+    pub disturbed: Disturbed,
+}
+
+impl Events {
+    pub fn new(table: Table) -> Events {
+        Events {
+            table,
+            disturbed: Disturbed::new(),
+        }
+    }
+}
 
 /// Starts the handler. It owns the userfaultfd from here on and closes it when
 /// `stop` becomes readable, or when it cannot go on.
 pub(super) fn start(
     userfaultfd: OwnedFd,
     stop: RawFd,
-    table: Arc<Table>,
+    events: Arc<Events>,
 ) -> Result<JoinHandle<()>, Errno> {
     // Monitors work without it: they are only not to be seen from outside.
     let mut page = StatusPage::new().ok();
+    let identity = Identity::of(userfaultfd.as_raw_fd());
     threads::spawn("kdreg-events", move || {
         let fd = userfaultfd.into_raw_fd();
-        let end = run(fd, stop, &table, page.as_mut());
-        table.words().guard.die();
-        if end == End::Broken {
-            // Words before the descriptor: until it is closed, whoever changes
-            // a mapping still waits for us.
-            table.invalidate_all(Reason::Lost);
-        }
+        let end = run(fd, identity, stop, &events, page.as_mut());
+        // Nothing is valid from here on.
+        events.table.words().guard.die();
         process::keep_in_child(fd);
-        // A descriptor that is not a userfaultfd any more was closed by
-        // somebody else, and its number is theirs now.
-        if is_userfaultfd(fd) {
-            // SAFETY: it came from an OwnedFd and is not used after this:
-            // checks that still hold the number fail on the dead guard.
-            unsafe { libc::close(fd) };
+        // A descriptor that is not ours any more was closed by somebody else, and
+        // its number is theirs now.
+        if identity.whose(fd) != Whose::Another {
+            close(fd, stop);
+        }
+        if end == End::Broken {
+            // Takes the table's lock, and nobody waits for us any more.
+            events.table.invalidate_all(Reason::Lost);
         }
     })
+}
+
+/// Closes the userfaultfd, one way or the other: while it is open, whoever
+/// changes a mapping waits for us.
+fn close(fd: RawFd, stop: RawFd) {
+    // SAFETY: the descriptor is ours, and is not used after this: checks that
+    // still hold the number fail on the dead guard.
+    let closed = unsafe { libc::syscall(libc::SYS_close, fd) } == 0;
+    if !closed && Errno::last().value() != libc::EINTR {
+        // Refused. Another descriptor in its place ends it as well.
+        // SAFETY: as above; a copy of our own eventfd takes the number.
+        unsafe { libc::syscall(libc::SYS_dup3, stop, fd, libc::O_CLOEXEC) };
+    }
 }
 
 /// How the handler came to its end.
@@ -59,12 +94,36 @@ enum End {
     Broken,
 }
 
-fn run(fd: RawFd, stop: RawFd, table: &Table, mut page: Option<&mut StatusPage>) -> End {
+fn run(
+    fd: RawFd,
+    identity: Identity,
+    stop: RawFd,
+    events: &Events,
+    mut page: Option<&mut StatusPage>,
+) -> End {
+    let table = &events.table;
     let guard = &table.words().guard;
     let mut messages = [Message::default(); 16];
+    let mut backlog = Backlog::new();
     loop {
-        match wait(fd, stop, page.as_deref().map_or(-1, StatusPage::requests)) {
+        let limit = if backlog.is_empty() {
+            LOOK_AROUND
+        } else {
+            SOON
+        };
+        let asked = page.as_deref().map_or(-1, StatusPage::requests);
+        match wait(fd, stop, asked, limit) {
             Some(Ready::Events) => {}
+            Some(Ready::Nothing) => {
+                if backlog.is_empty() {
+                    if !identity.answers(fd) {
+                        return End::Broken;
+                    }
+                } else if backlog.mark(table) {
+                    guard.leave();
+                }
+                continue;
+            }
             Some(Ready::Asked) => {
                 page = page.filter(|page| page.take_requests());
                 if let Some(page) = &mut page {
@@ -80,7 +139,7 @@ fn run(fd: RawFd, stop: RawFd, table: &Table, mut page: Option<&mut StatusPage>)
             // An application that closes descriptors it did not open may have
             // closed ours, and the number may be somebody's socket by now:
             // make sure before taking data from it.
-            if !is_userfaultfd(fd) {
+            if !identity.answers(fd) {
                 return End::Broken;
             }
             match read(fd, &mut messages) {
@@ -88,7 +147,7 @@ fn run(fd: RawFd, stop: RawFd, table: &Table, mut page: Option<&mut StatusPage>)
                 Ok(count) => {
                     messages[..count]
                         .iter()
-                        .for_each(|message| take_in(message, table));
+                        .for_each(|message| take_in(message, events, &mut backlog));
                     // All that was there: `wait` tells of what has come since.
                     if count < messages.len() {
                         break;
@@ -97,12 +156,16 @@ fn run(fd: RawFd, stop: RawFd, table: &Table, mut page: Option<&mut StatusPage>)
                 Err(_) => return End::Broken,
             }
         }
-        guard.leave();
+        if backlog.mark(table) {
+            guard.leave();
+        }
     }
 }
 
 enum Ready {
     Events,
+    /// The time is up.
+    Nothing,
     Stop,
     /// Somebody wants to know what is watched.
     Asked,
@@ -113,7 +176,10 @@ enum Ready {
 fn answer(page: &mut StatusPage, table: &Table) {
     let mut text = ShortText::new();
     let _ = status_page::describe_process(&mut text);
-    let _ = table.activity().describe(Kind::Userfaultfd, &mut text);
+    // Where the lock is taken, who asked learns less.
+    if let Some(activity) = table.try_activity() {
+        let _ = activity.describe(Kind::Userfaultfd, &mut text);
+    }
     page.publish(text.as_str());
 }
 
@@ -124,8 +190,11 @@ fn answer(page: &mut StatusPage, table: &Table) {
 /// and with it to whoever waits for the event to be read.
 const LOOK_AROUND: libc::c_int = 1000;
 
+/// How long, in milliseconds, before the table's lock is tried again.
+const SOON: libc::c_int = 1;
+
 /// Sleeps until there is something to do; `None` when the userfaultfd is unwell.
-fn wait(fd: RawFd, stop: RawFd, asked: RawFd) -> Option<Ready> {
+fn wait(fd: RawFd, stop: RawFd, asked: RawFd, limit: libc::c_int) -> Option<Ready> {
     let mut polled = [
         libc::pollfd {
             fd,
@@ -146,15 +215,12 @@ fn wait(fd: RawFd, stop: RawFd, asked: RawFd) -> Option<Ready> {
     ];
     loop {
         // SAFETY: polls three descriptors described by a local array.
-        let ready = unsafe { libc::poll(polled.as_mut_ptr(), 3, LOOK_AROUND) };
+        let ready = unsafe { libc::poll(polled.as_mut_ptr(), 3, limit) };
         if ready < 0 && Errno::last().value() != libc::EINTR {
             return None;
         }
         if ready <= 0 {
-            if !is_userfaultfd(fd) {
-                return None;
-            }
-            continue;
+            return Some(Ready::Nothing);
         }
         if polled[0].revents & !libc::POLLIN != 0 {
             return None; // POLLERR, POLLHUP, POLLNVAL
@@ -192,24 +258,28 @@ fn read(fd: RawFd, messages: &mut [Message]) -> Result<usize, Errno> {
     }
 }
 
-/// Marks what one event changed.
-fn take_in(message: &Message, table: &Table) {
+/// Notes what one event changed, to be marked. What may have ended or moved a
+/// registration is noted for those who monitor first: `watch` says why.
+fn take_in(message: &Message, events: &Events, backlog: &mut Backlog) {
     let [first, second, third] = message.argument.map(|word| word as usize);
-    let mark = |start: usize, length: usize, reason| {
+    let mut changed = |start: usize, length: usize, reason| {
         if let Ok(range) = Range::new(start, length) {
-            table.invalidate(range, reason);
+            if reason != Reason::Discard {
+                events.disturbed.note(range);
+            }
+            backlog.push(range, reason);
         }
     };
     match message.event {
-        EVENT_UNMAP => mark(first, second.saturating_sub(first), Reason::Unmap),
-        EVENT_REMOVE => mark(first, second.saturating_sub(first), Reason::Discard),
+        EVENT_UNMAP => changed(first, second.saturating_sub(first), Reason::Unmap),
+        EVENT_REMOVE => changed(first, second.saturating_sub(first), Reason::Discard),
         EVENT_REMAP => {
-            mark(first, third, Reason::Remap);
+            changed(first, third, Reason::Remap);
             // What was at the target has had its own event, but a region armed
             // there meanwhile may have seen either mapping.
-            mark(second, third, Reason::Remap);
+            changed(second, third, Reason::Remap);
         }
         // Nothing else was subscribed to; should a kernel send it, be safe.
-        _ => table.invalidate_all(Reason::Unknown),
+        _ => backlog.push_everything(),
     }
 }

@@ -2,6 +2,7 @@
 //! Changes that have let go of mmap_lock but are not yet known to the handler.
 
 use super::abi::UFFDIO_WRITEPROTECT;
+use crate::errno::Errno;
 use std::os::fd::RawFd;
 
 /// What the kernel says about changes in flight.
@@ -32,10 +33,59 @@ pub(crate) fn changes_in_flight(userfaultfd: RawFd) -> InFlight {
     }
 }
 
-/// Whether `fd` is a userfaultfd. EINVAL is what other descriptors may answer
-/// too; EFAULT and EAGAIN are not.
+/// Whether `fd` is a userfaultfd, and the kernel answers. EINVAL is what other
+/// descriptors may answer too; EFAULT and EAGAIN are not.
 pub(crate) fn is_userfaultfd(fd: RawFd) -> bool {
     matches!(ask(fd, std::ptr::null()), libc::EFAULT | libc::EAGAIN)
+}
+
+/// What tells a descriptor's file from others: another userfaultfd, or any where
+/// [`is_userfaultfd`] is not answered, since a filter of system calls may refuse
+/// that. Since Linux 5.12 each userfaultfd has an inode of its own.
+#[derive(Clone, Copy)]
+pub(super) struct Identity(Option<(u64, u64)>);
+
+/// Whose a descriptor is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Whose {
+    /// The library's userfaultfd, as far as can be told.
+    Ours,
+    /// It was closed; the number is nobody's, or somebody else's.
+    Another,
+}
+
+impl Identity {
+    pub fn of(fd: RawFd) -> Identity {
+        Identity(stat(fd).ok())
+    }
+
+    /// Whether `fd` is still the userfaultfd that it was, and can be worked with.
+    pub fn answers(self, fd: RawFd) -> bool {
+        is_userfaultfd(fd) && self.whose(fd) == Whose::Ours
+    }
+
+    /// Whether `fd` is still the file that it was.
+    pub fn whose(self, fd: RawFd) -> Whose {
+        match stat(fd) {
+            Err(error) if error.value() == libc::EBADF => Whose::Another,
+            // Refused, too: an open userfaultfd that nobody reads would hold up
+            // the application for ever.
+            Err(_) => Whose::Ours,
+            Ok(now) if self.0.is_none_or(|then| then == now) => Whose::Ours,
+            Ok(_) => Whose::Another,
+        }
+    }
+}
+
+/// Device and inode.
+fn stat(fd: RawFd) -> Result<(u64, u64), Errno> {
+    // SAFETY: zero is a value of this plain structure.
+    let mut stat: libc::stat = unsafe { std::mem::zeroed() };
+    // SAFETY: writes to a local variable.
+    if unsafe { libc::fstat(fd, &raw mut stat) } != 0 {
+        return Err(Errno::last());
+    }
+    Ok((stat.st_dev, stat.st_ino))
 }
 
 /// `struct uffdio_writeprotect`: start, length and mode.

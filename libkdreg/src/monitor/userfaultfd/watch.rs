@@ -1,0 +1,441 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! How a watch begins and ends: mappings are registered with the kernel, and
+//! let go, as a whole.
+//!
+//! Registering a part of a mapping would split it, and the application would
+//! meet the split: mremap refuses, huge pages go, mappings run out. So the
+//! mappings that hold a region are registered from end to end, and stay so while
+//! anything in them is monitored.
+//!
+//! # Why a region that was confirmed is watched
+//! A region is armed in the table first. Then, under the lock of the list of
+//! what is registered, what the handler noted of mappings that went is taken out
+//! of the list, the rest of what holds the region is registered, and one look of
+//! the kernel's under one hold of mmap_lock confirms that every page is mapped
+//! and watched.
+//!
+//! The look tells "by some userfaultfd", not "by ours": that comes from the list.
+//! An entry of it was registered here, since registering memory of another
+//! userfaultfd fails. What ended that registration since was a change with an
+//! event, or was done under the lock, which took the entry out. Of an event the
+//! handler notes the range *first* and marks the armed regions *second*; the
+//! region was armed *first* and the notes looked at *second*. So either the note
+//! was there to be seen, or the region is marked.
+//!
+//! # Mappings that change meanwhile
+//! The bounds of a mapping are asked for and then registered. If it grew in
+//! between, a part of it was registered and it is in two; see `mend`.
+
+use super::disturbed::Disturbance;
+use super::headroom::{Headroom, Room};
+use super::mappings::{Mapping, everything};
+use super::thrift::Thrift;
+use super::watched::{Instant, Watched};
+use super::{Userfaultfd, abi};
+use crate::errno::Errno;
+use crate::log::{self, Level};
+use crate::monitor::mapped;
+use crate::range::{Range, page_size};
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+/// What is registered; behind the lock.
+pub(super) struct Watches {
+    watched: Watched,
+    headroom: Headroom,
+    thrift: Thrift,
+}
+
+impl Watches {
+    pub const fn new() -> Watches {
+        Watches {
+            watched: Watched::new(),
+            headroom: Headroom::new(),
+            thrift: Thrift::new(),
+        }
+    }
+}
+
+/// Looks at mappings that keep changing, before giving up.
+const ROUNDS: usize = 64;
+
+/// A mapping in which nothing is monitored any more is let go at once when it is
+/// at most this large, in bytes, and after `REST` milliseconds otherwise: letting
+/// go walks the page tables (some 130 ns a page), and a buffer that is used again
+/// and again would pay for it each time.
+const SMALL: usize = 1 << 20;
+const REST: Instant = 50;
+
+/// As a time to wait.
+pub(in crate::monitor) const REST_TIME: Duration = Duration::from_millis(REST);
+
+/// Milliseconds after which whoever comes by sees to it that mappings are let
+/// go, although nobody asked.
+const LONG: Instant = 20 * REST;
+
+/// Time since some moment in the past.
+fn clock(which: libc::clockid_t) -> Duration {
+    let mut time = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // SAFETY: writes to a local variable. The clocks asked for are always there.
+    unsafe { libc::clock_gettime(which, &raw mut time) };
+    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+}
+
+/// Milliseconds, by a clock that is cheap to ask.
+fn now() -> Instant {
+    clock(libc::CLOCK_MONOTONIC_COARSE).as_millis() as Instant
+}
+
+impl Userfaultfd {
+    /// Makes sure that every page of `range`, for which a region is armed, is
+    /// mapped and watched.
+    ///
+    /// # Errors
+    /// `EFAULT`: one look found an address that was not mapped. `ENOSPC`: the
+    /// application is short of mappings. `EAGAIN`: the mappings kept changing.
+    pub(super) fn watch(&self, range: Range) -> Result<(), Errno> {
+        let pages = range.widened(page_size());
+        let mut say = false;
+        let result = self.watch_pages(pages, &mut say);
+        if say {
+            // With no lock held.
+            log::say(
+                Level::Warn,
+                format_args!(
+                    "this process has nearly as many mappings as it may (vm.max_map_count): \
+                     what lies in further ones is registered, but not cached"
+                ),
+            );
+        }
+        result
+    }
+
+    fn watch_pages(&self, pages: Range, say: &mut bool) -> Result<(), Errno> {
+        let mut watches = self.watches.lock();
+        for _ in 0..ROUNDS {
+            self.take_in_disturbances(&mut watches);
+            if !watches.watched.covers(pages) || self.pagemap.is_none() {
+                self.register_around(&mut watches, pages, say)?;
+            }
+            if self.confirm(pages)? {
+                return Ok(());
+            }
+            // Not all of it is watched: something took the place of something.
+            // What is listed there is looked at anew.
+            self.look_again(&mut watches, pages);
+        }
+        Err(Errno::EAGAIN)
+    }
+
+    /// Registers the mappings that hold `pages`.
+    fn register_around(
+        &self,
+        watches: &mut Watches,
+        pages: Range,
+        say: &mut bool,
+    ) -> Result<(), Errno> {
+        let mut from = pages.start();
+        let mut failed = None;
+        for _ in 0..ROUNDS.max(pages.len() / page_size()) {
+            let mapping = match self.mappings.at(from) {
+                Ok(mapping) => mapping,
+                // Read as text, mappings can change while they are read; this is
+                // one look.
+                Err(error) if error == Errno::EFAULT => match mapped::check(pages) {
+                    Ok(()) => continue,
+                    Err(error) => return Err(error),
+                },
+                Err(error) => return Err(error),
+            };
+            if mapping.sysv {
+                // shmdt and SHM_REMAP unmap without an event.
+                return Err(Errno::EOPNOTSUPP);
+            }
+            match self.register(watches, mapping, say) {
+                Ok(()) => {}
+                // Not the mapping it was a moment ago? One that stays is not to
+                // be watched.
+                Err(error) => {
+                    if failed == Some((mapping, error)) || error == Errno::ENOSPC {
+                        return Err(error);
+                    }
+                    failed = Some((mapping, error));
+                    continue;
+                }
+            }
+            from = mapping.range.end();
+            if from >= pages.end() {
+                return Ok(());
+            }
+        }
+        Err(Errno::EAGAIN)
+    }
+
+    /// Registers one mapping.
+    fn register(
+        &self,
+        watches: &mut Watches,
+        mapping: Mapping,
+        say: &mut bool,
+    ) -> Result<(), Errno> {
+        let known = watches.watched.find(mapping.range).is_some();
+        watches.watched.reserve()?;
+        if !known {
+            self.make_room(watches, say)?;
+        }
+        self.register_range(mapping.range)?;
+        // In the list before anything else: what is registered is let go by it.
+        watches.watched.insert(mapping.range);
+        if !known {
+            self.mend(watches, mapping)?;
+        }
+        Ok(())
+    }
+
+    fn register_range(&self, range: Range) -> Result<(), Errno> {
+        abi::register(&self.fd(), range).map_err(|error| match error.value() {
+            // A kind of memory that this kernel does not watch, or a shared
+            // mapping of a file opened for reading only.
+            libc::EINVAL | libc::EPERM => Errno::EOPNOTSUPP,
+            _ => error,
+        })
+    }
+
+    /// Room for one more mapping to be watched.
+    fn make_room(&self, watches: &mut Watches, say: &mut bool) -> Result<(), Errno> {
+        let now = now();
+        if watches.headroom.room(watches.watched.count(), now) == Room::Yes {
+            return Ok(());
+        }
+        self.let_go_idle(watches, now);
+        match watches.headroom.room(watches.watched.count(), now) {
+            Room::Yes => Ok(()),
+            Room::No => Err(Errno::ENOSPC),
+            Room::NoSayIt => {
+                *say = true;
+                Err(Errno::ENOSPC)
+            }
+        }
+    }
+
+    /// Sees to it that `mapping`, which was not watched and has just been
+    /// registered by the bounds it had before, is not a part of one that had
+    /// grown by then. Such a part has a neighbour that it could be one mapping
+    /// with, but for being watched. If there is one, the part is let go, whereby
+    /// the kernel joins what it finds to be one, and whatever is there then is
+    /// registered. Nothing in it was promised to be watched yet: regions armed in
+    /// it wait for the lock.
+    fn mend(&self, watches: &mut Watches, mut mapping: Mapping) -> Result<(), Errno> {
+        for _ in 0..ROUNDS {
+            let Ok(now) = self.mappings.at(mapping.range.start()) else {
+                return Ok(()); // gone again
+            };
+            if now.range != mapping.range {
+                // Joined with a neighbour that is watched.
+                watches.watched.reserve()?;
+                watches.watched.insert(now.range);
+                return Ok(());
+            }
+            if !self.may_be_a_part(watches, &now) {
+                return Ok(());
+            }
+            watches.watched.take(now.range);
+            abi::unregister(&self.fd(), now.range);
+            let Ok(whole) = self.mappings.at(now.range.start()) else {
+                return Ok(());
+            };
+            self.register_range(whole.range)?;
+            watches.watched.insert(whole.range);
+            if whole.range == now.range {
+                return Ok(()); // neighbours, but apart
+            }
+            mapping = whole;
+        }
+        Ok(())
+    }
+
+    /// Whether a mapping has a neighbour that is not watched and could be one
+    /// with it.
+    fn may_be_a_part(&self, watches: &Watches, mapping: &Mapping) -> bool {
+        let range = mapping.range;
+        let could = |neighbour: Result<Mapping, Errno>| {
+            neighbour.is_ok_and(|neighbour| {
+                neighbour.could_be_one_with(mapping)
+                    && watches.watched.find(neighbour.range).is_none()
+            })
+        };
+        could(self.mappings.at(range.end())) || could(self.mappings.at(range.start() - 1))
+    }
+
+    /// Whether every page is mapped and watched, by one look where the kernel
+    /// has it.
+    fn confirm(&self, pages: Range) -> Result<bool, Errno> {
+        match &self.pagemap {
+            Some(pagemap) => abi::fully_watched(pagemap, pages),
+            // Before 6.7 there is no such look. What goes unnoticed is a hole
+            // that was there while registering and was filled before this: a
+            // buffer that another thread maps while it is being registered.
+            None => mapped::check(pages).map(|()| true),
+        }
+    }
+
+    /// Takes in what the handler noted.
+    fn take_in_disturbances(&self, watches: &mut Watches) {
+        while let Some(disturbance) = self.events.disturbed.next() {
+            match disturbance {
+                Disturbance::Range(range) => self.look_again(watches, range),
+                Disturbance::Anything => self.look_again(watches, everything()),
+            }
+        }
+    }
+
+    /// Finds out what of `range`, and of the mappings listed in it, is registered
+    /// here now: those are listed, and idle where nothing in them is monitored.
+    fn look_again(&self, watches: &mut Watches, range: Range) {
+        let mut around = range;
+        while let Some(listed) = watches.watched.take(around) {
+            around = around.hull(listed);
+        }
+        let now = now();
+        let mut from = around.start();
+        while from < around.end() {
+            let Ok(Some(mapping)) = self.mappings.from(from) else {
+                return;
+            };
+            from = mapping.range.end();
+            if mapping.range.start() >= around.end() {
+                return;
+            }
+            if self.is_ours(mapping.range) && watches.watched.reserve().is_ok() {
+                watches.watched.insert(mapping.range);
+                self.idle_unless_used(watches, mapping.range, now);
+            }
+        }
+    }
+
+    /// Whether a mapping is registered here. Registering it again tells, since it
+    /// fails for memory of another userfaultfd; but what is watched by none is not
+    /// to be registered now, so the kernel is asked first where it can tell.
+    fn is_ours(&self, mapping: Range) -> bool {
+        let first = Range::between(mapping.start(), mapping.start() + page_size());
+        let watched = match &self.pagemap {
+            // Registrations end where mappings end: the first page tells.
+            Some(pagemap) => abi::fully_watched(pagemap, first).unwrap_or(false),
+            None => true,
+        };
+        watched && abi::register(&self.fd(), mapping).is_ok()
+    }
+
+    /// Ends the watch of the mappings that held `range`, a region that is gone,
+    /// unless another one needs them; at once where that is cheap.
+    pub(super) fn unwatch(&self, range: Range) {
+        if self.is_dead() {
+            return;
+        }
+        let mut watches = self.watches.lock();
+        self.take_in_disturbances(&mut watches);
+        let now = now();
+        let mut from = range.start();
+        while from < range.end() {
+            let Some(listed) = watches.watched.find(Range::between(from, range.end())) else {
+                break;
+            };
+            self.idle_unless_used(&mut watches, listed, now);
+            from = listed.end();
+        }
+        // Where nobody else does it.
+        self.let_go_idle(&mut watches, now.saturating_sub(LONG));
+    }
+
+    /// Lets a listed mapping go, or notes that it can be, unless something in it
+    /// is monitored.
+    fn idle_unless_used(&self, watches: &mut Watches, listed: Range, now: Instant) {
+        if self.events.table.watches(listed) {
+            return;
+        }
+        if listed.len() <= SMALL {
+            self.release(watches, listed);
+            return;
+        }
+        if !watches.watched.any_idle() {
+            // Relaxed: a hint to look; what is idle is behind the lock.
+            self.begins_to_rest.store(true, Ordering::Relaxed);
+        }
+        watches.watched.set_idle(listed.start(), now);
+    }
+
+    /// Lets go the mappings that have been idle since `until`.
+    fn let_go_idle(&self, watches: &mut Watches, until: Instant) {
+        while let Some(idle) = watches.watched.longest_idle(until) {
+            self.release(watches, idle);
+        }
+    }
+
+    /// Lets go idle mappings: those that rested long enough, or all of them while
+    /// there is time for it; whether there are any left.
+    pub(super) fn let_go_of(&self, all: bool) -> bool {
+        if self.is_dead() {
+            return false;
+        }
+        let mut watches = self.watches.lock();
+        self.take_in_disturbances(&mut watches);
+        let mut time = clock(libc::CLOCK_MONOTONIC);
+        while all && watches.thrift.any(time) {
+            let Some(idle) = watches.watched.longest_idle(Instant::MAX) else {
+                break;
+            };
+            self.release(&mut watches, idle);
+            let begun = std::mem::replace(&mut time, clock(libc::CLOCK_MONOTONIC));
+            watches.thrift.spend(time.saturating_sub(begun));
+        }
+        self.let_go_idle(&mut watches, now().saturating_sub(REST));
+        watches.watched.any_idle()
+    }
+
+    /// Unregisters what is listed as `listed`, whatever has become of it, but not
+    /// what is monitored by now.
+    fn release(&self, watches: &mut Watches, listed: Range) {
+        let mut from = listed.start();
+        while from < listed.end() {
+            let Ok(Some(mapping)) = self.mappings.from(from) else {
+                break;
+            };
+            if mapping.range.start() >= listed.end() {
+                break;
+            }
+            from = mapping.range.end();
+            // Whole, and so perhaps more than was listed: it may have grown.
+            if self.events.table.watches(mapping.range) {
+                if watches.watched.reserve().is_ok() {
+                    watches.watched.insert(mapping.range);
+                }
+                continue;
+            }
+            if self.is_ours(mapping.range) {
+                abi::unregister(&self.fd(), mapping.range);
+            }
+            while watches.watched.take(mapping.range).is_some() {}
+        }
+        while watches.watched.find(listed).is_some_and(|rest| {
+            !self.events.table.watches(rest) && watches.watched.take(rest).is_some()
+        }) {}
+    }
+
+    /// Unregisters everything, wherever mremap may have carried it.
+    pub(super) fn unregister_everything(&self) {
+        let mut watches = self.watches.lock();
+        // Twice: a mapping may move behind the first pass.
+        for _ in 0..2 {
+            self.take_in_disturbances(&mut watches);
+            while let Some(listed) = watches.watched.find(everything()) {
+                self.release(&mut watches, listed);
+                // Nothing is monitored any more; what cannot be let go is the
+                // business of the descriptor's closing.
+                while watches.watched.take(listed).is_some() {}
+            }
+        }
+    }
+}

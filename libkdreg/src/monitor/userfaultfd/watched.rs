@@ -1,0 +1,279 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The mappings that are registered with the kernel, as far as is known here.
+//!
+//! An entry is a mapping that this backend registered as a whole. The
+//! application may have cut, moved or replaced it since: what the handler read
+//! of that waits in [`Disturbed`](super::disturbed::Disturbed) and is taken in
+//! before the list is believed.
+//!
+//! A mapping in which nothing is monitored any more is *idle*: it is let go,
+//! but not at once where that would cost more than it is worth.
+
+use crate::errno::Errno;
+use crate::interval_tree::{NIL, Node, Nodes, Tree};
+use crate::range::Range;
+use std::collections::VecDeque;
+use std::ops::ControlFlow;
+
+/// Milliseconds on a clock that only goes forward.
+pub(super) type Instant = u64;
+
+/// One entry's node, and what else is known of it.
+struct Place {
+    node: Node,
+    height: u8,
+    /// Since when nothing in it is monitored.
+    idle_since: Option<Instant>,
+    /// Whether it stands in `queue`.
+    queued: bool,
+    /// Whether the place holds an entry.
+    used: bool,
+}
+
+#[derive(Default)]
+struct Places(Vec<Place>);
+
+impl Nodes for Places {
+    fn node(&self, index: u32) -> &Node {
+        &self.0[index as usize].node
+    }
+    fn node_mut(&mut self, index: u32) -> &mut Node {
+        &mut self.0[index as usize].node
+    }
+    fn height(&self, index: u32) -> u8 {
+        self.0[index as usize].height
+    }
+    fn set_height(&mut self, index: u32, height: u8) {
+        self.0[index as usize].height = height;
+    }
+}
+
+/// See the module's documentation. Entries do not overlap.
+pub(super) struct Watched {
+    places: Places,
+    tree: Tree,
+    /// Head of the list of places that are free, through `Loose::next`.
+    free: u32,
+    count: usize,
+    /// Places that became idle, in that order. One that is not idle any more,
+    /// or anew, is found out when its turn comes; each stands here once.
+    queue: VecDeque<u32>,
+}
+
+impl Watched {
+    pub const fn new() -> Watched {
+        Watched {
+            places: Places(Vec::new()),
+            tree: Tree::new(),
+            free: NIL,
+            count: 0,
+            queue: VecDeque::new(),
+        }
+    }
+
+    /// How many mappings.
+    pub fn count(&self) -> usize {
+        self.count
+    }
+
+    /// Makes sure that the next `insert` needs no memory.
+    pub fn reserve(&mut self) -> Result<(), Errno> {
+        if self.free == NIL {
+            self.places.0.try_reserve(1).map_err(|_| Errno::ENOMEM)?;
+            // Each place stands in the queue once at most.
+            let all = self.places.0.len() + 1;
+            let more = all.saturating_sub(self.queue.len());
+            self.queue.try_reserve(more).map_err(|_| Errno::ENOMEM)?;
+        }
+        Ok(())
+    }
+
+    /// Notes that `mapping` is registered; what was noted inside it is the same
+    /// mapping. After `reserve`.
+    pub fn insert(&mut self, mapping: Range) {
+        while let Some(index) = self.first(mapping) {
+            self.remove(index);
+        }
+        let place = Place {
+            node: Node::new(mapping.start(), mapping.end()),
+            height: 0,
+            idle_since: None,
+            queued: false,
+            used: true,
+        };
+        let index = match self.free {
+            NIL => {
+                self.places.0.push(place);
+                (self.places.0.len() - 1) as u32
+            }
+            index => {
+                let old = &mut self.places.0[index as usize];
+                self.free = *old.node.loose().next;
+                let queued = old.queued;
+                *old = Place { queued, ..place };
+                index
+            }
+        };
+        self.tree.insert(&mut self.places, index);
+        self.count += 1;
+    }
+
+    fn remove(&mut self, index: u32) {
+        self.tree.remove(&mut self.places, index);
+        let free = self.free;
+        let place = &mut self.places.0[index as usize];
+        (place.used, place.idle_since) = (false, None);
+        *place.node.loose().next = free;
+        self.free = index;
+        self.count -= 1;
+    }
+
+    /// The first entry that overlaps `range`.
+    fn first(&self, range: Range) -> Option<u32> {
+        let visit = &mut |index| ControlFlow::Break(index);
+        self.tree
+            .overlapping(&self.places, range.start(), range.end(), visit)
+            .break_value()
+    }
+
+    fn range(&self, index: u32) -> Range {
+        let node = &self.places.0[index as usize].node;
+        Range::between(node.start, node.end)
+    }
+
+    /// Takes out the first entry that overlaps `range`, and returns it.
+    pub fn take(&mut self, range: Range) -> Option<Range> {
+        let index = self.first(range)?;
+        let taken = self.range(index);
+        self.remove(index);
+        Some(taken)
+    }
+
+    /// The first entry that overlaps `range`.
+    pub fn find(&self, range: Range) -> Option<Range> {
+        self.first(range).map(|index| self.range(index))
+    }
+
+    /// Whether every byte of `range` lies in an entry. Those that do are in use
+    /// from here on.
+    pub fn covers(&mut self, range: Range) -> bool {
+        let mut from = range.start();
+        while from < range.end() {
+            let rest = Range::between(from, range.end());
+            let Some(index) = self.first(rest).filter(|&i| self.range(i).start() <= from) else {
+                return false;
+            };
+            self.places.0[index as usize].idle_since = None;
+            from = self.range(index).end();
+        }
+        true
+    }
+
+    /// Notes that nothing is monitored any more in the entry that begins at
+    /// `start`.
+    pub fn set_idle(&mut self, start: usize, now: Instant) {
+        let Some(index) = self.first(Range::between(start, start + 1)) else {
+            return;
+        };
+        let place = &mut self.places.0[index as usize];
+        place.idle_since.get_or_insert(now);
+        if !std::mem::replace(&mut place.queued, true) {
+            // Room was made by `reserve`.
+            self.queue.push_back(index);
+        }
+    }
+
+    /// The entry that became idle first, if it has been idle since `until` or
+    /// longer.
+    pub fn longest_idle(&mut self, until: Instant) -> Option<Range> {
+        // Whoever became idle anew since it was queued goes to the end, once.
+        for _ in 0..self.queue.len() {
+            let index = self.queue.pop_front()?;
+            let place = &mut self.places.0[index as usize];
+            match place.idle_since {
+                Some(since) if place.used && since <= until => {
+                    place.queued = false;
+                    return Some(self.range(index));
+                }
+                Some(_) if place.used => self.queue.push_back(index),
+                _ => place.queued = false,
+            }
+        }
+        None
+    }
+
+    /// Whether any entry may be idle.
+    pub fn any_idle(&self) -> bool {
+        !self.queue.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn range(start: usize, end: usize) -> Range {
+        Range::between(start << 12, end << 12)
+    }
+
+    fn insert(watched: &mut Watched, mapping: Range) {
+        watched.reserve().unwrap();
+        watched.insert(mapping);
+    }
+
+    #[test]
+    fn what_is_covered() {
+        let mut watched = Watched::new();
+        insert(&mut watched, range(1, 3));
+        insert(&mut watched, range(3, 5));
+        insert(&mut watched, range(8, 9));
+        assert!(watched.covers(range(1, 5)) && watched.covers(range(2, 4)));
+        assert!(!watched.covers(range(4, 6)) && !watched.covers(range(0, 2)));
+        assert!(!watched.covers(range(1, 9)));
+        assert_eq!(watched.count(), 3);
+    }
+
+    #[test]
+    fn a_mapping_that_grew_takes_the_place_of_its_parts() {
+        let mut watched = Watched::new();
+        insert(&mut watched, range(1, 3));
+        insert(&mut watched, range(3, 5));
+        insert(&mut watched, range(1, 8));
+        assert_eq!(watched.count(), 1);
+        assert_eq!(watched.find(range(7, 8)), Some(range(1, 8)));
+        assert_eq!(watched.take(range(0, 2)), Some(range(1, 8)));
+        assert_eq!(watched.take(range(0, 9)), None);
+    }
+
+    #[test]
+    fn idle_ones_are_let_go_in_order() {
+        let mut watched = Watched::new();
+        for start in [1, 5, 9] {
+            insert(&mut watched, range(start, start + 2));
+        }
+        watched.set_idle(9 << 12, 10);
+        watched.set_idle(1 << 12, 20);
+        assert_eq!(watched.longest_idle(9), None);
+        assert_eq!(watched.longest_idle(30), Some(range(9, 11)));
+        // Used again, then idle again: counts from then on.
+        assert!(watched.covers(range(1, 2)));
+        assert_eq!(watched.longest_idle(30), None);
+        watched.set_idle(1 << 12, 40);
+        assert_eq!(watched.longest_idle(30), None);
+        assert!(watched.any_idle());
+        assert_eq!(watched.longest_idle(40), Some(range(1, 3)));
+        assert!(!watched.any_idle());
+    }
+
+    #[test]
+    fn places_serve_again() {
+        let mut watched = Watched::new();
+        for round in 0..100 {
+            insert(&mut watched, range(1, 3));
+            watched.set_idle(1 << 12, round);
+            assert!(watched.take(range(1, 3)).is_some());
+        }
+        assert_eq!(watched.places.0.len(), 1);
+        assert!(watched.queue.len() <= 1);
+    }
+}
