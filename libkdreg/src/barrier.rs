@@ -12,6 +12,7 @@
 //! The kernel wants a process to register first. A forked child is another
 //! process: it registers by itself.
 
+use crate::cancellation::held_off;
 use crate::log::{self, Level};
 use crate::process::PerProcess;
 use std::sync::atomic::{AtomicBool, Ordering, fence};
@@ -82,7 +83,7 @@ fn withdrawn() {
             format_args!("membarrier(2) is refused since a filter was installed: hits cost more"),
         );
     }
-    std::thread::sleep(Duration::from_millis(20));
+    held_off(|| std::thread::sleep(Duration::from_millis(20)));
 }
 
 #[cfg(test)]

@@ -67,6 +67,9 @@ errnos! {
 }
 
 impl Errno {
+    /// No errno: a callback did not return (`unwinding`). It reaches no caller.
+    pub(crate) const ESCAPED: Errno = Errno(i32::MAX);
+
     /// The errno that `value` stands for. Zero and negative values, which no
     /// failing call should produce, become `EINVAL`.
     pub fn new(value: i32) -> Errno {

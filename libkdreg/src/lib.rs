@@ -53,6 +53,7 @@
 pub mod adaptors;
 mod barrier;
 pub mod cache;
+mod cancellation;
 mod environment;
 pub mod errno;
 #[cfg(feature = "capi")]
@@ -73,6 +74,7 @@ pub mod status_page;
 mod sync;
 mod threads;
 mod uapi;
+mod unwinding;
 mod wide_tree;
 
 /// The library's version, `major.minor.patch`.

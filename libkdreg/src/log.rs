@@ -5,6 +5,7 @@
 //! unset; messages go to standard error unless a callback was installed.
 //! The notification handler never logs.
 
+use crate::cancellation::HeldOff;
 use crate::environment;
 use crate::lock::RwLock;
 use std::io::Write;
@@ -110,6 +111,7 @@ pub(crate) fn say(level: Level, message: std::fmt::Arguments<'_>) {
 
 #[cold]
 fn say_now(level: Level, message: std::fmt::Arguments<'_>) {
+    let _held_off = HeldOff::new();
     let sink = SINK.read().clone();
     match sink {
         Some(sink) => sink(level, &message.to_string()),

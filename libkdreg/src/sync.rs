@@ -29,6 +29,7 @@ pub(crate) fn pause(round: u32) {
         std::thread::yield_now();
     } else {
         // A thread of higher priority must sleep for a lower one to run.
+        let _held_off = crate::cancellation::HeldOff::new();
         std::thread::sleep(std::time::Duration::from_micros(50));
     }
 }

@@ -9,6 +9,7 @@ use super::state::{Cause, Request};
 use crate::errno::Errno;
 use crate::range::Range;
 use crate::threads;
+use crate::unwinding;
 use std::mem::MaybeUninit;
 use std::sync::atomic::Ordering;
 
@@ -39,7 +40,7 @@ impl Inner {
                     self.touch_own(entry, usize::from(number));
                     return Some(entry);
                 }
-                self.put(entry);
+                self.put_unused(entry);
             } else if self.take_elsewhere(entry, range, access) {
                 return Some(entry);
             }
@@ -70,7 +71,7 @@ impl Inner {
                 self.touch_own(entry, usize::from(number));
                 return Some(entry);
             }
-            self.put(entry);
+            self.put_unused(entry);
             None
         })
     }
@@ -97,27 +98,49 @@ impl Inner {
                 true
             }
             Ok(()) => {
-                self.put(entry);
+                self.put_unused(entry);
                 false
             }
             Err(put) => {
-                self.after_put(entry, put);
+                self.after_unused(entry, put);
                 false
             }
         }
     }
 
     /// As `find_fast`, by way of the tree: finds whatever the cache holds.
-    pub(super) fn find_slow(&self, range: Range, access: u32) -> Result<Found, Errno> {
+    #[cold]
+    pub(super) fn find_slow(&self, range: Range, access: u32) -> Result<u32, Errno> {
         self.home.check()?;
+        let found = match self.find_in_tree(range, access) {
+            Found::Entry(index) => Ok(index),
+            Found::Nothing | Found::Unproven => Err(Errno::ENOENT),
+        };
+        self.unless_escaped(found)
+    }
+
+    /// What a lookup comes to that may have called callbacks: when one of them
+    /// did not return, nobody is there to use an entry.
+    #[inline]
+    pub(super) fn unless_escaped(&self, found: Result<u32, Errno>) -> Result<u32, Errno> {
+        if !unwinding::is_held() {
+            return found;
+        }
+        if let Ok(index) = found {
+            self.put(self.entries.at(index));
+        }
+        Err(Errno::ESCAPED)
+    }
+
+    fn find_in_tree(&self, range: Range, access: u32) -> Found {
         loop {
             let request = Request { range, access };
             let found = self.state.lock().take_serving(&self.entries, request);
             let Some(index) = found else {
-                return Ok(Found::Nothing);
+                return Found::Nothing;
             };
             if let Some(found) = self.use_found(range, index) {
-                return Ok(found);
+                return found;
             }
         }
     }

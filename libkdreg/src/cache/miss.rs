@@ -52,6 +52,11 @@ impl Inner {
     #[cold]
     pub(super) fn get_slow(&self, range: Range, access: u32) -> Result<u32, Errno> {
         self.home.check()?;
+        self.unless_escaped(self.get_here(range, access))
+    }
+
+    #[inline]
+    fn get_here(&self, range: Range, access: u32) -> Result<u32, Errno> {
         // A wide alignment may reach beyond what is mapped: `narrow` does not.
         let narrow = Request {
             range: range.widened(page_size()),
@@ -77,7 +82,7 @@ impl Inner {
         result
     }
 
-    /// As `get_slow`, after a look that found nothing; the entry is in `slot`,
+    /// As `get_here`, after a look that found nothing; the entry is in `slot`,
     /// or another thread's, and then the slot is as free as before.
     #[inline]
     fn get_missed(

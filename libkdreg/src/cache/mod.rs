@@ -52,18 +52,18 @@ mod statistics;
 mod status;
 
 use crate::errno::Errno;
+use crate::lock::Mutex;
+use crate::log::{self, Level};
 use crate::monitor::{Monitor, Validity};
 use crate::process::Home;
 use crate::range::{Range, page_size};
 use crate::threads::OWN_NUMBERS;
+use crate::unwinding;
 use crate::wide_tree::TreeMemory;
 use bypass::Bypass;
 use entries::Entries;
 pub(crate) use entries::Entry;
 use front::Front;
-use lookup::Found;
-
-use crate::lock::Mutex;
 use lru::LruMemory;
 use state::State;
 use statistics::Shard;
@@ -83,7 +83,8 @@ pub struct Handle(pub usize);
 /// Called with no lock held, from any thread that calls the cache and, unless
 /// [`Options::no_reaper`] is set, from the library's reaper thread
 /// (`deregister` only). May call back into the library, the same cache
-/// included, but not destroy the cache. Must not unwind.
+/// included, but not destroy the cache. Must not unwind, nor end its thread: the
+/// C face sees to callbacks that do.
 pub trait Registrar: Send + Sync {
     /// Makes `range` accessible to the device with at least the rights in
     /// `access`. `ENOMEM` says that something would have to be released first:
@@ -200,10 +201,7 @@ impl Cache {
     pub fn find(&self, range: Range, access: u32) -> Result<Held<'_>, Errno> {
         let entry = match self.inner.find_fast(range, access) {
             Some(entry) => entry,
-            None => match self.inner.find_slow(range, access)? {
-                Found::Entry(index) => self.inner.entries.at(index),
-                Found::Nothing | Found::Unproven => return Err(Errno::ENOENT),
-            },
+            None => self.inner.entries.at(self.inner.find_slow(range, access)?),
         };
         Ok(Held {
             inner: &self.inner,
@@ -265,6 +263,32 @@ impl Cache {
         }
     }
 
+    /// Drops and releases everything, with no help of the reaper's from now on.
+    ///
+    /// # Errors
+    /// `ESCAPED`: a callback did not return. What is left is the reaper's, as
+    /// before.
+    pub(crate) fn empty(&self) -> Result<(), Errno> {
+        let reaped = !self.inner.options.no_reaper;
+        if reaped {
+            reaper::remove(&self.inner);
+        }
+        let everything = Range::between(0, 1 << (usize::BITS - 1));
+        self.inner
+            .drop_overlapping(everything, state::Cause::Flushed);
+        self.inner.release_backlog();
+        if !unwinding::is_held() {
+            return Ok(());
+        }
+        if reaped && let Err(error) = reaper::add(&self.inner) {
+            log::say(
+                Level::Warn,
+                format_args!("a cache that is not destroyed yet has no reaper any more: {error}"),
+            );
+        }
+        Err(Errno::ESCAPED)
+    }
+
     #[inline]
     pub(crate) fn inner(&self) -> &Inner {
         &self.inner
@@ -274,13 +298,7 @@ impl Cache {
 impl Drop for Cache {
     fn drop(&mut self) {
         if self.inner.home.is_here() {
-            if !self.inner.options.no_reaper {
-                reaper::remove(&self.inner);
-            }
-            let everything = Range::between(0, 1 << (usize::BITS - 1));
-            self.inner
-                .drop_overlapping(everything, state::Cause::Flushed);
-            self.inner.release_backlog();
+            let _ = self.empty();
         }
     }
 }

@@ -3,10 +3,12 @@
 
 use super::Inner;
 use super::entries::Entry;
+use super::links::List;
 use super::refs::{Held, Put};
 use super::sharing::put_shared;
 use crate::errno::Errno;
 use crate::threads;
+use crate::unwinding;
 
 impl Inner {
     /// Puts a reference back.
@@ -26,6 +28,26 @@ impl Inner {
         match entry.refs.put() {
             Put::Done => self.put_back_elsewhere(entry),
             put => self.after_put(entry, put),
+        }
+    }
+
+    /// As `put`, by a lookup in the index, which calls no callback: what it was
+    /// the last to hold is left to the reaper.
+    #[inline]
+    pub(super) fn put_unused(&self, entry: &Entry) {
+        if !entry.refs.put_own(threads::caller()) {
+            self.put_unused_elsewhere(entry);
+        }
+    }
+
+    #[inline(never)]
+    fn put_unused_elsewhere(&self, entry: &Entry) {
+        if put_shared(entry) {
+            return;
+        }
+        match entry.refs.put() {
+            Put::Done => self.put_back_elsewhere(entry),
+            put => self.after_unused(entry, put),
         }
     }
 
@@ -66,6 +88,9 @@ impl Inner {
             Put::NotHeld => Err(Errno::EINVAL),
             put => {
                 self.after_put(entry, put);
+                if unwinding::is_held() {
+                    return Err(Errno::ESCAPED);
+                }
                 Ok(())
             }
         }
@@ -74,11 +99,21 @@ impl Inner {
     /// Does what the last put of an entry owes.
     #[cold]
     pub(super) fn after_put(&self, entry: &Entry, put: Put) {
+        self.owe(entry, put, Inner::release);
+    }
+
+    /// As `after_put`, without calling a callback.
+    #[cold]
+    pub(super) fn after_unused(&self, entry: &Entry, put: Put) {
+        self.owe(entry, put, Inner::leave);
+    }
+
+    fn owe(&self, entry: &Entry, put: Put, release: fn(&Inner, List)) {
         match put {
             Put::Done | Put::NotHeld => {}
             Put::Detached => {
                 if self.home.is_here() && entry.refs.claim_detached() {
-                    self.release_soon(self.entries.index_of(entry));
+                    release(self, self.retire(self.entries.index_of(entry)));
                 }
             }
             Put::Unfiled => {

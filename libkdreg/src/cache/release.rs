@@ -8,6 +8,7 @@ use crate::errno::Errno;
 use crate::log::{self, Level};
 use crate::monitor::Event;
 use crate::range::Range;
+use crate::unwinding;
 use std::cell::Cell;
 
 /// Events taken in at a time.
@@ -103,8 +104,11 @@ impl Inner {
     }
 
     /// Has the caller's `register` register a range. Success is to be counted
-    /// by the caller.
+    /// by the caller. Not any more once a callback did not return.
     pub(super) fn register(&self, range: Range, access: u32) -> Result<Handle, Errno> {
+        if unwinding::is_held() {
+            return Err(Errno::ESCAPED);
+        }
         let result = self.call(|| self.registrar.register(range, access));
         if log::wanted(Level::Debug) {
             say_registered(range, access, result);
@@ -115,7 +119,8 @@ impl Inner {
         result
     }
 
-    /// Has the caller's `deregister` undo a registration.
+    /// Has the caller's `deregister` undo a registration, which nobody else
+    /// could: whether or not a callback returned before.
     pub(super) fn deregister(&self, range: Range, handle: Handle) {
         self.undo(range, handle);
         self.state.lock().counts.deregistrations += 1;
@@ -131,7 +136,7 @@ impl Inner {
 
     /// Releases retired entries: now, or, within `max_unreleased`, soon.
     pub(super) fn release(&self, mut retired: List) {
-        if self.options.max_unreleased == 0 {
+        if self.options.max_unreleased == 0 || unwinding::is_held() {
             self.release_now(retired);
             return;
         }
@@ -158,23 +163,25 @@ impl Inner {
         self.release_now(now);
     }
 
-    /// As `release`, for one entry that the caller retired.
-    pub(super) fn release_soon(&self, index: u32) {
+    /// One entry that the caller claimed, to be released.
+    pub(super) fn retire(&self, index: u32) -> List {
         let mut retired = List::EMPTY;
-        {
-            let mut state = self.state.lock();
-            state.releasing += 1;
-            retired.push(&mut state.links, index);
-        }
-        self.release(retired);
+        let mut state = self.state.lock();
+        state.releasing += 1;
+        retired.push(&mut state.links, index);
+        retired
     }
 
     /// Unmonitors and deregisters retired entries and frees their slots;
-    /// returns how many there were.
+    /// returns how many. Once a callback did not return the rest is left.
     pub(super) fn release_now(&self, mut retired: List) -> usize {
         let mut released = 0;
         let mut next = retired.first();
         while let Some(index) = next {
+            if unwinding::is_held() {
+                self.leave(retired);
+                break;
+            }
             let spent = self.undo_entry(index);
             let mut state = self.state.lock();
             retired.pop(&mut state.links);
@@ -193,6 +200,10 @@ impl Inner {
             return Spent::NOTHING;
         }
         while let Some(index) = retired.first() {
+            if unwinding::is_held() {
+                self.leave(retired);
+                break;
+            }
             let spent = self.undo_entry(index);
             if retired.ends_with(index) {
                 return spent;
@@ -202,6 +213,21 @@ impl Inner {
             state.settle(spent);
         }
         Spent::NOTHING
+    }
+
+    /// Leaves retired entries to the reaper, or to the next call that releases.
+    #[cold]
+    pub(super) fn leave(&self, mut retired: List) {
+        {
+            let mut state = self.state.lock();
+            let mut backlog = state.backlog;
+            while let Some(index) = retired.pop(&mut state.links) {
+                backlog.push(&mut state.links, index);
+                state.backlog_bytes += self.entries.at(index).range().len();
+            }
+            state.backlog = backlog;
+        }
+        self.monitor.wake();
     }
 
     /// Unmonitors and deregisters a retired entry, which holds nothing any more
@@ -220,6 +246,9 @@ impl Inner {
 
     /// Releases what was left to the reaper; returns how many entries.
     pub(super) fn release_backlog(&self) -> usize {
+        if unwinding::is_held() {
+            return 0;
+        }
         let backlog = {
             let mut state = self.state.lock();
             state.backlog_bytes = 0;
@@ -254,7 +283,7 @@ impl Inner {
                 state.drop_all(&self.entries, batch, Cause::Invalidated, &mut retired);
             }
             released += self.release_now(retired);
-            if count < events.len() {
+            if count < events.len() || unwinding::is_held() {
                 break;
             }
         }

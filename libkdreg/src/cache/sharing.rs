@@ -78,7 +78,7 @@ impl Inner {
             return false;
         }
         if !self.is_current(entry) {
-            self.put(entry);
+            self.put_unused(entry);
             return false;
         }
         self.touch_shared(entry, number);

@@ -1,14 +1,18 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The cache in C.
 
-use super::boundary::{count, shielded, status, writable};
+use super::boundary::{
+    count, count_of_callbacks, shielded, status, status_of_callbacks, status_of_lookup, writable,
+};
 use super::sized::{self, Sized_};
 use super::{handle, kdreg_cache_t, kdreg_entry_t, kdreg_t};
 use crate::cache::{Cache, Entry, Handle, Held, Options, Registrar, Statistics};
+use crate::cancellation::held_off;
 use crate::errno::Errno;
 use crate::log::{self, Level};
 use crate::monitor::{self, Monitor};
 use crate::range::Range;
+use crate::unwinding::{self, call_int};
 use std::ffi::{c_int, c_void};
 use std::fs::File;
 use std::io::Write;
@@ -183,28 +187,40 @@ unsafe impl Sync for Callbacks {}
 impl Registrar for Callbacks {
     fn register(&self, range: Range, access: u32) -> Result<Handle, Errno> {
         let mut handle: *mut c_void = std::ptr::null_mut();
-        let addr = range.start() as *mut c_void;
+        let arguments = [
+            self.ctx as usize,
+            range.start(),
+            range.len(),
+            access as usize,
+            &raw mut handle as usize,
+        ];
         // SAFETY: the caller's function, called as its type says.
-        let result =
-            unsafe { (self.register)(self.ctx, addr, range.len(), access, &raw mut handle) };
-        match result {
-            0 => Ok(Handle(handle as usize)),
+        match unsafe { call_int(self.register as *const c_void, arguments) } {
+            Ok(0) => Ok(Handle(handle as usize)),
             // A positive value is not what was agreed on, but an error surely.
-            error => Err(Errno::new(error.saturating_abs())),
+            Ok(error) => Err(Errno::new(error.saturating_abs())),
+            Err(escape) => {
+                unwinding::hold(escape);
+                Err(Errno::ESCAPED)
+            }
         }
     }
 
     fn deregister(&self, range: Range, handle: Handle) {
-        let addr = range.start() as *mut c_void;
+        let arguments = [self.ctx as usize, range.start(), range.len(), handle.0, 0];
         // SAFETY: as above; the handle is one that `register` gave.
-        let result =
-            unsafe { (self.deregister)(self.ctx, addr, range.len(), handle.0 as *mut c_void) };
-        if result != 0 {
-            let error = Errno::new(result.saturating_abs());
-            log::say(
-                Level::Warn,
-                format_args!("deregistering {range:?} failed, its memory may stay pinned: {error}"),
-            );
+        match unsafe { call_int(self.deregister as *const c_void, arguments) } {
+            Ok(0) => {}
+            Ok(result) => {
+                let error = Errno::new(result.saturating_abs());
+                log::say(
+                    Level::Warn,
+                    format_args!(
+                        "deregistering {range:?} failed, its memory may stay pinned: {error}"
+                    ),
+                );
+            }
+            Err(escape) => unwinding::hold(escape),
         }
     }
 }
@@ -215,7 +231,7 @@ impl Registrar for Callbacks {
 /// Returns 0 and the cache in `*out`; -EINVAL for a bad `attr`; what
 /// kdreg_open() returns; -EMFILE; -ENOMEM; -EBADF; -ECHILD.
 #[unsafe(no_mangle)]
-pub extern "C" fn kdreg_cache_create(
+pub extern "C-unwind" fn kdreg_cache_create(
     monitor: *mut kdreg_t,
     attr: *const kdreg_cache_attr,
     out: *mut *mut kdreg_cache_t,
@@ -264,8 +280,15 @@ pub extern "C" fn kdreg_cache_create(
 /// one of the cache's own callbacks; -EINVAL for a null handle; -EBADF;
 /// -ECHILD.
 #[unsafe(no_mangle)]
-pub extern "C" fn kdreg_cache_destroy(cache: *mut kdreg_cache_t) -> c_int {
-    status(|| handle::close::<Cache>(cache, Cache::may_be_destroyed).map(drop))
+pub extern "C-unwind" fn kdreg_cache_destroy(cache: *mut kdreg_cache_t) -> c_int {
+    status_of_callbacks(|| {
+        let object = handle::resolve::<Cache>(cache)?;
+        object.may_be_destroyed()?;
+        // While it still is one: what a callback that does not return leaves
+        // undone is for the next who destroys it.
+        object.empty()?;
+        held_off(|| handle::close::<Cache>(cache, Cache::may_be_destroyed).map(drop))
+    })
 }
 
 /// Hands an entry to a C caller.
@@ -278,7 +301,7 @@ fn hand_out(
     out: *mut *mut kdreg_entry_t,
     find: impl FnOnce(&'static Cache, Range) -> Result<Held<'static>, Errno>,
 ) -> c_int {
-    status(|| {
+    status_of_lookup(|| {
         let cache = handle::resolve::<Cache>(cache)?;
         let out = writable(out)?;
         if access & !ACCESS != 0 {
@@ -299,7 +322,7 @@ fn hand_out(
 /// the range is not mapped; -EINVAL for length 0, a range that wraps around or
 /// reaches into kernel addresses, or unknown access bits; -ENOMEM; -EBADF; -ECHILD.
 #[unsafe(no_mangle)]
-pub extern "C" fn kdreg_cache_get(
+pub extern "C-unwind" fn kdreg_cache_get(
     cache: *mut kdreg_cache_t,
     addr: *const c_void,
     length: usize,
@@ -314,7 +337,7 @@ pub extern "C" fn kdreg_cache_get(
 /// As kdreg_cache_get(), but never registers: -ENOENT when no valid entry covers
 /// the range.
 #[unsafe(no_mangle)]
-pub extern "C" fn kdreg_cache_find(
+pub extern "C-unwind" fn kdreg_cache_find(
     cache: *mut kdreg_cache_t,
     addr: *const c_void,
     length: usize,
@@ -332,8 +355,11 @@ pub extern "C" fn kdreg_cache_find(
 /// Returns 0; -EINVAL when it is not an entry of this cache or nobody holds it;
 /// -EBADF; -ECHILD.
 #[unsafe(no_mangle)]
-pub extern "C" fn kdreg_cache_put(cache: *mut kdreg_cache_t, entry: *mut kdreg_entry_t) -> c_int {
-    status(|| {
+pub extern "C-unwind" fn kdreg_cache_put(
+    cache: *mut kdreg_cache_t,
+    entry: *mut kdreg_entry_t,
+) -> c_int {
+    status_of_lookup(|| {
         handle::resolve::<Cache>(cache)?
             .inner()
             .put_checked(entry.cast_const().cast::<Entry>())
@@ -345,12 +371,14 @@ pub extern "C" fn kdreg_cache_put(cache: *mut kdreg_cache_t, entry: *mut kdreg_e
 ///
 /// Returns how many entries there were; -EINVAL; -EBADF; -ECHILD.
 #[unsafe(no_mangle)]
-pub extern "C" fn kdreg_cache_invalidate(
+pub extern "C-unwind" fn kdreg_cache_invalidate(
     cache: *mut kdreg_cache_t,
     addr: *const c_void,
     length: usize,
 ) -> c_int {
-    count(|| handle::resolve::<Cache>(cache)?.invalidate(Range::new(addr as usize, length)?))
+    count_of_callbacks(|| {
+        handle::resolve::<Cache>(cache)?.invalidate(Range::new(addr as usize, length)?)
+    })
 }
 
 /// Drops every entry. Entries in use are released at their last put.
@@ -358,8 +386,8 @@ pub extern "C" fn kdreg_cache_invalidate(
 /// Returns how many entries there were; -EINVAL for a null handle; -EBADF;
 /// -ECHILD.
 #[unsafe(no_mangle)]
-pub extern "C" fn kdreg_cache_flush(cache: *mut kdreg_cache_t) -> c_int {
-    count(|| handle::resolve::<Cache>(cache)?.flush())
+pub extern "C-unwind" fn kdreg_cache_flush(cache: *mut kdreg_cache_t) -> c_int {
+    count_of_callbacks(|| handle::resolve::<Cache>(cache)?.flush())
 }
 
 /// Drops the entries whose mapping changed since, and deregisters everything
@@ -369,8 +397,8 @@ pub extern "C" fn kdreg_cache_flush(cache: *mut kdreg_cache_t) -> c_int {
 /// Returns how many entries were deregistered; -EINVAL for a null handle; -EBADF;
 /// -ECHILD.
 #[unsafe(no_mangle)]
-pub extern "C" fn kdreg_cache_reap(cache: *mut kdreg_cache_t) -> c_int {
-    count(|| handle::resolve::<Cache>(cache)?.reap())
+pub extern "C-unwind" fn kdreg_cache_reap(cache: *mut kdreg_cache_t) -> c_int {
+    count_of_callbacks(|| handle::resolve::<Cache>(cache)?.reap())
 }
 
 /// A descriptor that is readable (POLLIN) while there is something to reap. It
@@ -380,7 +408,7 @@ pub extern "C" fn kdreg_cache_reap(cache: *mut kdreg_cache_t) -> c_int {
 /// Returns the descriptor; -EINVAL for a null handle; -EBADF;
 /// -ECHILD.
 #[unsafe(no_mangle)]
-pub extern "C" fn kdreg_cache_fd(cache: *mut kdreg_cache_t) -> c_int {
+pub extern "C-unwind" fn kdreg_cache_fd(cache: *mut kdreg_cache_t) -> c_int {
     count(|| Ok(handle::resolve::<Cache>(cache)?.event_fd().as_raw_fd() as usize))
 }
 
@@ -388,7 +416,7 @@ pub extern "C" fn kdreg_cache_fd(cache: *mut kdreg_cache_t) -> c_int {
 ///
 /// Returns 0; -EINVAL; -EBADF; -ECHILD.
 #[unsafe(no_mangle)]
-pub extern "C" fn kdreg_cache_stats(
+pub extern "C-unwind" fn kdreg_cache_stats(
     cache: *mut kdreg_cache_t,
     stats: *mut kdreg_cache_stats,
 ) -> c_int {
@@ -403,7 +431,7 @@ pub extern "C" fn kdreg_cache_stats(
 ///
 /// Returns 0; -EBADF, also for a bad `fd`; what writing failed with; -ECHILD.
 #[unsafe(no_mangle)]
-pub extern "C" fn kdreg_cache_dump(cache: *mut kdreg_cache_t, fd: c_int) -> c_int {
+pub extern "C-unwind" fn kdreg_cache_dump(cache: *mut kdreg_cache_t, fd: c_int) -> c_int {
     status(|| dump_to(handle::resolve::<Cache>(cache)?, fd))
 }
 

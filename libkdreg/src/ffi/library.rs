@@ -4,6 +4,7 @@
 use super::boundary::{shielded, status};
 use crate::errno::Errno;
 use crate::log::{self, Level};
+use crate::unwinding::{self, call_void};
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::sync::Arc;
 
@@ -94,7 +95,11 @@ unsafe impl Sync for Sink {}
 ///
 /// Returns 0, or -EINVAL for an unknown level.
 #[unsafe(no_mangle)]
-pub extern "C" fn kdreg_set_log(r#fn: kdreg_log_fn, ctx: *mut c_void, level: c_int) -> c_int {
+pub extern "C-unwind" fn kdreg_set_log(
+    r#fn: kdreg_log_fn,
+    ctx: *mut c_void,
+    level: c_int,
+) -> c_int {
     status(|| {
         let level = Level::from_number(level).ok_or(Errno::EINVAL)?;
         let sink: Option<log::Sink> = r#fn.map(|function| {
@@ -103,9 +108,19 @@ pub extern "C" fn kdreg_set_log(r#fn: kdreg_log_fn, ctx: *mut c_void, level: c_i
                 let sink = &sink;
                 // A message with a NUL in it would end there; none has.
                 if let Ok(message) = CString::new(message) {
+                    let arguments = [
+                        sink.ctx as usize,
+                        level as usize,
+                        message.as_ptr() as usize,
+                        0,
+                        0,
+                    ];
                     // SAFETY: the caller of kdreg_set_log gave us a function
                     // that takes these arguments.
-                    unsafe { (sink.function)(sink.ctx, level as c_int, message.as_ptr()) };
+                    let called = unsafe { call_void(sink.function as *const c_void, arguments) };
+                    if let Err(escape) = called {
+                        unwinding::hold_end(escape);
+                    }
                 }
             }) as log::Sink
         });

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The monitor in C.
 
-use super::boundary::{count, readable, shielded, status, writable};
+use super::boundary::{count, count_of_callbacks, readable, shielded, status, writable};
 use super::sized::{self, Sized_};
 use super::{handle, kdreg_t};
 use crate::errno::Errno;
@@ -223,7 +223,7 @@ fn options(attr: *const kdreg_attr) -> Result<Options, Errno> {
 /// does not work here (kdreg_probe() says why); -EINVAL for a bad `attr` or
 /// environment; -EMFILE; -ENOMEM.
 #[unsafe(no_mangle)]
-pub extern "C" fn kdreg_open(attr: *const kdreg_attr, out: *mut *mut kdreg_t) -> c_int {
+pub extern "C-unwind" fn kdreg_open(attr: *const kdreg_attr, out: *mut *mut kdreg_t) -> c_int {
     status(|| {
         let out = writable(out)?;
         let monitor = handle::open(Monitor::open(&options(attr)?)?)?;
@@ -238,7 +238,7 @@ pub extern "C" fn kdreg_open(attr: *const kdreg_attr, out: *mut *mut kdreg_t) ->
 ///
 /// Returns 0; -EBADF when it is not open; -ECHILD in a forked child.
 #[unsafe(no_mangle)]
-pub extern "C" fn kdreg_close(monitor: *mut kdreg_t) -> c_int {
+pub extern "C-unwind" fn kdreg_close(monitor: *mut kdreg_t) -> c_int {
     status(|| handle::close::<Monitor>(monitor, |_| Ok(())).map(drop))
 }
 
@@ -252,7 +252,7 @@ pub extern "C" fn kdreg_close(monitor: *mut kdreg_t) -> c_int {
 /// -ENXIO when the backend has stopped; -EINVAL for length 0 or a range that
 /// wraps around or reaches into kernel addresses; -EBADF; -ECHILD.
 #[unsafe(no_mangle)]
-pub extern "C" fn kdreg_monitor(
+pub extern "C-unwind" fn kdreg_monitor(
     monitor: *mut kdreg_t,
     addr: *const c_void,
     length: usize,
@@ -288,7 +288,10 @@ pub extern "C" fn kdreg_monitor(
 /// Returns 0, also when the region had changed already; -EINVAL when it is not
 /// a region of this monitor, or was cleared; -EBADF; -ECHILD.
 #[unsafe(no_mangle)]
-pub extern "C" fn kdreg_unmonitor(monitor: *mut kdreg_t, region: *mut kdreg_region) -> c_int {
+pub extern "C-unwind" fn kdreg_unmonitor(
+    monitor: *mut kdreg_t,
+    region: *mut kdreg_region,
+) -> c_int {
     status(|| {
         let object = handle::resolve::<Monitor>(monitor)?;
         let region = writable(region)?;
@@ -333,12 +336,13 @@ pub extern "C" fn kdreg_valid_slow(region: *const kdreg_region) -> bool {
 /// Returns how many were written to `events`; -EINVAL when `events` is NULL and
 /// `max` is not 0; -EBADF; -ECHILD.
 #[unsafe(no_mangle)]
-pub extern "C" fn kdreg_check(
+pub extern "C-unwind" fn kdreg_check(
     monitor: *mut kdreg_t,
     events: *mut kdreg_event,
     max: usize,
 ) -> c_int {
-    count(|| {
+    // What may wait is in `Monitor::drain`.
+    count_of_callbacks(|| {
         let monitor = handle::resolve::<Monitor>(monitor)?;
         if max == 0 {
             return Ok(0);
@@ -378,7 +382,7 @@ pub extern "C" fn kdreg_check(
 /// Returns the descriptor; -EINVAL for a null handle; -EBADF;
 /// -ECHILD.
 #[unsafe(no_mangle)]
-pub extern "C" fn kdreg_fd(monitor: *mut kdreg_t) -> c_int {
+pub extern "C-unwind" fn kdreg_fd(monitor: *mut kdreg_t) -> c_int {
     count(|| Ok(handle::resolve::<Monitor>(monitor)?.event_fd().as_raw_fd() as usize))
 }
 
@@ -429,7 +433,7 @@ fn copy_text(text: &str, to: &mut [c_char]) {
 ///
 /// Returns 0; -EINVAL.
 #[unsafe(no_mangle)]
-pub extern "C" fn kdreg_probe(backend: u32, info: *mut kdreg_backend_info) -> c_int {
+pub extern "C-unwind" fn kdreg_probe(backend: u32, info: *mut kdreg_backend_info) -> c_int {
     status(|| {
         let kind = kind(backend)?;
         sized::fill(info, || {

@@ -43,14 +43,23 @@ pub(crate) fn any_of(fds: [RawFd; 2]) -> Result<OwnedFd, Errno> {
 /// Makes `fd` readable. Never blocks: a full counter is readable already.
 pub(crate) fn signal(fd: RawFd) {
     let one: u64 = 1;
+    // By its number: the C library's write() is a cancellation point.
     // SAFETY: writes 8 bytes from a local variable; async-signal-safe.
-    unsafe { libc::write(fd, (&raw const one).cast(), size_of::<u64>()) };
+    unsafe { libc::syscall(libc::SYS_write, fd, &raw const one, size_of::<u64>()) };
 }
 
 /// Makes `fd` unreadable until the next signal.
 pub(crate) fn clear(fd: &impl AsRawFd) {
     let mut count: u64 = 0;
+    // As in `signal`.
     // SAFETY: reads 8 bytes into a local variable; an empty counter gives
     // EAGAIN, which is what is wanted.
-    unsafe { libc::read(fd.as_raw_fd(), (&raw mut count).cast(), size_of::<u64>()) };
+    unsafe {
+        libc::syscall(
+            libc::SYS_read,
+            fd.as_raw_fd(),
+            &raw mut count,
+            size_of::<u64>(),
+        )
+    };
 }

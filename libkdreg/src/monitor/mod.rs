@@ -25,6 +25,7 @@ mod userfaultfd;
 mod validity;
 mod words;
 
+use crate::cancellation::held_off;
 use crate::errno::Errno;
 use crate::process::Home;
 use crate::range::Range;
@@ -194,9 +195,11 @@ impl Monitor {
     /// watch it, `ENOSPC` when the monitor is full, `ENOMEM`.
     pub fn monitor(&self, range: Range, cookie: u64) -> Result<Region, Errno> {
         self.home.check()?;
-        let region = self.backend.monitor(&self.subscriber, range, cookie);
-        self.announce_rest();
-        region
+        held_off(|| {
+            let region = self.backend.monitor(&self.subscriber, range, cookie);
+            self.announce_rest();
+            region
+        })
     }
 
     /// Ends the watch. No event follows, and the region is not valid any more.
@@ -280,10 +283,12 @@ impl Monitor {
         if events.is_empty() {
             return Ok(0);
         }
-        let taken = self.backend.drain(&self.subscriber, events);
-        // What was announced brought the caller here.
-        self.backend.let_go(false);
-        Ok(taken)
+        Ok(held_off(|| {
+            let taken = self.backend.drain(&self.subscriber, events);
+            // What was announced brought the caller here.
+            self.backend.let_go(false);
+            taken
+        }))
     }
 
     /// Readable while events are queued. Only to be polled.

@@ -4,8 +4,9 @@
 use super::abi::{MonitorFid, MonitorOps};
 use super::ranges::{Key, Subscribed};
 use super::{Counts, Imported, dispatcher};
+use crate::cancellation::HeldOff;
 use crate::errno::Errno;
-use crate::ffi::boundary::{shielded, status};
+use crate::ffi::boundary::{shielded, status_for_library};
 use crate::log::{self, Level};
 use crate::range::Range;
 use std::ffi::{c_int, c_void};
@@ -39,7 +40,7 @@ fn key(addr: *const c_void, len: usize) -> Key {
 
 /// The first of libfabric's caches was made.
 unsafe extern "C" fn start(monitor: *mut MonitorFid) -> c_int {
-    status(|| {
+    status_for_library(|| {
         let imported = imported(monitor);
         // A child that was forked with the import has not its thread.
         imported.monitor.home().check()?;
@@ -75,7 +76,7 @@ unsafe extern "C" fn stop(monitor: *mut MonitorFid) {
 /// differs between releases. The registration is never valid instead, and the
 /// dispatcher has it dropped.
 unsafe extern "C" fn subscribe(monitor: *mut MonitorFid, addr: *const c_void, len: usize) -> c_int {
-    status(|| {
+    status_for_library(|| {
         let imported = imported(monitor);
         let mut refusal = None;
         let mut first = false;
@@ -120,6 +121,7 @@ unsafe extern "C" fn subscribe(monitor: *mut MonitorFid, addr: *const c_void, le
 /// A registration left one of libfabric's caches; also called by `notify`.
 unsafe extern "C" fn unsubscribe(monitor: *mut MonitorFid, addr: *const c_void, len: usize) {
     shielded((), || {
+        let _held_off = HeldOff::new();
         let imported = imported(monitor);
         let mut subscriptions = imported.subscriptions.lock();
         if let Some(region) = subscriptions.ranges.unsubscribe(key(addr, len)) {

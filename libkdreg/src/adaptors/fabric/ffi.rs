@@ -128,7 +128,7 @@ fn options(attr: &kdreg_fabric_attr) -> Result<Options<'static>, Errno> {
 /// returns; what libfabric returns; -EINVAL for a bad `attr`; -EMFILE; -ENOMEM;
 /// -EBADF and -ECHILD for a bad `attr->monitor`.
 #[unsafe(no_mangle)]
-pub extern "C" fn kdreg_fabric_import(
+pub extern "C-unwind" fn kdreg_fabric_import(
     attr: *const kdreg_fabric_attr,
     out: *mut *mut kdreg_fabric_t,
 ) -> c_int {
@@ -159,7 +159,7 @@ pub extern "C" fn kdreg_fabric_import(
 /// Returns 0; -EBUSY while a domain with a cache is open, and nothing changes;
 /// -EBADF; -ECHILD in a forked child.
 #[unsafe(no_mangle)]
-pub extern "C" fn kdreg_fabric_release(import: *mut kdreg_fabric_t) -> c_int {
+pub extern "C-unwind" fn kdreg_fabric_release(import: *mut kdreg_fabric_t) -> c_int {
     status(|| {
         let may_close = |import: &Import| {
             if !import.is_in_use() {
@@ -179,7 +179,7 @@ pub extern "C" fn kdreg_fabric_release(import: *mut kdreg_fabric_t) -> c_int {
 ///
 /// Returns 0; -EINVAL; -EBADF; -ECHILD.
 #[unsafe(no_mangle)]
-pub extern "C" fn kdreg_fabric_stats(
+pub extern "C-unwind" fn kdreg_fabric_stats(
     import: *mut kdreg_fabric_t,
     stats: *mut kdreg_fabric_stats,
 ) -> c_int {

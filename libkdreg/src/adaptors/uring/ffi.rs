@@ -5,7 +5,7 @@
 
 use super::{Buffers, Options, Place};
 use crate::errno::Errno;
-use crate::ffi::boundary::{count, shielded, status, writable};
+use crate::ffi::boundary::{count, count_of_lookup, shielded, status, status_of_lookup, writable};
 use crate::ffi::cache::{dump_to, kdreg_cache_stats};
 use crate::ffi::handle::{self, Object};
 use crate::ffi::kdreg_t;
@@ -131,7 +131,7 @@ fn options(attr: *const kdreg_uring_attr) -> Result<Options, Errno> {
 /// only submitter; -EPERM, -EACCES or -ENOSYS where io_uring_register() is
 /// refused; -ENOMEM; what kdreg_open() returns; -EMFILE; -ECHILD.
 #[unsafe(no_mangle)]
-pub extern "C" fn kdreg_uring_create(
+pub extern "C-unwind" fn kdreg_uring_create(
     monitor: *mut kdreg_t,
     ring_fd: c_int,
     attr: *const kdreg_uring_attr,
@@ -167,7 +167,7 @@ pub extern "C" fn kdreg_uring_create(
 ///
 /// Returns 0; -EBUSY while an index is held, and nothing changes; -EBADF; -ECHILD.
 #[unsafe(no_mangle)]
-pub extern "C" fn kdreg_uring_destroy(uring: *mut kdreg_uring_t) -> c_int {
+pub extern "C-unwind" fn kdreg_uring_destroy(uring: *mut kdreg_uring_t) -> c_int {
     status(|| handle::close::<Buffers>(uring, Buffers::may_be_destroyed).map(drop))
 }
 
@@ -186,12 +186,12 @@ pub extern "C" fn kdreg_uring_destroy(uring: *mut kdreg_uring_t) -> c_int {
 /// length 0 or a range that wraps around or reaches into kernel addresses;
 /// -EBADF; -ECHILD.
 #[unsafe(no_mangle)]
-pub extern "C" fn kdreg_uring_get(
+pub extern "C-unwind" fn kdreg_uring_get(
     uring: *mut kdreg_uring_t,
     addr: *const c_void,
     length: usize,
 ) -> c_int {
-    count(|| {
+    count_of_lookup(|| {
         let uring = handle::resolve::<Buffers>(uring)?;
         let index = uring.get_index(Range::new(addr as usize, length)?)?;
         Ok(index as usize)
@@ -205,8 +205,8 @@ pub extern "C" fn kdreg_uring_get(
 /// Returns 0; -EINVAL when it is not an index of `uring` or nobody holds it;
 /// -EBADF; -ECHILD.
 #[unsafe(no_mangle)]
-pub extern "C" fn kdreg_uring_put(uring: *mut kdreg_uring_t, index: c_int) -> c_int {
-    status(|| {
+pub extern "C-unwind" fn kdreg_uring_put(uring: *mut kdreg_uring_t, index: c_int) -> c_int {
+    status_of_lookup(|| {
         let uring = handle::resolve::<Buffers>(uring)?;
         uring.put_index(u32::try_from(index).map_err(|_| Errno::EINVAL)?)
     })
@@ -227,7 +227,7 @@ pub extern "C" fn kdreg_uring_valid(uring: *mut kdreg_uring_t, index: c_int) -> 
 ///
 /// Returns how many there were; -EINVAL; -EBADF; -ECHILD.
 #[unsafe(no_mangle)]
-pub extern "C" fn kdreg_uring_invalidate(
+pub extern "C-unwind" fn kdreg_uring_invalidate(
     uring: *mut kdreg_uring_t,
     addr: *const c_void,
     length: usize,
@@ -239,7 +239,7 @@ pub extern "C" fn kdreg_uring_invalidate(
 ///
 /// Returns how many there were; -EBADF; -ECHILD.
 #[unsafe(no_mangle)]
-pub extern "C" fn kdreg_uring_flush(uring: *mut kdreg_uring_t) -> c_int {
+pub extern "C-unwind" fn kdreg_uring_flush(uring: *mut kdreg_uring_t) -> c_int {
     count(|| handle::resolve::<Buffers>(uring)?.flush())
 }
 
@@ -249,7 +249,7 @@ pub extern "C" fn kdreg_uring_flush(uring: *mut kdreg_uring_t) -> c_int {
 ///
 /// Returns how many buffers were deregistered; -EBADF; -ECHILD.
 #[unsafe(no_mangle)]
-pub extern "C" fn kdreg_uring_reap(uring: *mut kdreg_uring_t) -> c_int {
+pub extern "C-unwind" fn kdreg_uring_reap(uring: *mut kdreg_uring_t) -> c_int {
     count(|| handle::resolve::<Buffers>(uring)?.reap())
 }
 
@@ -258,7 +258,7 @@ pub extern "C" fn kdreg_uring_reap(uring: *mut kdreg_uring_t) -> c_int {
 ///
 /// Returns the descriptor; -EBADF; -ECHILD.
 #[unsafe(no_mangle)]
-pub extern "C" fn kdreg_uring_fd(uring: *mut kdreg_uring_t) -> c_int {
+pub extern "C-unwind" fn kdreg_uring_fd(uring: *mut kdreg_uring_t) -> c_int {
     count(|| {
         let uring = handle::resolve::<Buffers>(uring)?;
         Ok(uring.cache().event_fd().as_raw_fd() as usize)
@@ -269,7 +269,7 @@ pub extern "C" fn kdreg_uring_fd(uring: *mut kdreg_uring_t) -> c_int {
 ///
 /// Returns 0; -EINVAL; -EBADF; -ECHILD.
 #[unsafe(no_mangle)]
-pub extern "C" fn kdreg_uring_stats(
+pub extern "C-unwind" fn kdreg_uring_stats(
     uring: *mut kdreg_uring_t,
     stats: *mut kdreg_cache_stats,
 ) -> c_int {
@@ -283,6 +283,6 @@ pub extern "C" fn kdreg_uring_stats(
 ///
 /// Returns 0; -EBADF, also for a bad `fd`; what writing failed with; -ECHILD.
 #[unsafe(no_mangle)]
-pub extern "C" fn kdreg_uring_dump(uring: *mut kdreg_uring_t, fd: c_int) -> c_int {
+pub extern "C-unwind" fn kdreg_uring_dump(uring: *mut kdreg_uring_t, fd: c_int) -> c_int {
     status(|| dump_to(handle::resolve::<Buffers>(uring)?.cache(), fd))
 }

@@ -6,7 +6,7 @@
 use super::{Mr, Options, VerbsCache};
 use crate::cache::{self, Cache};
 use crate::errno::Errno;
-use crate::ffi::boundary::{status, writable};
+use crate::ffi::boundary::{status, status_of_lookup, writable};
 use crate::ffi::cache::{KDREG_CACHE_BYPASS, KDREG_CACHE_NO_MERGE, KDREG_CACHE_NO_REAPER};
 use crate::ffi::sized::{self, Sized_};
 use crate::ffi::{handle, kdreg_cache_t, kdreg_entry_t, kdreg_t};
@@ -87,7 +87,7 @@ fn resolve(cache: *mut kdreg_cache_t) -> Result<&'static Cache, Errno> {
 /// Returns 0; -ELIBACC when libibverbs.so.1 cannot be opened; -ENODEV when there
 /// is no device. The log says what to do about it.
 #[unsafe(no_mangle)]
-pub extern "C" fn kdreg_verbs_probe() -> c_int {
+pub extern "C-unwind" fn kdreg_verbs_probe() -> c_int {
     status(super::probe)
 }
 
@@ -109,7 +109,7 @@ pub extern "C" fn kdreg_verbs_probe() -> c_int {
 /// -ENOMEM; -EBADF; -ECHILD. The log says what to do about the library and
 /// the device.
 #[unsafe(no_mangle)]
-pub extern "C" fn kdreg_verbs_cache_create(
+pub extern "C-unwind" fn kdreg_verbs_cache_create(
     pd: *mut ibv_pd,
     attr: *const kdreg_verbs_attr,
     out: *mut *mut kdreg_cache_t,
@@ -175,7 +175,7 @@ fn hand_out(
     entry: *mut *mut kdreg_entry_t,
     find: impl FnOnce(&'static Cache, Range) -> Result<Mr<'static>, Errno>,
 ) -> c_int {
-    status(|| {
+    status_of_lookup(|| {
         let cache = resolve(cache)?;
         let (mr, entry) = (writable(mr)?, writable(entry)?);
         let found = find(cache, Range::new(addr as usize, length)?)?;
@@ -212,7 +212,7 @@ fn hand_out(
 /// kdreg_verbs_cache_create() did not make; -EBADF; -ECHILD. `*mr` and `*entry` are
 /// written only on success. Any thread may call.
 #[unsafe(no_mangle)]
-pub extern "C" fn kdreg_verbs_cache_get(
+pub extern "C-unwind" fn kdreg_verbs_cache_get(
     cache: *mut kdreg_cache_t,
     addr: *const c_void,
     length: usize,
@@ -228,7 +228,7 @@ pub extern "C" fn kdreg_verbs_cache_get(
 /// As kdreg_verbs_cache_get(), but never registers: -ENOENT when no valid region
 /// covers the range.
 #[unsafe(no_mangle)]
-pub extern "C" fn kdreg_verbs_cache_find(
+pub extern "C-unwind" fn kdreg_verbs_cache_find(
     cache: *mut kdreg_cache_t,
     addr: *const c_void,
     length: usize,
