@@ -45,6 +45,12 @@ impl Drop for HeldOff {
     }
 }
 
+/// From now on the calling thread, one of the library's, is not cancelled,
+/// whatever was said before.
+pub(crate) fn never() {
+    std::mem::forget(HeldOff::new());
+}
+
 /// Runs `body` in the calling thread, which is not cancelled meanwhile.
 #[inline]
 pub(crate) fn held_off<T>(body: impl FnOnce() -> T) -> T {

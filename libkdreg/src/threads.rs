@@ -1,51 +1,121 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The library's own threads, and a number for each of the application's.
 
+use crate::cancellation::{self, held_off};
 use crate::errno::Errno;
 use crate::owners::{Caller, Owner, Owners};
 use crate::sync::{self, PLACES};
+use crate::unwinding;
 use std::cell::Cell;
+use std::ffi::c_void;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
-use std::thread::JoinHandle;
+
+/// Room for a name of the kernel's, NUL included.
+const NAME: usize = 16;
+
+/// A thread of the library's. Dropping it lets the thread go on by itself.
+pub(crate) struct Thread(libc::pthread_t);
+
+/// What a thread is given to begin with.
+type Body = Box<dyn FnOnce() + Send>;
 
 /// Starts a thread of the library's: named, with a small stack, all signals
 /// blocked before its first instruction, so that it runs no handler of the
-/// application's and a stray signal cannot interrupt it.
-pub(crate) fn spawn(
-    name: &str,
-    body: impl FnOnce() + Send + 'static,
-) -> Result<JoinHandle<()>, Errno> {
-    // SAFETY: sigset_t is plain data, filled before it is used; changing the
-    // calling thread's mask is undone below.
-    let previous = unsafe {
+/// application's and a stray signal cannot interrupt it; and not to be
+/// cancelled.
+///
+/// Not one of std's, which cannot end in a callback of the application's.
+pub(crate) fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> Result<Thread, Errno> {
+    let mut short = [0u8; NAME];
+    let length = name.len().min(NAME - 1);
+    short[..length].copy_from_slice(&name.as_bytes()[..length]);
+    let (started, has_started) = std::sync::mpsc::sync_channel(1);
+    let body: Body = Box::new(move || {
+        cancellation::never();
+        // SAFETY: the calling thread, and a C string that fits.
+        unsafe { libc::pthread_setname_np(libc::pthread_self(), short.as_ptr().cast()) };
+        // Starting a Rust thread runs code that takes the dynamic loader's
+        // lock and the allocator's. A thread of the application that
+        // holds one of them may soon wait for our handler; so all of that
+        // is over before the caller goes on.
+        let _ = std::thread::current();
+        started.send(()).ok();
+        drop(started);
+        body();
+    });
+    let argument = Box::into_raw(Box::new(body));
+    // SAFETY: sigset_t and the attributes are plain data, filled before they are
+    // used; changing the calling thread's mask is undone. `start` is called
+    // once, with what it expects. Both types of it are called in the same way:
+    // this one says that unwinding may leave it, which the C library expects of
+    // any thread.
+    let (error, thread) = unsafe {
+        let start = std::mem::transmute::<
+            unsafe extern "C-unwind" fn(*mut c_void) -> *mut c_void,
+            extern "C" fn(*mut c_void) -> *mut c_void,
+        >(start);
         let mut all: libc::sigset_t = std::mem::zeroed();
         let mut previous: libc::sigset_t = std::mem::zeroed();
+        let mut attributes: libc::pthread_attr_t = std::mem::zeroed();
+        let mut thread: libc::pthread_t = std::mem::zeroed();
+        libc::pthread_attr_init(&raw mut attributes);
+        libc::pthread_attr_setstacksize(&raw mut attributes, 256 * 1024);
         libc::sigfillset(&raw mut all);
         libc::pthread_sigmask(libc::SIG_SETMASK, &raw const all, &raw mut previous);
-        previous
-    };
-    let (started, has_started) = std::sync::mpsc::sync_channel(1);
-    let thread = std::thread::Builder::new()
-        .name(name.to_owned())
-        .stack_size(256 * 1024)
-        .spawn(move || {
-            // Starting a Rust thread runs code that takes the dynamic loader's
-            // lock and the allocator's. A thread of the application that
-            // holds one of them may soon wait for our handler; so all of that
-            // is over before the caller goes on.
-            let _ = std::thread::current();
-            started.send(()).ok();
-            drop(started);
-            body();
-        });
-    // SAFETY: restores the mask read above.
-    unsafe {
+        let error = libc::pthread_create(
+            &raw mut thread,
+            &raw const attributes,
+            start,
+            argument.cast(),
+        );
         libc::pthread_sigmask(libc::SIG_SETMASK, &raw const previous, std::ptr::null_mut());
+        libc::pthread_attr_destroy(&raw mut attributes);
+        (error, thread)
+    };
+    if error != 0 {
+        // SAFETY: no thread has it.
+        drop(unsafe { Box::from_raw(argument) });
+        return Err(Errno::new(error));
     }
-    if thread.is_ok() {
-        let _ = has_started.recv();
+    let _ = has_started.recv();
+    Ok(Thread(thread))
+}
+
+/// A thread's first frame, and its last: with nothing left to clean up, a thread
+/// that was ended in a callback goes on to its end from here.
+///
+/// # Safety
+/// `body` is a `Box<Body>` turned into a pointer, for this call alone.
+unsafe extern "C-unwind" fn start(body: *mut c_void) -> *mut c_void {
+    // SAFETY: the caller's.
+    let body = unsafe { Box::from_raw(body.cast::<Body>()) };
+    // A panic is a bug of this library; its message went to standard error.
+    drop(catch_unwind(AssertUnwindSafe(body)));
+    unwinding::resume_held();
+    std::ptr::null_mut()
+}
+
+impl Thread {
+    /// Whether it is the calling thread.
+    pub(crate) fn is_current(&self) -> bool {
+        // SAFETY: two threads' names, neither of which was joined or detached.
+        unsafe { libc::pthread_equal(self.0, libc::pthread_self()) != 0 }
     }
-    thread.map_err(|error| Errno::new(error.raw_os_error().unwrap_or(libc::EAGAIN)))
+
+    /// Waits until the thread has ended.
+    pub(crate) fn join(self) {
+        let thread = std::mem::ManuallyDrop::new(self);
+        // SAFETY: a thread that was neither joined nor detached.
+        held_off(|| unsafe { libc::pthread_join(thread.0, std::ptr::null_mut()) });
+    }
+}
+
+impl Drop for Thread {
+    fn drop(&mut self) {
+        // SAFETY: as in `join`.
+        unsafe { libc::pthread_detach(self.0) };
+    }
 }
 
 /// Numbers from 1 to this belong to one live thread alone.

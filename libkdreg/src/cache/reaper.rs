@@ -2,9 +2,9 @@
 //! The thread that releases what caches have lost, without waiting for anybody
 //! to call them: memory that was unmapped does not stay pinned.
 //!
-//! One thread per process, there while there are caches that want it. It
-//! waits on the caches' event descriptors and reaps the one that has something.
-//! It also answers whoever asks, by the status page, what the caches hold.
+//! One thread per process, there while there are caches that want it; when a
+//! callback ends it (`unwinding`), another one follows. It waits on the caches'
+//! event descriptors and reaps the one that has something. It also answers whoever asks, by the status page, what the caches hold.
 //!
 //! # Locks
 //! `REAPER`'s lock covers starting and ending the thread. `Shared::caches`
@@ -12,17 +12,18 @@
 //! so callbacks may make and destroy other caches.
 
 use super::Inner;
+use crate::cancellation;
 use crate::errno::Errno;
 use crate::lock::{Condvar, Mutex, MutexGuard};
 use crate::log::{self, Level};
 use crate::monitor::{Monitor, eventfd};
 use crate::process::PerProcess;
 use crate::status_page::{self, StatusPage};
-use crate::threads;
+use crate::threads::{self, Thread};
+use crate::unwinding;
 use std::collections::HashMap;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 /// How long the thread stays away once it has reaped. Whoever unmaps much in a
@@ -37,7 +38,8 @@ static REAPER: PerProcess<Reaper> = PerProcess::new();
 
 struct Running {
     shared: Arc<Shared>,
-    thread: JoinHandle<()>,
+    /// `None`: it was ended by a callback, and no other could be started.
+    thread: Option<Thread>,
 }
 
 struct Shared {
@@ -69,10 +71,13 @@ const STATUS: u64 = 1;
 /// Has `cache` reaped from now on.
 pub(super) fn add(cache: &Arc<Inner>) -> Result<(), Errno> {
     let mut reaper = REAPER.get()?.0.lock();
-    let running = match &*reaper {
+    let running = match &mut *reaper {
         Some(running) => running,
-        None => reaper.insert(start()?),
+        None => reaper.insert(Running::new()?),
     };
+    if running.thread.is_none() {
+        running.thread = Some(start(&running.shared)?);
+    }
     let shared = &running.shared;
     shared.caches.lock().all.insert(name(cache), cache.clone());
     let result = watch(shared, cache.monitor.event_fd().as_raw_fd(), name(cache));
@@ -119,30 +124,39 @@ fn end_if_idle(mut reaper: MutexGuard<'_, Option<Running>>) {
         eventfd::signal(running.shared.stop.as_raw_fd());
         // On the reaper's own thread (a callback destroyed the last other
         // cache) there is nothing to wait for: it ends after this callback.
-        if running.thread.thread().id() != std::thread::current().id() {
-            let _ = running.thread.join();
+        if let Some(thread) = running.thread
+            && !thread.is_current()
+        {
+            thread.join();
         }
     }
 }
 
-fn start() -> Result<Running, Errno> {
-    // SAFETY: epoll_create1 takes no pointers.
-    let epoll = unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) };
-    if epoll < 0 {
-        return Err(Errno::last());
+impl Running {
+    fn new() -> Result<Running, Errno> {
+        // SAFETY: epoll_create1 takes no pointers.
+        let epoll = unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) };
+        if epoll < 0 {
+            return Err(Errno::last());
+        }
+        // SAFETY: a fresh descriptor that nobody else owns.
+        let epoll = unsafe { OwnedFd::from_raw_fd(epoll) };
+        let shared = Arc::new(Shared {
+            epoll,
+            stop: eventfd::new()?,
+            caches: Mutex::default(),
+            over: Condvar::new(),
+        });
+        watch(&shared, shared.stop.as_fd().as_raw_fd(), STOP)?;
+        let thread = Some(start(&shared)?);
+        Ok(Running { shared, thread })
     }
-    // SAFETY: a fresh descriptor that nobody else owns.
-    let epoll = unsafe { OwnedFd::from_raw_fd(epoll) };
-    let shared = Arc::new(Shared {
-        epoll,
-        stop: eventfd::new()?,
-        caches: Mutex::default(),
-        over: Condvar::new(),
-    });
-    watch(&shared, shared.stop.as_fd().as_raw_fd(), STOP)?;
+}
+
+fn start(shared: &Arc<Shared>) -> Result<Thread, Errno> {
     // Caches work without it: they are only not to be seen from outside.
     let page = StatusPage::new().and_then(|page| {
-        watch(&shared, page.requests(), STATUS)?;
+        watch(shared, page.requests(), STATUS)?;
         Ok(page)
     });
     if let Err(error) = &page {
@@ -151,11 +165,36 @@ fn start() -> Result<Running, Errno> {
             format_args!("kdreg_info --pid will not see this process: {error}"),
         );
     }
-    let thread = threads::spawn("kdreg-reaper", {
-        let shared = shared.clone();
-        move || run(&shared, page.ok())
-    })?;
-    Ok(Running { shared, thread })
+    let shared = shared.clone();
+    threads::spawn("kdreg-reaper", move || {
+        run(&shared, page.ok());
+        if unwinding::is_held() {
+            have_followed(&shared);
+        }
+    })
+}
+
+/// A callback ended the calling thread, the reaper: another one takes its place,
+/// unless nobody needs one any more.
+#[cold]
+fn have_followed(shared: &Arc<Shared>) {
+    let Ok(reaper) = REAPER.get() else { return };
+    let mut reaper = reaper.0.lock();
+    let Some(running) = &mut *reaper else { return };
+    if !Arc::ptr_eq(&running.shared, shared) {
+        return;
+    }
+    let next = start(shared);
+    if let Err(error) = &next {
+        log::say(
+            Level::Warn,
+            format_args!(
+                "a callback ended the thread that releases what was unmapped, and there is no \
+                 other: what calls of the cache do not release stays registered: {error}"
+            ),
+        );
+    }
+    running.thread = next.ok();
 }
 
 fn watch(shared: &Shared, fd: RawFd, name: u64) -> Result<(), Errno> {
@@ -219,6 +258,17 @@ fn run(shared: &Shared, mut page: Option<StatusPage>) {
                         resting = Some(name);
                     }
                 }),
+            }
+            // A callback may have said otherwise.
+            cancellation::never();
+            if unwinding::discard_exception() {
+                log::say(
+                    Level::Warn,
+                    format_args!("an exception left a callback in the reaper, where it ends"),
+                );
+            }
+            if unwinding::is_held() {
+                return;
             }
         }
         std::thread::sleep(NAP);

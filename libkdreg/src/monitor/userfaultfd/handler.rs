@@ -24,10 +24,9 @@ use crate::monitor::{Kind, Reason};
 use crate::process;
 use crate::range::Range;
 use crate::status_page::{self, ShortText, StatusPage};
-use crate::threads;
+use crate::threads::{self, Thread};
 use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
-use std::thread::JoinHandle;
 
 /// What the handler shares with those who monitor.
 pub(super) struct Events {
@@ -50,7 +49,7 @@ pub(super) fn start(
     userfaultfd: OwnedFd,
     stop: RawFd,
     events: Arc<Events>,
-) -> Result<JoinHandle<()>, Errno> {
+) -> Result<Thread, Errno> {
     // Monitors work without it: they are only not to be seen from outside.
     let mut page = StatusPage::new().ok();
     let identity = Identity::of(userfaultfd.as_raw_fd());

@@ -40,13 +40,13 @@ use crate::errno::Errno;
 use crate::lock::Mutex;
 use crate::process::{self, Home};
 use crate::range::Range;
+use crate::threads::Thread;
 use handler::Events;
 use in_flight::{InFlight, changes_in_flight};
 use mappings::Mappings;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::thread::JoinHandle;
 pub(super) use watch::REST_TIME as REST;
 use watch::Watches;
 
@@ -65,7 +65,7 @@ pub(crate) struct Userfaultfd {
     /// by a feature of 5.19). Before, the first change that ends hides others.
     counts_changes: bool,
     stop: OwnedFd,
-    handler: Option<JoinHandle<()>>,
+    handler: Option<Thread>,
     home: Home,
 }
 
@@ -288,8 +288,6 @@ impl Drop for Userfaultfd {
             self.unregister_everything();
         }
         eventfd::signal(self.stop.as_raw_fd());
-        // The handler cannot have panicked with anything left to do; either
-        // way it is gone.
-        let _ = handler.join();
+        handler.join();
     }
 }
