@@ -10,6 +10,7 @@ use super::Inner;
 use super::entries::Entry;
 use super::links::List;
 use super::lookup::Found;
+use super::reaper;
 use super::register::Known;
 use super::state::{Alone, Request, Sight, State};
 use crate::errno::Errno;
@@ -93,6 +94,7 @@ impl Inner {
         bare: Request,
         missed: &Missed,
     ) -> Result<u32, Errno> {
+        reaper::rouse();
         // What is not kept needs no room: the reaper will do.
         let leave = !missed.keep && !self.options.no_reaper;
         if !leave && (missed.backlog || self.monitor.may_have_events()) {

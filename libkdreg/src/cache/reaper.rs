@@ -4,7 +4,8 @@
 //!
 //! One thread per process, there while there are caches that want it; when a
 //! callback ends it (`unwinding`), another one follows. It waits on the caches'
-//! event descriptors and reaps the one that has something. It also answers whoever asks, by the status page, what the caches hold.
+//! event descriptors and reaps the one that has something. It calls no callback
+//! any more once the process exits. It also answers whoever asks, by the status page, what the caches hold.
 //!
 //! # Locks
 //! `REAPER`'s lock covers starting and ending the thread. `Shared::caches`
@@ -24,12 +25,31 @@ use crate::unwinding;
 use std::collections::HashMap;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 /// How long the thread stays away once it has reaped. Whoever unmaps much in a
 /// row is then not held up each time by its being woken, on a processor that
 /// may be their own; nothing that is found in a cache depends on it.
 const NAP: Duration = Duration::from_millis(1);
+
+/// How long a thread that follows another one, which a callback ended, does
+/// nothing, unless a cache is used: a language that ends threads that come to it
+/// is ending itself, and the process is likely to.
+const REST: Duration = Duration::from_secs(1);
+
+/// How often it looks whether a cache is used.
+const LOOK: Duration = Duration::from_millis(10);
+
+/// Whether the reaper does nothing because of that. Relaxed: it may be seen late.
+static RESTING: AtomicBool = AtomicBool::new(false);
+
+/// The process exits: objects that callbacks use may be gone, and pins end with
+/// the process. Relaxed: `Shared::caches`'s lock orders it with the reaper's looks.
+static EXITING: AtomicBool = AtomicBool::new(false);
+
+/// How long the end of the process waits for a callback under way.
+const PATIENCE_AT_EXIT: Duration = Duration::from_millis(100);
 
 #[derive(Default)]
 struct Reaper(Mutex<Option<Running>>);
@@ -68,8 +88,19 @@ const STOP: u64 = 0;
 /// The name of the status page's requests: no cache begins at an odd address.
 const STATUS: u64 = 1;
 
+/// A cache is used: whatever ended the reaper before, there is something to be
+/// done.
+#[inline]
+pub(super) fn rouse() {
+    if RESTING.load(Ordering::Relaxed) {
+        RESTING.store(false, Ordering::Relaxed);
+    }
+}
+
 /// Has `cache` reaped from now on.
 pub(super) fn add(cache: &Arc<Inner>) -> Result<(), Errno> {
+    stop_at_exit();
+    rouse();
     let mut reaper = REAPER.get()?.0.lock();
     let running = match &mut *reaper {
         Some(running) => running,
@@ -124,15 +155,61 @@ fn end_if_idle(mut reaper: MutexGuard<'_, Option<Running>>) {
         eventfd::signal(running.shared.stop.as_raw_fd());
         // On the reaper's own thread (a callback destroyed the last other
         // cache) there is nothing to wait for: it ends after this callback.
-        if let Some(thread) = running.thread
-            && !thread.is_current()
+        if !running.is_here()
+            && let Some(thread) = running.thread
         {
             thread.join();
         }
     }
 }
 
+/// Has the reaper call nothing any more when the process exits: before what
+/// the application had constructed when it made its first cache is destroyed.
+fn stop_at_exit() {
+    // Relaxed: only one caller may see `false`.
+    static INSTALLED: AtomicBool = AtomicBool::new(false);
+    if !INSTALLED.swap(true, Ordering::Relaxed) {
+        // SAFETY: registers a function that stays: the library is never
+        // unmapped (-z nodelete).
+        unsafe { libc::atexit(at_exit) };
+    }
+}
+
+extern "C" fn at_exit() {
+    EXITING.store(true, Ordering::Relaxed);
+    let Ok(reaper) = REAPER.get() else { return };
+    // Whoever has the lock is about to start the reaper, or to end it.
+    let Some(guard) = reaper.0.try_lock() else {
+        return;
+    };
+    let Some(shared) = guard.as_ref().map(|running| running.shared.clone()) else {
+        return;
+    };
+    if guard.as_ref().is_some_and(Running::is_here) {
+        return;
+    }
+    drop(guard);
+    // Who begins to be busy after this sees that the process exits: it looks
+    // under the lock.
+    let until = Instant::now() + PATIENCE_AT_EXIT;
+    let Some(mut caches) = shared.caches.try_lock() else {
+        return;
+    };
+    while caches.busy.is_some() {
+        let left = until.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return;
+        }
+        caches = shared.over.wait_for(caches, left);
+    }
+}
+
 impl Running {
+    /// Whether the calling thread is the reaper.
+    fn is_here(&self) -> bool {
+        self.thread.as_ref().is_some_and(Thread::is_current)
+    }
+
     fn new() -> Result<Running, Errno> {
         // SAFETY: epoll_create1 takes no pointers.
         let epoll = unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) };
@@ -167,6 +244,7 @@ fn start(shared: &Arc<Shared>) -> Result<Thread, Errno> {
     }
     let shared = shared.clone();
     threads::spawn("kdreg-reaper", move || {
+        rest(&shared);
         run(&shared, page.ok());
         if unwinding::is_held() {
             have_followed(&shared);
@@ -184,6 +262,7 @@ fn have_followed(shared: &Arc<Shared>) {
     if !Arc::ptr_eq(&running.shared, shared) {
         return;
     }
+    RESTING.store(true, Ordering::Relaxed);
     let next = start(shared);
     if let Err(error) = &next {
         log::say(
@@ -212,6 +291,24 @@ fn watch(shared: &Shared, fd: RawFd, name: u64) -> Result<(), Errno> {
         )
     } != 0;
     if failed { Err(Errno::last()) } else { Ok(()) }
+}
+
+/// Does nothing while nothing should be done, and it is not to end.
+fn rest(shared: &Shared) {
+    let mut left = REST.as_millis() / LOOK.as_millis();
+    while RESTING.load(Ordering::Relaxed) && left > 0 {
+        let mut stop = libc::pollfd {
+            fd: shared.stop.as_raw_fd(),
+            events: libc::POLLIN,
+            revents: 0,
+        };
+        // SAFETY: one local descriptor to be polled.
+        if unsafe { libc::poll(&raw mut stop, 1, LOOK.as_millis() as libc::c_int) } > 0 {
+            break;
+        }
+        left -= 1;
+    }
+    RESTING.store(false, Ordering::Relaxed);
 }
 
 fn run(shared: &Shared, mut page: Option<StatusPage>) {
@@ -295,6 +392,9 @@ impl Shared {
     /// meanwhile.
     fn with(&self, name: u64, work: impl FnOnce(&Inner)) {
         let mut caches = self.caches.lock();
+        if EXITING.load(Ordering::Relaxed) {
+            return;
+        }
         let Some(cache) = caches.all.get(&name).cloned() else {
             return;
         };
