@@ -61,6 +61,7 @@ pub mod ffi;
 mod interval_tree;
 mod lock;
 pub mod log;
+mod memory;
 #[doc = include_str!("../assets/migrating.md")]
 pub mod migrating {}
 pub mod monitor;

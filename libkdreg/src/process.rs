@@ -201,8 +201,11 @@ pub(crate) fn close_in_child(fd: i32, still_ours: StillOurs) {
     static INSTALLED: AtomicBool = AtomicBool::new(false);
     if !INSTALLED.swap(true, Ordering::Relaxed) {
         // SAFETY: registers a function without captured state. Failure (out of
-        // memory) leaves only the raw-clone level of protection.
-        unsafe { libc::pthread_atfork(None, None, Some(close_inherited)) };
+        // memory) leaves only the raw-clone level of protection, until the next.
+        let failed = unsafe { libc::pthread_atfork(None, None, Some(close_inherited)) } != 0;
+        if failed {
+            INSTALLED.store(false, Ordering::Relaxed);
+        }
     }
     for place in &CLOSED_IN_CHILD {
         if place

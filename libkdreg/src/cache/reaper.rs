@@ -20,7 +20,7 @@ use crate::log::{self, Level};
 use crate::monitor::{Monitor, eventfd};
 use crate::process::PerProcess;
 use crate::status_page::{self, StatusPage};
-use crate::threads::{self, Thread};
+use crate::threads::{self, Stack, Thread, realtime};
 use crate::unwinding;
 use std::collections::HashMap;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
@@ -243,7 +243,7 @@ fn start(shared: &Arc<Shared>) -> Result<Thread, Errno> {
         );
     }
     let shared = shared.clone();
-    threads::spawn("kdreg-reaper", move || {
+    threads::spawn(c"kdreg-reaper", Stack::Ordinary, move || {
         rest(&shared);
         run(&shared, page.ok());
         if unwinding::is_held() {
@@ -316,6 +316,7 @@ fn run(shared: &Shared, mut page: Option<StatusPage>) {
     // The cache on whose monitor something rests that is to be let go.
     let mut resting: Option<u64> = None;
     loop {
+        realtime::step_off();
         let limit = match resting {
             Some(_) => Monitor::REST.as_millis() as i32,
             None => -1,

@@ -8,8 +8,8 @@ use crate::errno::Errno;
 use crate::log::{self, Level};
 use crate::monitor::Event;
 use crate::range::Range;
+use crate::threads::Specific;
 use crate::unwinding;
-use std::cell::Cell;
 
 /// Events taken in at a time.
 const EVENTS: usize = 32;
@@ -20,14 +20,12 @@ struct Frame {
     outer: *const Frame,
 }
 
-thread_local! {
-    /// The innermost callback of the calling thread.
-    static INNERMOST: Cell<*const Frame> = const { Cell::new(std::ptr::null()) };
-}
+/// The address of the calling thread's innermost callback's [`Frame`].
+static INNERMOST: Specific = Specific::new(None);
 
 /// Whether the calling thread is inside a callback of this cache.
 pub(super) fn inside_callback_of(cache: &Inner) -> bool {
-    let mut frame = INNERMOST.get();
+    let mut frame = INNERMOST.get() as *const Frame;
     // SAFETY: frames live on this thread's stack, in callers of this function,
     // and are unlinked before they go.
     while let Some(current) = unsafe { frame.as_ref() } {
@@ -86,19 +84,18 @@ impl Inner {
         struct Unlink(*const Frame);
         impl Drop for Unlink {
             fn drop(&mut self) {
-                INNERMOST.set(self.0);
+                INNERMOST.set(self.0 as usize);
             }
         }
         let mut frame = Frame {
             cache: self,
             outer: std::ptr::null(),
         };
-        // Found once: thread-local storage costs a call in a shared object. And
-        // again after the callback, which may come back in another thread.
-        INNERMOST.with(|innermost| {
-            frame.outer = innermost.get();
-            innermost.set(&raw const frame);
-        });
+        frame.outer = INNERMOST.get() as *const Frame;
+        // Without memory for it, a callback that destroys its own cache is not
+        // found out.
+        INNERMOST.set(&raw const frame as usize);
+        // In whichever thread the callback comes back.
         let _unlink = Unlink(frame.outer);
         callback()
     }

@@ -19,7 +19,7 @@
 
 mod trampoline;
 
-use std::cell::Cell;
+use crate::threads::Specific;
 use std::ffi::{c_char, c_int, c_void};
 
 pub(crate) use trampoline::{call_int, call_void};
@@ -40,11 +40,31 @@ pub(crate) struct Escape {
     forced: bool,
 }
 
-thread_local! {
-    /// What the calling thread is to go on with when it leaves the library.
-    /// Set and taken within one call, between two callbacks, so that it does
-    /// not matter that a callback may come back in another thread.
-    static HELD: Cell<Option<Escape>> = const { Cell::new(None) };
+/// What the calling thread is to go on with when it leaves the library: an
+/// [`Escape`]'s word, or 0. Set and taken within one call, between two callbacks,
+/// so that it does not matter that a callback may come back in another thread.
+static HELD: Specific = Specific::new(None);
+
+/// In an escape's word: the thread is ending. Exceptions are aligned to more.
+const FORCED: usize = 1;
+
+fn held() -> Option<Escape> {
+    match HELD.get() {
+        0 => None,
+        word => Some(Escape {
+            exception: (word & !FORCED) as *mut Exception,
+            forced: word & FORCED != 0,
+        }),
+    }
+}
+
+fn set_held(escape: Escape) {
+    let word = escape.exception as usize | if escape.forced { FORCED } else { 0 };
+    if !HELD.set(word) {
+        // No memory to remember it by: an exception ends here, and a thread
+        // goes on that was to end.
+        escape.discard();
+    }
 }
 
 unsafe extern "C-unwind" {
@@ -56,7 +76,7 @@ unsafe extern "C-unwind" {
 /// first, and the end of the thread before any.
 #[cold]
 pub(crate) fn hold(escape: Escape) {
-    match HELD.get() {
+    match held() {
         Some(held) if !escape.forced => {
             // One object that escaped twice is still needed.
             if held.exception != escape.exception {
@@ -65,9 +85,9 @@ pub(crate) fn hold(escape: Escape) {
         }
         Some(held) if !held.forced => {
             held.discard();
-            HELD.set(Some(escape));
+            set_held(escape);
         }
-        _ => HELD.set(Some(escape)),
+        _ => set_held(escape),
     }
 }
 
@@ -86,15 +106,15 @@ pub(crate) fn hold_end(escape: Escape) {
 /// be called that can be left for later.
 #[inline]
 pub(crate) fn is_held() -> bool {
-    HELD.get().is_some()
+    HELD.get() != 0
 }
 
 /// Where nobody waits for an exception, in a thread of the library's, it ends.
 /// Whether there was one.
 pub(crate) fn discard_exception() -> bool {
-    match HELD.get() {
+    match held() {
         Some(held) if !held.forced => {
-            HELD.set(None);
+            HELD.set(0);
             held.discard();
             true
         }
@@ -114,9 +134,10 @@ pub(crate) fn resume_held() {
 
 #[cold]
 fn resume() {
-    let Some(Escape { exception, forced }) = HELD.take() else {
+    let Some(Escape { exception, forced }) = held() else {
         return;
     };
+    HELD.set(0);
     // SAFETY: an exception object that the unwinder gave to the trampoline in
     // this thread, and that nobody else has had since. Unwinding that is forced
     // is in its second phase, and goes on from this frame; an exception is past

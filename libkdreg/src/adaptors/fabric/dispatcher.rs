@@ -7,7 +7,7 @@ use super::{Imported, Subscriptions};
 use crate::errno::Errno;
 use crate::lock::{Condvar, Mutex};
 use crate::monitor::{Event, eventfd};
-use crate::threads;
+use crate::threads::{self, Stack};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
@@ -69,7 +69,7 @@ pub(super) fn start(imported: Arc<Imported>) -> Result<(), Errno> {
     if *phase != Phase::NotStarted {
         return Ok(());
     }
-    threads::spawn("kdreg-fabric", move || {
+    threads::spawn(c"kdreg-fabric", Stack::Ordinary, move || {
         run(&imported);
         *imported.dispatcher.phase.lock() = Phase::Ended;
         imported.dispatcher.ended.notify_all();

@@ -24,7 +24,7 @@ use crate::monitor::{Kind, Reason};
 use crate::process;
 use crate::range::Range;
 use crate::status_page::{self, ShortText, StatusPage};
-use crate::threads::{self, Thread};
+use crate::threads::{self, Stack, Thread, realtime};
 use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
 
@@ -53,7 +53,7 @@ pub(super) fn start(
     // Monitors work without it: they are only not to be seen from outside.
     let mut page = StatusPage::new().ok();
     let identity = Identity::of(userfaultfd.as_raw_fd());
-    threads::spawn("kdreg-events", move || {
+    threads::spawn(c"kdreg-events", Stack::Small, move || {
         let fd = userfaultfd.into_raw_fd();
         let end = run(fd, identity, stop, &events, page.as_mut());
         // Nothing is valid from here on.
@@ -105,6 +105,7 @@ fn run(
     let mut messages = [Message::default(); 16];
     let mut backlog = Backlog::new();
     loop {
+        realtime::step_off();
         let limit = if backlog.is_empty() {
             LOOK_AROUND
         } else {

@@ -40,7 +40,7 @@ use crate::errno::Errno;
 use crate::lock::Mutex;
 use crate::process::{self, Home};
 use crate::range::Range;
-use crate::threads::Thread;
+use crate::threads::{Thread, realtime};
 use handler::Events;
 use in_flight::{InFlight, changes_in_flight};
 use mappings::Mappings;
@@ -114,6 +114,7 @@ impl Userfaultfd {
                 return Err(error.into());
             }
         };
+        realtime::notice_all(&handler);
         Ok(Arc::new(Userfaultfd {
             fd: raw,
             events,
@@ -226,6 +227,9 @@ impl Backend for Userfaultfd {
     }
 
     fn monitor(&self, subscriber: &Subscriber, range: Range, cookie: u64) -> Result<Region, Errno> {
+        if let Some(handler) = &self.handler {
+            realtime::notice(handler);
+        }
         self.settle()?;
         let (slot, generation) = self.table().insert(subscriber.id, range, cookie)?;
         match self.watch(range) {
