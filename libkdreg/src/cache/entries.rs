@@ -67,8 +67,7 @@ impl Entry {
     /// look at the reference word before they believe what they read.
     pub fn set(&self, range: Range, access: u32, handle: usize, region: Option<Region>) {
         // Relaxed: published by `Refs::publish`.
-        self.start.store(range.start(), Ordering::Relaxed);
-        self.end.store(range.end(), Ordering::Relaxed);
+        self.set_range(range);
         self.access.store(access, Ordering::Relaxed);
         self.handle.store(handle, Ordering::Relaxed);
         let (word, generation, slot) = match region {
@@ -82,6 +81,13 @@ impl Entry {
         self.word.store(word, Ordering::Relaxed);
         self.generation.store(generation, Ordering::Relaxed);
         self.slot().store(slot, Ordering::Relaxed);
+    }
+
+    /// As `set`, of the range alone: of a registration that is being made.
+    #[inline]
+    pub fn set_range(&self, range: Range) {
+        self.start.store(range.start(), Ordering::Relaxed);
+        self.end.store(range.end(), Ordering::Relaxed);
     }
 
     /// Whether the entry covers `range` with at least the rights in `access`.

@@ -13,10 +13,12 @@ use std::sync::Arc;
 #[repr(C)]
 pub(crate) struct Links {
     /// Where it is filed ([`Filing`]): 0: nowhere; [`IN_HEAP`]; else one more
-    /// than the entry before it in the LRU queue.
+    /// than the entry before it in the LRU queue. Of a slot that is not an
+    /// entry yet: see [`UnderWay`].
     before: u32,
     /// In the LRU heap: its place there. In the LRU queue, or in a list (free,
-    /// retired, spared), which no entry is that is filed: the next entry there.
+    /// retired, spared, under way), which no entry is that is filed: the next
+    /// entry there.
     after: u32,
 }
 const _: () = assert!(size_of::<Links>() == 8);
@@ -113,17 +115,83 @@ impl EntryLinks {
         unsafe { (*self.filed_pointer(index)).after = after };
     }
 
+    #[inline]
+    fn before(&self, index: u32) -> u32 {
+        // SAFETY: the only EntryLinks there is, borrowed shared.
+        unsafe { (*self.filed_pointer(index)).before }
+    }
+
+    #[inline]
+    fn set_before(&mut self, index: u32, before: u32) {
+        // SAFETY: the only EntryLinks there is, borrowed exclusively.
+        unsafe { (*self.filed_pointer(index)).before = before };
+    }
+
     /// Has the links of an entry brought near.
     #[inline]
     pub fn prefetch(&self, index: u32) {
         prefetch(self.filed_pointer(index));
     }
 
-    /// The links of an entry that has been given out: what is filed or in a list.
+    /// The links of an entry that has been given out: what is filed or in a
+    /// list, or a slot that was taken.
     #[inline(always)]
     fn filed_pointer(&self, index: u32) -> *mut Links {
         // SAFETY: such entries have been given out, and so are committed.
         unsafe { self.links.pointer_unchecked(index).cast() }
+    }
+}
+
+/// The registrations that are being made, by their slots: a list that any can
+/// be taken out of. In `before`, 0: not in it; [`FIRST`]; else one more than
+/// the slot before it.
+pub(crate) struct UnderWay {
+    first: u32,
+}
+
+/// As [`IN_HEAP`], no index plus one.
+const FIRST: u32 = u32::MAX;
+
+impl UnderWay {
+    pub const NONE: UnderWay = UnderWay { first: NIL };
+
+    /// Asks of every slot in it whether it is to stay.
+    pub fn retain(&mut self, links: &mut EntryLinks, mut stays: impl FnMut(u32) -> bool) {
+        let mut next = self.first;
+        while next != NIL {
+            let index = next;
+            next = links.after(index);
+            if !stays(index) {
+                self.take(links, index);
+            }
+        }
+    }
+
+    /// Adds a slot that is in no list, nor filed.
+    #[inline]
+    pub fn add(&mut self, links: &mut EntryLinks, index: u32) {
+        if self.first != NIL {
+            links.set_before(self.first, index + 1);
+        }
+        links.set_before(index, FIRST);
+        links.set_after(index, self.first);
+        self.first = index;
+    }
+
+    /// Takes a slot out; `false` when it was not in any more.
+    #[inline]
+    pub fn take(&mut self, links: &mut EntryLinks, index: u32) -> bool {
+        let (before, after) = (links.before(index), links.after(index));
+        match before {
+            0 => return false,
+            FIRST => self.first = after,
+            other => links.set_after(other - 1, after),
+        }
+        if after != NIL {
+            links.set_before(after, before);
+        }
+        links.set_before(index, 0);
+        true
     }
 }
 

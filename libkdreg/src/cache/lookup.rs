@@ -191,14 +191,20 @@ impl Inner {
     }
 
     /// Ends the findability of all entries that overlap `range`; returns how
-    /// many there were.
+    /// many there were. Registrations that are being made there never become
+    /// findable.
     pub(super) fn drop_overlapping(&self, range: Range, cause: Cause) -> usize {
         let mut dropped = 0;
+        let mut first = true;
         loop {
             let mut retired = List::EMPTY;
             let before = dropped;
             {
                 let mut state = self.state.lock();
+                // Once: what is begun after this was begun after the change.
+                if std::mem::take(&mut first) {
+                    state.end_under_way(&self.entries, range);
+                }
                 // In batches, to hold the lock for short times.
                 let mut room = [MaybeUninit::uninit(); BATCH];
                 let batch = state.overlapping(&self.entries, range, &mut room);

@@ -28,6 +28,8 @@ pub(super) enum Attempt {
     Done { index: u32, used: u32 },
     /// The memory changed meanwhile.
     Changed,
+    /// The caller said so meanwhile: it is in the slot, in use and not kept.
+    Ended,
     /// It failed.
     Failed(Errno),
     /// It can be registered, but not kept.
@@ -127,6 +129,7 @@ impl Inner {
                     return Ok(index);
                 }
                 Attempt::Changed => {}
+                Attempt::Ended => return Ok(slot),
                 Attempt::Failed(error) => return Err(error),
                 Attempt::NotKept => break,
             }
@@ -281,7 +284,7 @@ impl Inner {
         alone: Option<Alone>,
         region: Region,
     ) -> Attempt {
-        let (room, retired, undone) = self.make_room(request, alone);
+        let (room, retired, undone) = self.make_room(slot, request, alone);
         // What was evicted is deregistered before more is registered, or the
         // limits would not be limits.
         let spent = self.release_leaving(retired);
@@ -304,7 +307,7 @@ impl Inner {
             self.undo(request.range, handle);
         }
         let mut state = self.state.lock();
-        state.redeem(request.range);
+        let _ = state.redeem(slot, request.range);
         state.settle(spent);
         match registered {
             Ok(_) => {
@@ -319,11 +322,20 @@ impl Inner {
     /// As `State::make_room`; with what was evicted, and how many registrations
     /// were undone until then.
     #[inline]
-    fn make_room(&self, request: Request, alone: Option<Alone>) -> (bool, List, u64) {
+    fn make_room(&self, slot: u32, request: Request, alone: Option<Alone>) -> (bool, List, u64) {
+        // What it may be ended by.
+        self.entries.at(slot).set_range(request.range);
         let mut retired = List::EMPTY;
         let (room, victim, undone) = {
             let mut state = self.state.lock();
-            let room = state.make_room(&self.entries, &self.options, request, alone, &mut retired);
+            let room = state.make_room(
+                &self.entries,
+                &self.options,
+                slot,
+                request,
+                alone,
+                &mut retired,
+            );
             let evicting = !retired.is_empty();
             let victim = evicting.then(|| state.prefetch_victim(&self.entries));
             (room, victim.flatten(), state.counts.deregistrations)

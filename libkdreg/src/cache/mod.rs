@@ -211,6 +211,8 @@ impl Cache {
 
     /// Drops every entry that overlaps `range`, as if its mapping had changed;
     /// returns how many. Entries in use are released at their last put.
+    /// Registrations under way there end, too: whoever asked for one has it for
+    /// itself, uncached. So nothing is found later that was begun before.
     pub fn invalidate(&self, range: Range) -> Result<usize, Errno> {
         self.inner.home.check()?;
         let dropped = self
@@ -223,7 +225,8 @@ impl Cache {
     }
 
     /// Drops every entry; returns how many. Entries in use are released at
-    /// their last put.
+    /// their last put, and registrations under way are treated as by
+    /// [`Cache::invalidate`].
     pub fn flush(&self) -> Result<usize, Errno> {
         self.inner.home.check()?;
         let everything = Range::between(0, 1 << (usize::BITS - 1));

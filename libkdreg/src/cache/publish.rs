@@ -16,6 +16,8 @@ enum Published {
     Here,
     /// Its memory changed.
     Changed,
+    /// The caller said that its memory changed while it was being made.
+    Ended,
     /// Another thread's entry serves as well; a reference on it was taken.
     Rival(u32),
 }
@@ -41,7 +43,7 @@ impl Inner {
         let mut retired = List::EMPTY;
         let (outcome, used) = {
             let mut state = self.state.lock();
-            state.redeem(request.range);
+            let stands = state.redeem(index, request.range);
             state.settle(spent);
             state.counts.registrations += 1;
             let alone = state.is_alone(alone);
@@ -59,6 +61,9 @@ impl Inner {
                 Published::Rival(rival)
             } else if entry.has_changed() {
                 Published::Changed
+            } else if !stands {
+                state.counts.uncached += 1;
+                Published::Ended
             } else {
                 // A change before this look was seen; one after it queues an
                 // event that cannot be taken in before the lock is let go,
@@ -80,6 +85,13 @@ impl Inner {
             Published::Changed => {
                 self.deregister(request.range, handle);
                 Attempt::Changed
+            }
+            Published::Ended => {
+                // Who asked for it did so before the caller of invalidate was
+                // through, and has it for itself; nobody finds it.
+                entry.set(request.range, request.access, handle.0, None);
+                entry.refs.publish_detached();
+                Attempt::Ended
             }
             Published::Rival(rival) => {
                 self.deregister(request.range, handle);

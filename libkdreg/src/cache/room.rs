@@ -6,7 +6,6 @@ use super::limits::Options;
 use super::links::List;
 use super::refs::{BATCH, NOBODY, revoke_all};
 use super::state::{Alone, Cause, Request, State};
-use crate::range::Range;
 use crate::threads;
 use std::ops::ControlFlow;
 
@@ -120,11 +119,13 @@ impl State {
     }
 
     /// Evicts until `request` fits within the limits, not counting what it
-    /// will supersede, and promises the room. `false` when it cannot be made.
+    /// will supersede, and promises the room to its slot, which has its range.
+    /// `false` when it cannot be made.
     pub fn make_room(
         &mut self,
         entries: &Entries,
         options: &Options,
+        slot: u32,
         request: Request,
         alone: Option<Alone>,
         retired: &mut List,
@@ -161,8 +162,7 @@ impl State {
             possible = self.evict_one(entries, incoming, retired);
         }
         if possible {
-            self.promised += 1;
-            self.promised_bytes += length;
+            self.promise(slot, request.range);
         }
         possible
     }
@@ -180,12 +180,6 @@ impl State {
                 }
                 enough(count, bytes)
             })
-    }
-
-    /// Takes a promise back: kept, or not needed.
-    pub fn redeem(&mut self, range: Range) {
-        self.promised -= 1;
-        self.promised_bytes -= range.len();
     }
 
     /// Has the memory brought near that the next eviction will need; the entry

@@ -4,7 +4,7 @@
 
 use super::bypass::Bypass;
 use super::entries::{Entries, Entry};
-use super::links::{EntryLinks, List};
+use super::links::{EntryLinks, List, UnderWay};
 use super::lru::Lru;
 use super::refs::{Detach, revoke_all};
 use super::statistics::Statistics;
@@ -49,6 +49,9 @@ pub(crate) struct State {
     pub cached_bytes: usize,
     pub promised: usize,
     pub promised_bytes: usize,
+    /// The registrations that room was promised to, but those that were ended
+    /// (`end_under_way`): they may become entries. Where each is, its slot says.
+    under_way: UnderWay,
     /// What was counted so far: all but the hits, which threads count for
     /// themselves, and what is there now.
     pub counts: Statistics,
@@ -73,6 +76,7 @@ impl State {
             cached_bytes: 0,
             promised: 0,
             promised_bytes: 0,
+            under_way: UnderWay::NONE,
             counts: Statistics::default(),
             bypass: Bypass::new(),
             insertions: 0,
@@ -194,6 +198,36 @@ impl State {
         self.cached_bytes += range.len();
         self.insertions += 1;
         entry.refs.publish();
+    }
+
+    /// Promises room, of the length of its range, to the registration that is
+    /// about to be made for a slot.
+    pub(super) fn promise(&mut self, slot: u32, range: Range) {
+        self.promised += 1;
+        self.promised_bytes += range.len();
+        self.under_way.add(&mut self.links, slot);
+    }
+
+    /// Takes a promise back: kept, or not needed. Whether the registration may
+    /// become an entry: `false` when it was ended.
+    #[must_use = "what was ended is not to be found"]
+    pub fn redeem(&mut self, slot: u32, range: Range) -> bool {
+        self.promised -= 1;
+        self.promised_bytes -= range.len();
+        self.under_way.take(&mut self.links, slot)
+    }
+
+    /// Ends the registrations under way that overlap `range`: what has been
+    /// pinned for them is from before, and none of them becomes an entry. Those
+    /// begun later stand.
+    ///
+    /// Its place in the list is all that a registration knows of this, and both
+    /// sides look under the lock: whoever publishes after this has lost its
+    /// place, and whoever published before is an entry in the tree.
+    pub fn end_under_way(&mut self, entries: &Entries, range: Range) {
+        self.under_way.retain(&mut self.links, |slot| {
+            !entries.at(slot).range().overlaps(range)
+        });
     }
 
     /// Ends the findability of a live entry; if nobody uses it, it joins

@@ -367,7 +367,10 @@ pub extern "C-unwind" fn kdreg_cache_put(
 }
 
 /// Drops every entry that overlaps `length` bytes at `addr`, as if its mapping
-/// had changed. Entries in use are released at their last put.
+/// had changed. Entries in use are released at their last put. A registration
+/// that another thread is being given this moment is that thread's alone, as
+/// an uncached one is: once this has returned, nothing is found there that
+/// began to be registered before it was called.
 ///
 /// Returns how many entries there were; -EINVAL; -EBADF; -ECHILD.
 #[unsafe(no_mangle)]
@@ -381,7 +384,8 @@ pub extern "C-unwind" fn kdreg_cache_invalidate(
     })
 }
 
-/// Drops every entry. Entries in use are released at their last put.
+/// Drops every entry. Entries in use are released at their last put, and what
+/// is being registered this moment is treated as by kdreg_cache_invalidate().
 ///
 /// Returns how many entries there were; -EINVAL for a null handle; -EBADF;
 /// -ECHILD.

@@ -6,6 +6,7 @@ use super::*;
 use crate::barrier::{self, tests::CALLS};
 use crate::errno::Errno;
 use crate::monitor::manual::Manual;
+use crate::range::Range;
 
 const PAGE: usize = 4096;
 const ENTRIES: usize = 1000;
