@@ -1,7 +1,11 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
 # The kernel module and the tree it is built in.
 #
-#   make kernel-tree            a Rust-ready tree for Debian's stock kernel
+#   make kernel-tree            a Rust-ready tree for Debian's stock kernel: the
+#                               newest that the archive has whole, out of the
+#                               series that the module is written for
+#   ... KERNEL_SERIES="7.2"     out of these instead
+#   ... KERNEL_ABI=<name>       this one, as in linux-image-<name>
 #   make module                 kernel/kdreg.ko, built in that tree
 #   make module KDIR=<dir>      built in a tree of your own (headers with Rust
 #                               metadata, such as /lib/modules/$(uname -r)/build)
@@ -17,7 +21,12 @@ KERNEL_TREE_DIR ?= $(KDREG_TOP)/target/kernel
 export KERNEL_TREE_DIR
 KDREG_DEBUG_MODULE := $(KERNEL_TREE_DIR)/debug/module/kdreg.ko
 
-.PHONY: kernel-tree module module-clean debug-kernel debug-module
+STAGES += test-kernel-tree
+
+.PHONY: test-kernel-tree kernel-tree module module-clean debug-kernel debug-module
+
+test-kernel-tree: ## Which kernel would be taken, and which the module is built for
+	@$(KDREG_TOP)/kernel/tree/selftest
 
 kernel-tree:
 	@$(KDREG_TOP)/kernel/tree/make-tree

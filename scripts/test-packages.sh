@@ -25,8 +25,9 @@ for name in $names; do
     [ -f "$1" ] || die "$name is not in target/deb: run 'make deb' first"
     debs="$debs $1"
 done
-# A newer series than the module is written for may be all that the archive has.
-KDREG_KERNEL_SERIES=$(echo "$kernel" | cut -d. -f1,2)
+# One that was asked for may be of a series that the module is not written for.
+KDREG_KERNEL_SERIES=
+[ -z "${KERNEL_SERIES:-}${KERNEL_ABI:-}" ] || KDREG_KERNEL_SERIES=$(echo "$kernel" | cut -d. -f1,2)
 
 # says WHAT TEXT FILE
 says() {
