@@ -13,7 +13,7 @@ CARGO_C_VERSION ?= 0.10.24
 export CARGO_C_VERSION
 
 # What `make test` runs, in this order. mk/*.mk may add to it.
-STAGES := prerequisites fmt clippy doc test-rust check-header library \
+STAGES := prerequisites test-stages fmt clippy doc test-rust check-header library \
           check-compiles check-symbols check-elf check-archive check-neutral \
           check-install test-c check-readme test-valgrind test-asan
 # The tests in a guest, where mk/vm.mk brings them.
@@ -22,7 +22,7 @@ STAGES += $(if $(wildcard mk/vm.mk),test-kernel)
 # Programs built here find the library of this tree first.
 export PKG_CONFIG_PATH := $(CURDIR)/target/prefix/lib/pkgconfig$(if $(PKG_CONFIG_PATH),:$(PKG_CONFIG_PATH))
 
-.PHONY: all library run install uninstall test help clean header \
+.PHONY: all library run install uninstall test test-stages help clean header \
         prerequisites prerequisites-run cargo-c prefix fmt clippy doc \
         test-rust test-c test-valgrind test-asan check-header \
         check-compiles check-symbols check-elf check-archive check-neutral \
@@ -44,6 +44,9 @@ uninstall: ## Remove what install put there (same variables)
 
 test: ## Everything below, with a summary at the end
 	@AHEAD='$(if $(wildcard mk/vm.mk),kernel-tree-ahead)' sh scripts/stages.sh $(STAGES)
+
+test-stages: ## What is said of stages that fail, skip themselves or cannot be run
+	@sh scripts/test-stages.sh
 
 prerequisites: ## Install what `make test` needs (apt, as root), or say what is missing
 	@sh scripts/prerequisites.sh test

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
 # Usage: stages.sh STAGE...
 # Makes each stage in turn, whether or not the one before passed, and ends with
-# a table. A stage that prints a line "SKIPPED: why" counts as skipped.
+# a table. A stage that prints a line "SKIPPED: why" counts as skipped. So does
+# one that fails with a line "NOT RUN: why", for want of something that is not to
+# be had here, such as a kernel: these are named once more at the end.
 #
 # AHEAD=TARGET is begun once `prerequisites` is over and goes on beside the
 # stages that come before the one that needs it: waiting for downloads takes no
@@ -9,11 +11,11 @@
 # tells what went wrong.
 . "$(dirname "$0")/env.sh"
 
-logs=$target/test
+logs=${STAGES_LOGS:-$target/test}
 table=$logs/summary
 mkdir -p "$logs"
 : >"$table"
-passed=0 failed=0 skipped=0 number=0
+passed=0 failed=0 skipped=0 number=0 notrun=
 start=$(date +%s)
 
 for stage; do
@@ -25,7 +27,12 @@ for stage; do
     # The status of make, not of tee.
     { make --no-print-directory "$stage" 2>&1; echo $? >"$log.status"; } | tee "$log"
     seconds=$(($(date +%s) - since))
-    if [ "$(cat "$log.status")" != 0 ]; then
+    if [ "$(cat "$log.status")" != 0 ] && why=$(grep -m 1 '^NOT RUN: ' "$log"); then
+        skipped=$((skipped + 1))
+        result='NOT RUN'
+        note=${why#NOT RUN: }
+        notrun="$notrun $stage"
+    elif [ "$(cat "$log.status")" != 0 ]; then
         failed=$((failed + 1))
         result=FAILED
         note="see target/test/$stage.log; alone: make $stage"
@@ -39,7 +46,7 @@ for stage; do
         note=
     fi
     rm -f "$log.status"
-    printf '%-16s %-8s %5d s  %s\n' "$stage" $result $seconds "$note" >>"$table"
+    printf '%-16s %-8s %5d s  %s\n' "$stage" "$result" $seconds "$note" >>"$table"
     if [ "$stage" = prerequisites ] && [ -n "${AHEAD:-}" ]; then
         echo "(meanwhile: $AHEAD, see target/test/ahead.log)"
         nice make --no-print-directory "$AHEAD" >"$logs/ahead.log" 2>&1 &
@@ -53,6 +60,11 @@ echo
 echo "=== summary, $(($(date +%s) - start)) s"
 cat "$table"
 echo
+if [ -n "$notrun" ]; then
+    echo "!!! NOT RUN, so nothing was learned of it:$notrun"
+    sed -n 's/^[^ ]* *NOT RUN *[0-9]* s  /!!! /p' "$table" | sort -u
+    echo
+fi
 if [ $skipped -gt 0 ]; then
     echo "$passed passed, $failed failed, $skipped skipped"
 else
