@@ -33,7 +33,7 @@ done
 start=$SECONDS
 status=0
 ctest/vm/run --module "$module" --rdma --memory 3072 --share "$work" --share "$target/libfabric" \
-    --timeout 3600 --tests "$work/tests" >"$work/guest.log" 2>&1 || status=$?
+    --timeout 7200 --tests "$work/tests" >"$work/guest.log" 2>&1 || status=$?
 echo "the guest took $((SECONDS - start)) s; what it said is in target/fabric/guest.log"
 if [ ! -s "$work/tests/results.txt" ]; then
     tail -n 30 "$work/guest.log"
