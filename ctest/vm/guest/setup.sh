@@ -18,6 +18,8 @@ setup() {
     [ -z "$ksm" ] || same_page_merging || return
     if [ -n "$restless" ]; then move_pages; else leave_pages; fi || return
     [ -z "$rdma" ] || soft_roce || return
+    # What dies from here on is not booted again.
+    touch "$run/begun"
     [ -z "$module" ] || insert_module || return
     # Leaks of before the run are not the run's.
     [ ! -e /sys/kernel/debug/kmemleak ] || echo clear >/sys/kernel/debug/kmemleak

@@ -12,6 +12,13 @@ show_log() {
     say "end of console log"
 }
 
+# Did it go down by itself before the run's own part began? An emulator that
+# refused to start has said why, and would again.
+died_booting() {
+    [ -z "$interactive$timed_out" ] && [ ! -e "$run/begun" ] && [ ! -s "$run/status" ] || return 1
+    [ -s "$run/console" ] || [ ! -s "$run/qemu-errors" ]
+}
+
 judge() {
     [ ! -s "$run/qemu-errors" ] || sed 's/^/vm: qemu: /' "$run/qemu-errors" >&2
     touch "$run/console"
