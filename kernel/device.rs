@@ -32,7 +32,7 @@ const BATCH_STEP: usize = 32;
 
 /// No `compat_ioctl`: the interface has no 32-bit form, and without one it fails with ENOTTY.
 pub(crate) static FOPS: Table<bindings::file_operations> = Table::new(bindings::file_operations {
-    owner: crate::THIS_MODULE.as_ptr(),
+    owner: crate::compat::this_module(),
     open: Some(open),
     release: Some(release),
     unlocked_ioctl: Some(ioctl),

@@ -23,6 +23,7 @@
 //! `slots`, `unused`, `tree`, `cookies`, `status`. `notifier` calls into `context`.
 
 mod abi;
+mod compat;
 mod context;
 mod cookies;
 mod device;
@@ -65,12 +66,12 @@ module! {
 /// Most regions that one descriptor may ask for. The indices of slots must fit into the 31 data
 /// bits of a state word.
 fn region_cap() -> u32 {
-    (*module_parameters::max_regions.value()).min(1 << 28)
+    compat::parameter::<u32>(module_parameters::max_regions.value()).min(1 << 28)
 }
 
 /// The generation that fresh slots start from.
 fn first_generation() -> u32 {
-    *module_parameters::first_generation.value()
+    compat::parameter(module_parameters::first_generation.value())
 }
 
 /// An error number that the kernel crate has no constant for.
@@ -88,7 +89,7 @@ struct Kdreg {
 impl kernel::Module for Kdreg {
     fn init(_module: &'static ThisModule) -> Result<Self> {
         let name = KBox::pin_init(Name::register(c"kdreg"), GFP_KERNEL)?;
-        let compat = if *module_parameters::compat_name.value() == 0 {
+        let compat = if compat::parameter::<u8>(module_parameters::compat_name.value()) == 0 {
             None
         } else if name.is_free(c"kdreg2") {
             // Somebody may be faster still; that is no reason to fail.

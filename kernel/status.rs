@@ -306,7 +306,7 @@ extern "C" {
 }
 
 static FOPS: Table<bindings::file_operations> = Table::new(bindings::file_operations {
-    owner: crate::THIS_MODULE.as_ptr(),
+    owner: crate::compat::this_module(),
     mmap: Some(mmap),
     release: Some(release),
     ..pin_init::zeroed()

@@ -1,0 +1,23 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! What differs between the kernels that the module is built for, 7.0 to 7.3. Everything else is
+//! written once, against what all of them have.
+//!
+//! There is no way to ask for the kernel's version here, and no need: each difference is written so
+//! that the compiler takes either form.
+
+use core::borrow::Borrow;
+use kernel::bindings;
+
+/// This module, as the owner of its files.
+///
+/// The crate's `THIS_MODULE` is there up to 7.2 only; the symbol that kbuild links into every
+/// module always is.
+pub(crate) const fn this_module() -> *mut bindings::module {
+    &raw mut bindings::__this_module
+}
+
+/// The value of a module parameter. `value()` returns a reference up to 7.2, and a copy from 7.3.
+pub(crate) fn parameter<T: Copy>(value: impl Borrow<T>) -> T {
+    *value.borrow()
+}
