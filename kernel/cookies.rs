@@ -6,6 +6,9 @@
 //! its chain in slot `i`. When a chunk of slots is added, each of its buckets takes its share from
 //! one older bucket. So nothing is ever allocated for the table, and growing it takes a bounded
 //! number of short steps.
+//!
+//! Who chooses the cookies does not choose the buckets: the hash is SipHash, under a key that the
+//! client does not know and cannot find out, so that no choice makes for long walks under the lock.
 
 use crate::slots::{Slot, Slots, NIL};
 use core::cell::Cell;
@@ -24,22 +27,20 @@ use kernel::bindings;
 pub(crate) struct Cookies {
     buckets: u32,
     mask: u32,
-    /// Odd, and unknown to the client: cookies chosen to fall into one bucket would make for long
-    /// walks under the lock.
-    key: u64,
+    /// Random, and never told.
+    key: bindings::hsiphash_key_t,
 }
 
 impl Cookies {
     pub(crate) fn new() -> Self {
-        // SAFETY: These can be called at any time.
-        let key = unsafe {
-            u64::from(bindings::get_random_u32()) << 32 | u64::from(bindings::get_random_u32())
-        };
+        let mut key = bindings::hsiphash_key_t { key: [0; 2] };
+        // SAFETY: This can be called at any time, and writes the integers of `key`.
+        unsafe { bindings::get_random_bytes((&raw mut key).cast(), size_of_val(&key)) };
         // INVARIANT: There is no bucket and no active slot.
         Self {
             buckets: 0,
             mask: 0,
-            key: key | 1,
+            key,
         }
     }
 
@@ -51,8 +52,10 @@ impl Cookies {
 
     #[inline(always)]
     fn bucket(&self, cookie: u64) -> u32 {
-        // The upper half of the product is the mixed one.
-        let hash = (cookie.wrapping_mul(self.key) >> 32) as u32;
+        // The kernel's hash for tables of this kind: on 64-bit machines SipHash-1-3.
+        //
+        // SAFETY: The key is valid; this has no other effect than its result.
+        let hash = unsafe { bindings::hsiphash_2u32(cookie as u32, (cookie >> 32) as u32, &self.key) };
         let bucket = hash & self.mask;
         if bucket < self.buckets {
             bucket
