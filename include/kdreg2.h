@@ -157,6 +157,7 @@ static inline bool kdreg2_mapping_changed(const struct kdreg2_status_data *statu
 #define KDREG_FEATURE_REASON (1ULL << 2)      /* KDREG_MONITOR_REASON */
 #define KDREG_FEATURE_SYNCHRONOUS (1ULL << 3) /* no word changes late, ever */
 #define KDREG_FEATURE_NO_OVERFLOW (1ULL << 4) /* no event is ever lost */
+#define KDREG_FEATURE_NEEDS (1ULL << 5)       /* KDREG_MONITOR_NEEDS_ flags */
 
 struct kdreg_features {
     uint32_t version;         /* KDREG_FEATURES_VERSION */
@@ -170,7 +171,7 @@ struct kdreg_features {
 
 #define KDREG_CHANGE_UNMAP (1U << 0)         /* munmap, mmap over it, mremap, brk */
 #define KDREG_CHANGE_CLEAR (1U << 1)         /* pages taken out: madvise, truncation, reclaim, ... */
-#define KDREG_CHANGE_PROTECTION (1U << 2)    /* mprotect */
+#define KDREG_CHANGE_PROTECTION (1U << 2)    /* mprotect, NUMA balancing */
 #define KDREG_CHANGE_WRITE_PROTECT (1U << 3) /* what fork does to all pages; pinned ones stay */
 #define KDREG_CHANGE_SOFT_DIRTY (1U << 4)    /* soft-dirty tracking */
 #define KDREG_CHANGE_MIGRATE (1U << 5)       /* to or from device memory */
@@ -181,6 +182,11 @@ struct kdreg_features {
 
 /* kdreg_monitor_entry.flags: put the reason into the region's event. */
 #define KDREG_MONITOR_REASON (1U << 0)
+/* kdreg_monitor_entry.flags: what the region needs. With one of them
+ * KDREG_CHANGE_PROTECTION is only what takes that away, or may; with neither it
+ * is any change, also one that takes nothing away (NUMA balancing). */
+#define KDREG_MONITOR_NEEDS_READ (1U << 1)
+#define KDREG_MONITOR_NEEDS_WRITE (1U << 2) /* to be read and written */
 
 #define KDREG_MAX_BATCH 4096
 

@@ -7,7 +7,11 @@
 //! that the compiler takes either form.
 
 use core::borrow::Borrow;
-use kernel::bindings;
+use kernel::{bindings, mm::virt::vm_flags_t};
+
+/// Flags of a mapping that say that userfaultfd takes rights away from pages: `VM_UFFD_WP` and, from
+/// 7.3 on, `VM_UFFD_RWP`, a bit that has no meaning before. They are not among the bindings.
+pub(crate) const UFFD_PROTECTS: vm_flags_t = 1 << 12 | 1 << 43;
 
 /// This module, as the owner of its files.
 ///

@@ -22,11 +22,13 @@
 
 use crate::{
     abi::*,
+    addresses::Addresses,
     notifier::Notifier,
     regions::{Added, Progress, Regions, Statistics},
     request::Request,
     slots::{Chunk, Slots, GENERATION_MAX},
     status::{StatePage, Status},
+    wanted::{Change, Rights},
 };
 use kernel::{
     fs::File,
@@ -114,6 +116,12 @@ impl Context {
         } else {
             Err(EIO)
         }
+    }
+
+    /// The addresses that the owner can have.
+    #[inline(always)]
+    pub(crate) fn addresses(&self) -> Addresses {
+        Addresses::of(&self.owner)
     }
 
     pub(crate) fn statistics(&self) -> Statistics {
@@ -220,9 +228,12 @@ impl Context {
     /// Monitors the regions of `entries` and fills in their results. Returns which are new, as a
     /// set of bits.
     pub(crate) fn monitor_entries(&self, entries: &mut [KdregMonitorEntry]) -> u64 {
+        let addresses = self.addresses();
         let mut done = Progress::default();
         loop {
-            let missing = self.lock_settled().monitor_entries(entries, &mut done);
+            let missing = self
+                .lock_settled()
+                .monitor_entries(addresses, entries, &mut done);
             let Some(number) = missing else {
                 return done.new;
             };
@@ -250,19 +261,32 @@ impl Context {
 
     // --- Invalidation ----------------------------------------------------------------------
 
-    /// A change begins: marks the regions that are there. See [`Context::mark`].
-    pub(crate) fn begin_change(&self, start: u64, last: u64, change: u32) {
+    /// A change begins: marks the regions that are there. `rights` says what a change of protection
+    /// leaves, and is asked only where that matters. See [`Context::mark`].
+    pub(crate) fn begin_change(
+        &self,
+        start: u64,
+        last: u64,
+        change: Change,
+        rights: impl FnOnce() -> Rights,
+    ) {
         let mut regions = self.regions.lock();
         regions.begin_change();
-        self.mark(regions, start, last, change);
+        self.mark(regions, start, last, change, rights);
     }
 
     /// A change has been made: marks the regions that were added while it was, which may have been
     /// registered with pages that are gone now. See [`Context::mark`].
-    pub(crate) fn end_change(&self, start: u64, last: u64, change: u32) {
+    pub(crate) fn end_change(
+        &self,
+        start: u64,
+        last: u64,
+        change: Change,
+        rights: impl FnOnce() -> Rights,
+    ) {
         let mut regions = self.regions.lock();
         if regions.end_change() {
-            self.mark(regions, start, last, change);
+            self.mark(regions, start, last, change, rights);
         }
     }
 
@@ -271,7 +295,19 @@ impl Context {
     ///
     /// Called by the notifier with memory-management locks held, possibly in reclaim and possibly
     /// where sleeping is not allowed. Does not sleep, and depends on nobody who might.
-    fn mark<'a>(&'a self, mut regions: Guard<'a>, start: u64, last: u64, change: u32) {
+    fn mark<'a>(
+        &'a self,
+        mut regions: Guard<'a>,
+        start: u64,
+        last: u64,
+        change: Change,
+        rights: impl FnOnce() -> Rights,
+    ) {
+        let change = if regions.are_discerning() {
+            change.leaves(rights())
+        } else {
+            change
+        };
         let mut marked = regions.mark(start, last, change, STEP);
         if marked == 0 {
             return;

@@ -144,7 +144,8 @@ fn do_ioctl(context: &Context, cmd: u32, arg: usize) -> Result {
                     | KDREG_FEATURE_CHANGE_MASK
                     | KDREG_FEATURE_REASON
                     | KDREG_FEATURE_SYNCHRONOUS
-                    | KDREG_FEATURE_NO_OVERFLOW,
+                    | KDREG_FEATURE_NO_OVERFLOW
+                    | KDREG_FEATURE_NEEDS,
                 max_regions: crate::region_cap().into(),
                 changes: KDREG_CHANGE_ALL,
                 default_changes: KDREG_CHANGE_DEFAULT,
@@ -163,7 +164,8 @@ fn do_ioctl(context: &Context, cmd: u32, arg: usize) -> Result {
 
 fn monitor(context: &Context, arg: usize) -> Result {
     let mut data: Kdreg2IoctlMonitor = fetch(arg)?;
-    let result = Request::new(data.addr, data.length, data.cookie, 0, 0).and_then(|request| {
+    let addresses = context.addresses();
+    let result = Request::new(addresses, data.addr, data.length, data.cookie, 0, 0).and_then(|request| {
         context.monitor(&request, |params| {
             store(
                 arg,

@@ -23,6 +23,7 @@
 //! `slots`, `unused`, `tree`, `cookies`, `status`. `notifier` calls into `context`.
 
 mod abi;
+mod addresses;
 mod compat;
 mod context;
 mod cookies;
@@ -31,6 +32,7 @@ mod names;
 mod notifier;
 mod regions;
 mod request;
+mod rights;
 mod slots;
 mod status;
 mod table;

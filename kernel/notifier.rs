@@ -5,11 +5,20 @@
 //! The kernel's word is taken as it comes. At times it names more than what changed: to split a
 //! mapping at an address that is not on a huge page boundary it announces that the huge page there
 //! is taken apart (CLEAR, all of it), whether there is one or not. From here that cannot be told
-//! from huge pages that really go, so regions around the split become invalid as well. Automatic
-//! NUMA balancing looks like mprotect: a process that would rather keep its registrations has a
-//! memory policy of its own (MPOL_LOCAL will do), or the machine has it turned off.
+//! from huge pages that really go, so regions around the split become invalid as well. And pages
+//! that are pinned and stay after all are announced like those that go: by compaction, by reclaim
+//! that was asked for (MADV_PAGEOUT), by migration that fails. Whether a page is pinned is looked at
+//! after the announcement, under locks that are not held here.
+//!
+//! A change of protection alone can be told from none: see `rights`.
 
-use crate::{abi::*, context::Context, table::Table};
+use crate::{
+    abi::*,
+    context::Context,
+    rights,
+    table::Table,
+    wanted::{Change, Rights},
+};
 use kernel::{
     bindings, container_of,
     error::to_result,
@@ -89,10 +98,10 @@ unsafe fn context<'a>(subscription: *mut bindings::mmu_notifier) -> &'a Context 
     unsafe { &*container_of!(notifier, Context, notifier) }
 }
 
-/// The `KDREG_CHANGE_` bit of the kernel's reason. A reason that is new to us counts as all of
-/// them: better a registration lost than data.
-fn change(event: bindings::mmu_notifier_event) -> u32 {
-    match event {
+/// The kernel's reason. One that is new to us counts as all of them: better a registration lost
+/// than data.
+fn change(event: bindings::mmu_notifier_event) -> Change {
+    Change::new(match event {
         bindings::mmu_notifier_event_MMU_NOTIFY_CLEAR => KDREG_CHANGE_CLEAR,
         bindings::mmu_notifier_event_MMU_NOTIFY_PROTECTION_VMA => KDREG_CHANGE_PROTECTION,
         bindings::mmu_notifier_event_MMU_NOTIFY_PROTECTION_PAGE => KDREG_CHANGE_WRITE_PROTECT,
@@ -101,7 +110,21 @@ fn change(event: bindings::mmu_notifier_event) -> u32 {
         bindings::mmu_notifier_event_MMU_NOTIFY_EXCLUSIVE => KDREG_CHANGE_EXCLUSIVE,
         bindings::mmu_notifier_event_MMU_NOTIFY_UNMAP => KDREG_CHANGE_UNMAP,
         _ => KDREG_CHANGE_ALL,
+    })
+}
+
+/// What the change leaves of the mapping's rights.
+///
+/// # Safety
+///
+/// `range` is what the kernel hands to a callback.
+unsafe fn rights_left(range: *const bindings::mmu_notifier_range) -> Rights {
+    // SAFETY: `range` is valid and not modified during the callback.
+    if unsafe { (*range).event } != bindings::mmu_notifier_event_MMU_NOTIFY_PROTECTION_VMA {
+        return Rights::NONE;
     }
+    // SAFETY: It is a change of protection.
+    unsafe { rights::left_in(range) }
 }
 
 /// First and last address of a change, and what `change` makes of it.
@@ -109,7 +132,7 @@ fn change(event: bindings::mmu_notifier_event) -> u32 {
 /// # Safety
 ///
 /// `range` is what the kernel hands to a callback.
-unsafe fn read_range(range: *const bindings::mmu_notifier_range) -> (u64, u64, u32) {
+unsafe fn read_range(range: *const bindings::mmu_notifier_range) -> (u64, u64, Change) {
     // SAFETY: `range` is valid and not modified during the callback.
     let (start, end, event) = unsafe { ((*range).start, (*range).end, (*range).event) };
     // The kernel announces no empty range; should it, it is taken for one byte.
@@ -134,7 +157,9 @@ unsafe extern "C" fn range_start(
     // SAFETY: `range` comes from the kernel.
     let (start, last, change) = unsafe { read_range(range) };
     // SAFETY: This is the callback.
-    unsafe { context(subscription) }.begin_change(start, last, change);
+    let context = unsafe { context(subscription) };
+    // SAFETY: Called before this callback returns.
+    context.begin_change(start, last, change, || unsafe { rights_left(range) });
     0
 }
 
@@ -150,7 +175,9 @@ unsafe extern "C" fn range_end(
     // SAFETY: `range` comes from the kernel.
     let (start, last, change) = unsafe { read_range(range) };
     // SAFETY: This is the callback.
-    unsafe { context(subscription) }.end_change(start, last, change);
+    let context = unsafe { context(subscription) };
+    // SAFETY: Called before this callback returns.
+    context.end_change(start, last, change, || unsafe { rights_left(range) });
 }
 
 /// The process is gone (also called by `unregister`).

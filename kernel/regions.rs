@@ -7,13 +7,14 @@
 
 use crate::{
     abi::*,
+    addresses::Addresses,
     cookies::Cookies,
     request::Request,
     slots::{Chunk, Slot, Slots, Use, CHUNK_SLOTS, GENERATION_MAX, NIL},
     status::Status,
     tree::IntervalTree,
     unused::Unused,
-    wanted::{CHANGE_BITS, MASKS},
+    wanted::{Change, CHANGE_BITS, CLASSES, DISCERNING},
 };
 use kernel::{alloc::KVVec, container_of, prelude::*, sync::Arc};
 
@@ -84,17 +85,17 @@ pub(crate) struct Statistics {
 ///
 /// # Invariants
 ///
-/// - An active slot with the mask `m` has its range in `trees[m]` and is in `cookies`; no other
-///   slot is in a tree or in `cookies`. The bit `m` of `occupied` is set if and only if `trees[m]` is
-///   not empty.
+/// - An active slot of class `c` has its range in `trees[c]` and is in `cookies`; no other slot is
+///   in a tree or in `cookies`. The bit `c` of `occupied` is set if and only if `trees[c]` is not
+///   empty.
 /// - A slot with index below `unused.grown` is active, holds an event, is on the free list, or is
 ///   retired (its generation is [`GENERATION_MAX`] and it is not used again). Slots from there
 ///   on are free and on no list.
 /// - Slots that hold an event are on `events`, or are in a [`Taken`].
 pub(crate) struct Regions {
     slots: Slots,
-    trees: [IntervalTree; MASKS],
-    occupied: [u64; MASKS / 64],
+    trees: [IntervalTree; CLASSES],
+    occupied: [u64; CLASSES / 64],
     cookies: Cookies,
     events: List,
     unused: Unused,
@@ -115,8 +116,8 @@ impl Regions {
     pub(crate) fn new(status: Arc<Status>) -> Self {
         Self {
             slots: Slots::new(),
-            trees: [const { IntervalTree::new() }; MASKS],
-            occupied: [0; MASKS / 64],
+            trees: [const { IntervalTree::new() }; CLASSES],
+            occupied: [0; CLASSES / 64],
             cookies: Cookies::new(),
             events: List::EMPTY,
             unused: Unused::ALL,
@@ -171,8 +172,8 @@ impl Regions {
     pub(crate) fn take_chunks(&mut self) -> KVVec<Option<Chunk>> {
         // INVARIANT: There is no slot any more, and the trees start anew: the old ones are
         // forgotten without touching their nodes again.
-        self.trees = [const { IntervalTree::new() }; MASKS];
-        self.occupied = [0; MASKS / 64];
+        self.trees = [const { IntervalTree::new() }; CLASSES];
+        self.occupied = [0; CLASSES / 64];
         self.cookies.clear();
         self.events = List::EMPTY;
         self.unused = Unused::ALL;
@@ -232,12 +233,12 @@ impl Regions {
         else {
             return;
         };
-        let mask = slot.wanted.get().changes();
+        let class = slot.wanted.get().class();
         // SAFETY: By the type invariants an active slot is in this tree.
-        unsafe { self.trees[mask].remove(&slot.range) };
+        unsafe { self.trees[class].remove(&slot.range) };
         self.cookies.remove(&self.slots, slot);
-        if self.trees[mask].is_empty() {
-            self.occupied[mask / 64] &= !(1 << (mask % 64));
+        if self.trees[class].is_empty() {
+            self.occupied[class / 64] &= !(1 << (class % 64));
         }
         self.statistics.active -= 1;
     }
@@ -274,18 +275,19 @@ impl Regions {
     #[inline(never)]
     pub(crate) fn monitor_entries(
         &mut self,
+        addresses: Addresses,
         entries: &mut [KdregMonitorEntry],
         done: &mut Progress,
     ) -> Option<usize> {
         if self.statistics.max == 0 || self.cookies.is_empty() {
-            return self.monitor_none(entries, done);
+            return self.monitor_none(addresses, entries, done);
         }
         let mut new = 0u64;
         let mut missing = None;
         let mut at = done.entries;
         for entry in entries.get_mut(at..).unwrap_or(&mut []) {
             // SAFETY: There was a bucket at the beginning, and only `take_chunks` takes any away.
-            let added = Request::of(entry).and_then(|request| unsafe { self.add(&request) });
+            let added = Request::of(addresses, entry).and_then(|request| unsafe { self.add(&request) });
             match added {
                 Ok(Added::New(params)) => {
                     new |= 1u64.wrapping_shl(at as u32);
@@ -312,11 +314,12 @@ impl Regions {
     #[inline(never)]
     fn monitor_none(
         &self,
+        addresses: Addresses,
         entries: &mut [KdregMonitorEntry],
         done: &mut Progress,
     ) -> Option<usize> {
         for entry in entries.get_mut(done.entries..).unwrap_or(&mut []) {
-            match Request::of(entry) {
+            match Request::of(addresses, entry) {
                 Ok(_) if self.statistics.max > 0 => return Some(0),
                 Ok(_) => Self::refuse(entry, ENOSPC),
                 Err(err) => Self::refuse(entry, err),
@@ -385,18 +388,18 @@ impl Regions {
         slot.generation.set(slot.generation.get().wrapping_add(1));
         slot.cookie.set(request.cookie);
         slot.wanted.set(request.wanted);
-        slot.reason.set(0);
+        slot.tag.set(request.tag);
         slot.set_usage(Use::Active);
         Cookies::insert(head, slot);
         // Who marks the region as changed has to take the lock first, so it will be in its tree.
         word.validate(slot.valid_word());
-        let mask = request.wanted.changes();
-        if self.trees[mask].is_empty() {
-            self.occupied[mask / 64] |= 1 << (mask % 64);
+        let class = request.wanted.class();
+        if self.trees[class].is_empty() {
+            self.occupied[class / 64] |= 1 << (class % 64);
         }
         // SAFETY: The slot was free, so its node is in no tree. It stays where it is until
         // `take_chunks`, after which the trees are not used again.
-        unsafe { self.trees[mask].insert(&slot.range, request.start, request.last) };
+        unsafe { self.trees[class].insert(&slot.range, request.start, request.last) };
         Ok(Added::New(Self::params(slot)))
     }
 
@@ -498,17 +501,22 @@ impl Regions {
         added
     }
 
-    /// The next mask from `from` on under which regions are monitored and which contains `change`.
-    fn next_mask(&self, from: usize, change: u32) -> Option<usize> {
+    /// Whether there may be regions for which not every change of protection counts.
+    pub(crate) fn are_discerning(&self) -> bool {
+        self.occupied[DISCERNING / 64..] != [0; (CLASSES - DISCERNING) / 64]
+    }
+
+    /// The next class from `from` on of which there are regions and which `change` concerns.
+    fn next_class(&self, from: usize, change: Change) -> Option<usize> {
         let mut from = from;
-        while from < MASKS {
+        while from < CLASSES {
             let rest = self.occupied[from / 64] >> (from % 64);
             if rest == 0 {
                 from = (from / 64 + 1) * 64;
                 continue;
             }
             from += rest.trailing_zeros() as usize;
-            if from as u32 & change != 0 {
+            if change.concerns(from) {
                 return Some(from);
             }
             from += 1;
@@ -518,7 +526,7 @@ impl Regions {
 
     /// Marks up to `limit` of the regions that overlap `start..=last` and care for `change` as
     /// changed. Returns how many it marked; fewer than `limit` means that none is left.
-    pub(crate) fn mark(&mut self, start: u64, last: u64, change: u32, limit: u32) -> u32 {
+    pub(crate) fn mark(&mut self, start: u64, last: u64, change: Change, limit: u32) -> u32 {
         let marked = self.mark_up_to(start, last, change, limit);
         if marked > 0 {
             self.publish();
@@ -527,11 +535,11 @@ impl Regions {
     }
 
     /// Does it; the caller publishes the counters.
-    fn mark_up_to(&mut self, start: u64, last: u64, change: u32, limit: u32) -> u32 {
+    fn mark_up_to(&mut self, start: u64, last: u64, change: Change, limit: u32) -> u32 {
         let mut marked = 0;
-        let mut next = self.next_mask(0, change);
-        while let Some(mask) = next {
-            while let Some(node) = self.trees[mask].first_overlap(start, last) {
+        let mut next = self.next_class(0, change);
+        while let Some(class) = next {
+            while let Some(node) = self.trees[class].first_overlap(start, last) {
                 if marked == limit {
                     return marked;
                 }
@@ -541,13 +549,13 @@ impl Regions {
                 self.changed(index, change);
                 marked += 1;
             }
-            next = self.next_mask(mask + 1, change);
+            next = self.next_class(class + 1, change);
         }
         marked
     }
 
     /// A monitored region changed: first the word, then the event.
-    fn changed(&mut self, index: u32, change: u32) {
+    fn changed(&mut self, index: u32, change: Change) {
         self.unlink(index);
         let Some((slot, word)) = self.slots.get_with_word(index) else {
             return;
@@ -555,11 +563,7 @@ impl Regions {
         slot.set_usage(Use::Event);
         // The word loses its lowest bit, so it matches no parameters.
         word.set(slot.generation.get() << 1);
-        // One bit, also for a change that counts as several.
-        let bit = change.trailing_zeros();
-        if slot.wanted.get().reason() {
-            slot.reason.set(1 << bit);
-        }
+        slot.wanted.set(slot.wanted.get().answer(change));
         // INVARIANT: The slot goes to the end of the list of events.
         slot.link.set(NIL);
         match self.slots.get(self.events.tail) {
@@ -570,7 +574,7 @@ impl Regions {
         let s = &mut self.statistics;
         s.pending += 1;
         s.total += 1;
-        if let Some(count) = s.by_change.get_mut(bit as usize) {
+        if let Some(count) = s.by_change.get_mut(usize::from(change.bit)) {
             *count += 1;
         }
     }
@@ -608,7 +612,7 @@ impl Regions {
             let (addr, len, cookie) = slot.region();
             *event = Kdreg2Event {
                 kind: KDREG2_EVENT_MAPPING_CHANGE,
-                reason: slot.reason.get().into(),
+                reason: slot.wanted.get().reason(),
                 addr,
                 len,
                 cookie,

@@ -2,25 +2,29 @@
 
 //! What a client asks to be monitored, checked.
 
-use crate::{abi::*, wanted::Wanted};
+use crate::{abi::*, addresses::Addresses, wanted::Wanted};
 use kernel::prelude::*;
 
 /// A region to be monitored.
 #[derive(Clone, Copy)]
 pub(crate) struct Request {
-    /// First byte.
+    /// First byte; an address of user space without its tag.
     pub(crate) start: u64,
     /// Last byte, not before the first.
     pub(crate) last: u64,
+    /// The tag of the address as the client gave it.
+    pub(crate) tag: u8,
+    pub(crate) wanted: Wanted,
     /// The client's name for it.
     pub(crate) cookie: u64,
-    pub(crate) wanted: Wanted,
 }
 
 impl Request {
-    /// Checks what the client asks for.
+    /// Checks what the client asks for. EINVAL for an empty range and for one that is not in
+    /// `addresses`, for the one bad cookie, and for changes and flags that do not exist.
     #[inline(always)]
     pub(crate) fn new(
+        addresses: Addresses,
         addr: u64,
         length: u64,
         cookie: u64,
@@ -28,23 +32,26 @@ impl Request {
         flags: u32,
     ) -> Result<Self> {
         let wanted = Wanted::new(changes, flags).ok_or(EINVAL)?;
+        let start = addresses.untag(addr);
         let further = length.checked_sub(1).ok_or(EINVAL)?;
-        let last = addr.checked_add(further).ok_or(EINVAL)?;
-        if cookie == KDREG2_BAD_COOKIE_VALUE {
+        let last = start.checked_add(further).ok_or(EINVAL)?;
+        if !addresses.contain(last) || cookie == KDREG2_BAD_COOKIE_VALUE {
             return Err(EINVAL);
         }
         Ok(Self {
-            start: addr,
+            start,
             last,
-            cookie,
+            tag: Addresses::tag(addr),
             wanted,
+            cookie,
         })
     }
 
     /// The same for an entry of a batch.
     #[inline(always)]
-    pub(crate) fn of(entry: &KdregMonitorEntry) -> Result<Self> {
+    pub(crate) fn of(addresses: Addresses, entry: &KdregMonitorEntry) -> Result<Self> {
         Self::new(
+            addresses,
             entry.addr,
             entry.length,
             entry.cookie,

@@ -3,7 +3,7 @@
 //! Where regions live: slots, in chunks that are allocated as they are first needed and stay until
 //! the descriptor is closed or its process ends.
 
-use crate::{status::StatePage, tree::Node, wanted::Wanted};
+use crate::{addresses::Addresses, status::StatePage, tree::Node, wanted::Wanted};
 use core::{cell::Cell, ptr::NonNull};
 use kernel::{
     alloc::{flags::*, KVVec, VBox},
@@ -66,11 +66,11 @@ pub(crate) struct Slot {
     pub(crate) index: Cell<u32>,
     /// Generation of the current or last use; only ever grows.
     pub(crate) generation: Cell<u32>,
-    usage: Cell<u8>,
-    /// The bit of the change that invalidated the region; 0 when the client did not ask for it.
-    pub(crate) reason: Cell<u8>,
-    /// What the client did ask for.
+    /// What the client asked for; for an event, the answer.
     pub(crate) wanted: Cell<Wanted>,
+    usage: Cell<u8>,
+    /// The tag of the address that the client gave.
+    pub(crate) tag: Cell<u8>,
 }
 
 impl Slot {
@@ -94,7 +94,11 @@ impl Slot {
     /// The region's first byte, length and cookie, as the client gave them.
     pub(crate) fn region(&self) -> (u64, u64, u64) {
         let (start, last) = self.range.bounds();
-        (start, last - start + 1, self.cookie.get())
+        (
+            Addresses::tagged(start, self.tag.get()),
+            last - start + 1,
+            self.cookie.get(),
+        )
     }
 }
 

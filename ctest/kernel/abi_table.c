@@ -71,6 +71,7 @@ int main(void)
     VALUE(KDREG_FEATURE_REASON);
     VALUE(KDREG_FEATURE_SYNCHRONOUS);
     VALUE(KDREG_FEATURE_NO_OVERFLOW);
+    VALUE(KDREG_FEATURE_NEEDS);
     SIZE("KdregFeatures", struct kdreg_features);
     OFFSET("KdregFeatures", struct kdreg_features, "version", version);
     OFFSET("KdregFeatures", struct kdreg_features, "max_batch", max_batch);
@@ -89,6 +90,8 @@ int main(void)
     VALUE(KDREG_CHANGE_ALL);
     VALUE(KDREG_CHANGE_DEFAULT);
     VALUE(KDREG_MONITOR_REASON);
+    VALUE(KDREG_MONITOR_NEEDS_READ);
+    VALUE(KDREG_MONITOR_NEEDS_WRITE);
     VALUE(KDREG_MAX_BATCH);
     SIZE("KdregBatch", struct kdreg_batch);
     OFFSET("KdregBatch", struct kdreg_batch, "entries", entries);

@@ -83,6 +83,7 @@ fn main() {
     value!(KDREG_FEATURE_REASON);
     value!(KDREG_FEATURE_SYNCHRONOUS);
     value!(KDREG_FEATURE_NO_OVERFLOW);
+    value!(KDREG_FEATURE_NEEDS);
     size!(KdregFeatures);
     offset!(KdregFeatures, version);
     offset!(KdregFeatures, max_batch);
@@ -101,6 +102,8 @@ fn main() {
     value!(KDREG_CHANGE_ALL);
     value!(KDREG_CHANGE_DEFAULT);
     value!(KDREG_MONITOR_REASON);
+    value!(KDREG_MONITOR_NEEDS_READ);
+    value!(KDREG_MONITOR_NEEDS_WRITE);
     value!(KDREG_MAX_BATCH);
     size!(KdregBatch);
     offset!(KdregBatch, entries);

@@ -179,6 +179,8 @@ pub const KDREG_FEATURE_REASON: u64 = 1 << 2;
 pub const KDREG_FEATURE_SYNCHRONOUS: u64 = 1 << 3;
 /// Feature: events live in their regions, so none is ever lost.
 pub const KDREG_FEATURE_NO_OVERFLOW: u64 = 1 << 4;
+/// Feature: [`KDREG_MONITOR_NEEDS_READ`] and [`KDREG_MONITOR_NEEDS_WRITE`].
+pub const KDREG_FEATURE_NEEDS: u64 = 1 << 5;
 
 /// Argument of [`KDREG_IOCTL_FEATURES`]: filled in by the kernel.
 #[repr(C)]
@@ -205,7 +207,8 @@ pub const KDREG_CHANGE_UNMAP: u32 = 1 << 0;
 /// Change: pages taken out of it (madvise, truncation, hole punching,
 /// reclaim, migration, merging, copy on write).
 pub const KDREG_CHANGE_CLEAR: u32 = 1 << 1;
-/// Change: the access rights of the mapping (mprotect).
+/// Change: the access rights of the mapping (mprotect, userfaultfd), or of its
+/// pages only, to see who uses them (NUMA balancing).
 pub const KDREG_CHANGE_PROTECTION: u32 = 1 << 2;
 /// Change: pages made read-only for the kernel's own reasons. What fork() does
 /// to everything, and write-back to shared files; pinned pages stay valid.
@@ -225,6 +228,15 @@ pub const KDREG_CHANGE_DEFAULT: u32 =
 
 /// [`KdregMonitorEntry::flags`]: put the reason into the region's event.
 pub const KDREG_MONITOR_REASON: u32 = 1 << 0;
+/// [`KdregMonitorEntry::flags`]: the region needs memory that can be read. With
+/// this or [`KDREG_MONITOR_NEEDS_WRITE`], [`KDREG_CHANGE_PROTECTION`] is only a
+/// change that takes away, or may take away, what the region needs; with
+/// neither it is any, also one that takes nothing away (mprotect to what it
+/// was, NUMA balancing).
+pub const KDREG_MONITOR_NEEDS_READ: u32 = 1 << 1;
+/// [`KdregMonitorEntry::flags`]: the region needs memory that can be read and
+/// written. It need not be so from the beginning.
+pub const KDREG_MONITOR_NEEDS_WRITE: u32 = 1 << 2;
 
 /// Most entries in one batch.
 pub const KDREG_MAX_BATCH: u32 = 4096;

@@ -262,7 +262,11 @@ impl Inner {
     /// One try, in a slot that is free before, and after unless it is `Done`
     /// there. `alone`: nothing overlaps the request, while that lasts.
     fn attempt(&self, slot: u32, request: Request, alone: Option<Alone>) -> Attempt {
-        let region = match self.monitor.monitor(request.range, u64::from(slot)) {
+        let region = match self.monitor.monitor_for(
+            request.range,
+            u64::from(slot),
+            self.registrar.needs(request.access),
+        ) {
             Ok(region) => region,
             Err(error) if error == Errno::EFAULT => return Attempt::Failed(error),
             // Memory that cannot be watched, or no room to watch it in: a

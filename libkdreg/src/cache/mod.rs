@@ -54,7 +54,7 @@ mod status;
 use crate::errno::Errno;
 use crate::lock::Mutex;
 use crate::log::{self, Level};
-use crate::monitor::{Monitor, Validity};
+use crate::monitor::{Monitor, Needs, Validity};
 use crate::process::Home;
 use crate::range::{Range, page_size};
 use crate::threads::OWN_NUMBERS;
@@ -90,6 +90,13 @@ pub trait Registrar: Send + Sync {
     /// `access`. `ENOMEM` says that something would have to be released first:
     /// the cache evicts and asks again.
     fn register(&self, range: Range, access: u32) -> Result<Handle, Errno>;
+
+    /// What a registration with the rights in `access` needs of the memory:
+    /// changes of its protection that leave this keep it.
+    fn needs(&self, access: u32) -> Needs {
+        let _ = access;
+        Needs::Write
+    }
 
     /// Undoes a registration.
     fn deregister(&self, range: Range, handle: Handle);

@@ -10,7 +10,7 @@ use crate::cache::{Cache, Entry, Handle, Held, Options, Registrar, Statistics};
 use crate::cancellation::held_off;
 use crate::errno::Errno;
 use crate::log::{self, Level};
-use crate::monitor::{self, Monitor};
+use crate::monitor::{self, Monitor, Needs};
 use crate::range::Range;
 use crate::unwinding::{self, call_int};
 use std::ffi::{c_int, c_void};
@@ -185,6 +185,15 @@ unsafe impl Send for Callbacks {}
 unsafe impl Sync for Callbacks {}
 
 impl Registrar for Callbacks {
+    fn needs(&self, access: u32) -> Needs {
+        const READS: u32 = KDREG_ACCESS_READ | KDREG_ACCESS_REMOTE_READ;
+        if access != 0 && access & !READS == 0 {
+            Needs::Read
+        } else {
+            Needs::Write
+        }
+    }
+
     fn register(&self, range: Range, access: u32) -> Result<Handle, Errno> {
         let mut handle: *mut c_void = std::ptr::null_mut();
         let arguments = [

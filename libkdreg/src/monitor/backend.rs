@@ -89,6 +89,19 @@ pub(crate) trait Backend: Send + Sync {
     /// watched, or the region has changed already.
     fn monitor(&self, subscriber: &Subscriber, range: Range, cookie: u64) -> Result<Region, Errno>;
 
+    /// The same for memory of which only `needs` counts: a change of its
+    /// protection that leaves that may pass for none.
+    fn monitor_for(
+        &self,
+        subscriber: &Subscriber,
+        range: Range,
+        cookie: u64,
+        needs: Needs,
+    ) -> Result<Region, Errno> {
+        let _ = needs;
+        self.monitor(subscriber, range, cookie)
+    }
+
     /// The state word of a region, if there has been such a region.
     fn word(&self, name: RegionName) -> Option<&'static AtomicU32>;
 
@@ -117,6 +130,16 @@ pub(crate) trait Backend: Send + Sync {
     /// Takes events off a subscriber's queue. Its descriptor stays readable
     /// while there are more.
     fn drain(&self, subscriber: &Subscriber, events: &mut [Event]) -> usize;
+}
+
+/// The rights that whoever registers a region's memory needs on it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Needs {
+    /// To read it.
+    Read,
+    /// To read and to write it. Also for who does not know: it leaves out
+    /// no change that takes anything away.
+    Write,
 }
 
 /// The backends there are.

@@ -36,7 +36,7 @@ use shared::Lease;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::sync::atomic::AtomicU32;
 
-pub use backend::{Capabilities, Kind};
+pub use backend::{Capabilities, Kind, Needs};
 pub use probe::{Probe, probe};
 pub use shared::{BACKEND_VARIABLE, Options};
 pub(crate) use validity::Validity;
@@ -194,9 +194,17 @@ impl Monitor {
     /// userfaultfd owns the memory, `EOPNOTSUPP` when this backend cannot
     /// watch it, `ENOSPC` when the monitor is full, `ENOMEM`.
     pub fn monitor(&self, range: Range, cookie: u64) -> Result<Region, Errno> {
+        self.monitor_for(range, cookie, Needs::Write)
+    }
+
+    /// As [`Monitor::monitor`], where a change of the memory's protection need
+    /// not count while it leaves what `needs` says.
+    pub fn monitor_for(&self, range: Range, cookie: u64, needs: Needs) -> Result<Region, Errno> {
         self.home.check()?;
         held_off(|| {
-            let region = self.backend.monitor(&self.subscriber, range, cookie);
+            let region = self
+                .backend
+                .monitor_for(&self.subscriber, range, cookie, needs);
             self.announce_rest();
             region
         })

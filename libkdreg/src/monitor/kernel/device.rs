@@ -3,8 +3,8 @@
 //! system calls and the status page.
 
 use crate::errno::Errno;
-use crate::monitor::Reason;
 use crate::monitor::shared::Refusal;
+use crate::monitor::{Needs, Reason};
 use crate::range::Range;
 use crate::uapi::{self, Kdreg2Event, KdregBatch, KdregFeatures, KdregMonitorEntry};
 use std::fs::OpenOptions;
@@ -113,8 +113,9 @@ impl Device {
         (offset.is_multiple_of(size_of::<u32>()) && location < self.slots).then_some(location)
     }
 
-    /// Begins to monitor.
-    pub fn monitor(&self, range: Range, cookie: u64) -> Result<Name, Errno> {
+    /// Begins to monitor. A device that does not know of needs takes any change
+    /// of protection for one that counts.
+    pub fn monitor(&self, range: Range, cookie: u64, needs: Needs) -> Result<Name, Errno> {
         if self
             .features
             .is_some_and(|f| f.features & uapi::KDREG_FEATURE_BATCH != 0)
@@ -123,7 +124,7 @@ impl Device {
                 addr: range.start() as u64,
                 length: range.len() as u64,
                 cookie,
-                flags: uapi::KDREG_MONITOR_REASON,
+                flags: uapi::KDREG_MONITOR_REASON | self.needs_flag(needs),
                 ..KdregMonitorEntry::default()
             };
             let mut batch = KdregBatch {
@@ -154,6 +155,20 @@ impl Device {
             location: params.location,
             generation: params.generation,
         })
+    }
+
+    /// How the device is told, if it can be.
+    fn needs_flag(&self, needs: Needs) -> u32 {
+        if self
+            .features
+            .is_none_or(|f| f.features & uapi::KDREG_FEATURE_NEEDS == 0)
+        {
+            return 0;
+        }
+        match needs {
+            Needs::Read => uapi::KDREG_MONITOR_NEEDS_READ,
+            Needs::Write => uapi::KDREG_MONITOR_NEEDS_WRITE,
+        }
     }
 
     /// Ends a monitoring. That it has ended already is no error.

@@ -17,7 +17,7 @@
 
 mod device;
 
-use super::backend::{Activity, Backend, Capabilities, Kind, RegionName, Subscriber};
+use super::backend::{Activity, Backend, Capabilities, Kind, Needs, RegionName, Subscriber};
 use super::shared::Refusal;
 use super::table::{Matching, Outer, Removed, Table};
 use super::words::MAX_REGIONS;
@@ -99,19 +99,19 @@ impl Kernel {
 
     /// Begins to monitor; when the device is full of events nobody read, reads
     /// them and tries again.
-    fn arm(&self, range: Range, cookie: u64) -> Result<Name, Errno> {
-        match self.device().monitor(range, cookie) {
+    fn arm(&self, range: Range, cookie: u64, needs: Needs) -> Result<Name, Errno> {
+        match self.device().monitor(range, cookie, needs) {
             Err(error) if error == Errno::ENOSPC => {
                 self.pump();
-                self.device().monitor(range, cookie)
+                self.device().monitor(range, cookie, needs)
             }
             other => other,
         }
     }
 
     /// Monitors for a table slot.
-    fn arm_slot(&self, range: Range, slot: u32, armed: u32) -> Result<Region, Errno> {
-        let name = self.arm(range, cookie(slot, armed))?;
+    fn arm_slot(&self, range: Range, slot: u32, armed: u32, needs: Needs) -> Result<Region, Errno> {
+        let name = self.arm(range, cookie(slot, armed), needs)?;
         let Some(word) = self.device().word(name.location) else {
             self.device().unmonitor(name);
             return Err(Errno::EIO);
@@ -215,8 +215,18 @@ impl Backend for Kernel {
         range: Range,
         user_cookie: u64,
     ) -> Result<Region, Errno> {
+        self.monitor_for(subscriber, range, user_cookie, Needs::Write)
+    }
+
+    fn monitor_for(
+        &self,
+        subscriber: &Subscriber,
+        range: Range,
+        user_cookie: u64,
+        needs: Needs,
+    ) -> Result<Region, Errno> {
         let (slot, armed) = self.table.insert(subscriber.id, range, user_cookie)?;
-        let region = self.arm_slot(range, slot, armed).inspect_err(|_| {
+        let region = self.arm_slot(range, slot, armed, needs).inspect_err(|_| {
             self.table.remove(slot, armed);
         })?;
         // The kernel watches what is not mapped as well. Asked once the watch
