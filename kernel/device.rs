@@ -2,7 +2,7 @@
 
 //! The device file: system calls in, results and error numbers out.
 
-use crate::{abi::*, context::Context, request::Request, table::Table};
+use crate::{abi::*, account, context::Context, request::Request, table::Table};
 use core::{
     mem::{size_of, size_of_val, MaybeUninit},
     pin::Pin,
@@ -15,10 +15,7 @@ use kernel::{
     fs::{file::flags::O_NONBLOCK, File},
     prelude::*,
     seq_file::{seq_print, SeqFile},
-    sync::{
-        atomic::{Atomic, Relaxed},
-        poll::PollTable,
-    },
+    sync::atomic::{Atomic, Relaxed},
     transmute::{AsBytes, FromBytes},
     types::ForeignOwnable,
     uaccess::{UserPtr, UserSlice},
@@ -326,18 +323,13 @@ unsafe extern "C" fn poll(
 ) -> bindings::__poll_t {
     const IN: u32 = bindings::POLLIN | bindings::POLLRDNORM;
     const OUT: u32 = bindings::POLLOUT | bindings::POLLWRNORM;
-    // SAFETY: The file stays open during the call, and `table` is null or valid.
-    let (context, file, table) = unsafe {
-        (
-            context(file),
-            File::from_raw_file(file),
-            PollTable::from_raw(table),
-        )
-    };
+    // SAFETY: The file stays open during the call.
+    let (context, file) = unsafe { (context(file), File::from_raw_file(file)) };
     if !context.is_owner() {
         return bindings::POLLERR | IN | OUT;
     }
-    if context.poll(file, &table) {
+    // SAFETY: This is the call, for the file whose private data the context is.
+    if unsafe { context.poll(file, table) } {
         IN
     } else {
         0
@@ -355,6 +347,8 @@ unsafe extern "C" fn show_fdinfo(seq: *mut bindings::seq_file, file: *mut bindin
     seq_print!(seq, "kdreg-regions:\t{}\n", s.active);
     seq_print!(seq, "kdreg-pending-events:\t{}\n", s.pending);
     seq_print!(seq, "kdreg-total-events:\t{}\n", s.total);
+    seq_print!(seq, "kdreg-user-memory:\t{}\n", context.user_memory());
+    seq_print!(seq, "kdreg-user-memory-limit:\t{}\n", account::limit());
 }
 
 /// When statistics were last dumped, in nanoseconds.

@@ -23,21 +23,27 @@
 //! `slots`, `unused`, `tree`, `cookies`, `status`. `notifier` calls into `context`.
 
 mod abi;
+mod account;
 mod addresses;
 mod compat;
 mod context;
 mod cookies;
 mod device;
+mod events;
+mod members;
 mod names;
 mod notifier;
 mod regions;
+mod registry;
 mod request;
 mod rights;
 mod slots;
+mod space;
 mod status;
 mod table;
 mod tree;
 mod unused;
+mod waiters;
 mod wanted;
 
 use kernel::prelude::*;
@@ -57,6 +63,10 @@ module! {
         max_regions: u32 {
             default: 1 << 20,
             description: "Most regions per descriptor (default 1048576)",
+        },
+        max_user_memory: u64 {
+            default: 0,
+            description: "Most bytes of kernel memory for all descriptors of a user (default a 25th of memory)",
         },
         first_generation: u32 {
             default: 0,
@@ -86,10 +96,22 @@ struct Kdreg {
     // Dropped in this order.
     _compat: Option<Pin<KBox<Name>>>,
     _name: Pin<KBox<Name>>,
+    _notifiers: Notifiers,
+}
+
+/// The notifiers of descriptors that were closed.
+struct Notifiers;
+
+impl Drop for Notifiers {
+    fn drop(&mut self) {
+        notifier::wait_until_freed();
+    }
 }
 
 impl kernel::Module for Kdreg {
     fn init(_module: &'static ThisModule) -> Result<Self> {
+        account::init(compat::parameter(module_parameters::max_user_memory.value()));
+        space::init();
         let name = KBox::pin_init(Name::register(c"kdreg"), GFP_KERNEL)?;
         let compat = if compat::parameter::<u8>(module_parameters::compat_name.value()) == 0 {
             None
@@ -110,6 +132,7 @@ impl kernel::Module for Kdreg {
         Ok(Self {
             _compat: compat,
             _name: name,
+            _notifiers: Notifiers,
         })
     }
 }

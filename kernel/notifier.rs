@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! Hearing of changes: the MMU notifier of one descriptor.
+//! Hearing of changes: the MMU notifier of one address space.
 //!
 //! The kernel's word is taken as it comes. At times it names more than what changed: to split a
 //! mapping at an address that is not on a huge page boundary it announces that the huge page there
@@ -14,8 +14,8 @@
 
 use crate::{
     abi::*,
-    context::Context,
     rights,
+    space::{Changing, Space},
     table::Table,
     wanted::{Change, Rights},
 };
@@ -23,18 +23,19 @@ use kernel::{
     bindings, container_of,
     error::to_result,
     ffi::c_int,
-    mm::{Mm, MmWithUser},
+    mm::MmWithUser,
     prelude::*,
+    sync::atomic::{Acquire, Atomic, Relaxed, Release},
     types::Opaque,
 };
 
-/// An MMU notifier, embedded in a [`Context`].
+/// An MMU notifier, embedded in a [`Space`].
 #[repr(transparent)]
 pub(crate) struct Notifier(Opaque<bindings::mmu_notifier>);
 
 // SAFETY: The C structure is not bound to a thread.
 unsafe impl Send for Notifier {}
-// SAFETY: `register` and `unregister` say how they must be serialised; nothing else uses it.
+// SAFETY: `register` and `put` say how they must be serialised; nothing else uses it.
 unsafe impl Sync for Notifier {}
 
 impl Notifier {
@@ -47,15 +48,15 @@ impl Notifier {
     ///
     /// # Safety
     ///
-    /// - `self` is the `notifier` field of a pinned [`Context`] and is not registered.
-    /// - No other thread is in `register` or `unregister`.
-    /// - `unregister` is called before the context is freed.
+    /// - `self` is the `notifier` field of a [`Space`] in an `Arc`, of which a reference is set aside
+    ///   for [`Space::freed`], and has not been registered with success before.
+    /// - No other thread is in `register` or `put`.
     pub(crate) unsafe fn register(&self, mm: &MmWithUser) -> Result {
         let raw = self.0.get();
         // SAFETY: `raw` is not registered, so nobody else looks at it.
         unsafe { (*raw).ops = OPS.as_ptr() };
-        // SAFETY: `raw` is zeroed but for `ops`, pinned, and unregistered before it is freed; the
-        // users of `mm` cannot go away during the call; none of its locks are held.
+        // SAFETY: `raw` is zeroed but for `ops`, pinned, and stays until `free_notifier` is called;
+        // the users of `mm` cannot go away during the call; none of its locks are held.
         to_result(unsafe { bindings::mmu_notifier_register(raw, mm.as_raw()) }).map_err(|err| {
             // It gives up when a signal is pending. Nothing has happened: take the signal and
             // start over, whatever the program thinks of restarting.
@@ -67,35 +68,71 @@ impl Notifier {
         })
     }
 
-    /// Stops listening. Returns when no callback runs any more. May sleep.
+    /// Stops listening. Callbacks may still be running; when the last of them is done, the kernel
+    /// calls [`Space::freed`], some time. Does not sleep.
     ///
     /// # Safety
     ///
-    /// `register` succeeded with the same `mm`, once for each call of this.
-    pub(crate) unsafe fn unregister(&self, mm: &Mm) {
-        // SAFETY: The notifier is registered with `mm`, of which we hold a reference (`mm_count`);
-        // that its users may be gone long ago is fine.
-        unsafe { bindings::mmu_notifier_unregister(self.0.get(), mm.as_raw()) };
+    /// `register` succeeded, once for each call of this.
+    pub(crate) unsafe fn put(&self) {
+        // Relaxed: whoever removes the module does so after the last descriptor was closed.
+        let _ = BEING_FREED.fetch_add(1, Relaxed);
+        // SAFETY: The notifier is registered with an address space that it holds (`mm_count`); that
+        // its users may be gone long ago is fine. `mmu_notifier_put` is one of the two ways to end
+        // what `mmu_notifier_register` began.
+        unsafe { bindings::mmu_notifier_put(self.0.get()) };
     }
+}
+
+/// Notifiers that were put and are not freed yet.
+static BEING_FREED: Atomic<u32> = Atomic::new(0);
+
+/// Waits until the kernel has freed all notifiers that were put: nothing of this file runs any more,
+/// nor will. To be called when the module is removed and no descriptor is open. May sleep.
+pub(crate) fn wait_until_freed() {
+    // Acquire: pairs with the release in `free_notifier`. What that did before is done.
+    while BEING_FREED.load(Acquire) != 0 {
+        // SAFETY: Called in process context, with no lock held. `mmu_notifier_synchronize` alone
+        // does not do: it waits for the grace period, not for what is called after it.
+        unsafe {
+            bindings::mmu_notifier_synchronize();
+            bindings::msleep(1);
+        }
+    }
+    // The last one may not have returned yet. It runs with bottom halves disabled, which a grace
+    // period of RCU waits for.
+    //
+    // SAFETY: As above.
+    unsafe { bindings::synchronize_rcu() };
 }
 
 static OPS: Table<bindings::mmu_notifier_ops> = Table::new(bindings::mmu_notifier_ops {
     release: Some(release),
     invalidate_range_start: Some(range_start),
     invalidate_range_end: Some(range_end),
+    free_notifier: Some(free_notifier),
     ..pin_init::zeroed()
 });
 
-/// The context around a registered notifier.
+/// The address space around a registered notifier.
 ///
 /// # Safety
 ///
-/// `subscription` is the notifier of a context, and its callback is running.
-unsafe fn context<'a>(subscription: *mut bindings::mmu_notifier) -> &'a Context {
+/// `subscription` is the notifier of a [`Space`].
+unsafe fn around(subscription: *mut bindings::mmu_notifier) -> *const Space {
     let notifier = subscription.cast::<Notifier>();
-    // SAFETY: `Notifier` is a transparent wrapper, embedded in a context, which is not freed until
-    // `unregister` has waited for the callbacks to finish.
-    unsafe { &*container_of!(notifier, Context, notifier) }
+    // SAFETY: `Notifier` is a transparent wrapper, embedded in a `Space`.
+    unsafe { container_of!(notifier, Space, notifier) }
+}
+
+/// The same for as long as a callback runs.
+///
+/// # Safety
+///
+/// `subscription` is the notifier of a [`Space`], and its callback is running.
+unsafe fn space<'a>(subscription: *mut bindings::mmu_notifier) -> &'a Space {
+    // SAFETY: The reference that was set aside is not given back before callbacks have finished.
+    unsafe { &*around(subscription) }
 }
 
 /// The kernel's reason. One that is new to us counts as all of them: better a registration lost
@@ -127,20 +164,20 @@ unsafe fn rights_left(range: *const bindings::mmu_notifier_range) -> Rights {
     unsafe { rights::left_in(range) }
 }
 
-/// First and last address of a change, and what `change` makes of it.
+/// A change as the kernel announces it.
 ///
 /// # Safety
 ///
 /// `range` is what the kernel hands to a callback.
-unsafe fn read_range(range: *const bindings::mmu_notifier_range) -> (u64, u64, Change) {
+unsafe fn read_range(range: *const bindings::mmu_notifier_range) -> Changing {
     // SAFETY: `range` is valid and not modified during the callback.
     let (start, end, event) = unsafe { ((*range).start, (*range).end, (*range).event) };
     // The kernel announces no empty range; should it, it is taken for one byte.
-    (
-        start as u64,
-        (end as u64).saturating_sub(1).max(start as u64),
-        change(event),
-    )
+    Changing {
+        start: start as u64,
+        last: (end as u64).saturating_sub(1).max(start as u64),
+        change: change(event),
+    }
 }
 
 /// Before the change.
@@ -155,11 +192,11 @@ unsafe extern "C" fn range_start(
     range: *const bindings::mmu_notifier_range,
 ) -> c_int {
     // SAFETY: `range` comes from the kernel.
-    let (start, last, change) = unsafe { read_range(range) };
+    let changing = unsafe { read_range(range) };
     // SAFETY: This is the callback.
-    let context = unsafe { context(subscription) };
+    let space = unsafe { space(subscription) };
     // SAFETY: Called before this callback returns.
-    context.begin_change(start, last, change, || unsafe { rights_left(range) });
+    space.begin_change(changing, || unsafe { rights_left(range) });
     0
 }
 
@@ -173,14 +210,14 @@ unsafe extern "C" fn range_end(
     range: *const bindings::mmu_notifier_range,
 ) {
     // SAFETY: `range` comes from the kernel.
-    let (start, last, change) = unsafe { read_range(range) };
+    let changing = unsafe { read_range(range) };
     // SAFETY: This is the callback.
-    let context = unsafe { context(subscription) };
+    let space = unsafe { space(subscription) };
     // SAFETY: Called before this callback returns.
-    context.end_change(start, last, change, || unsafe { rights_left(range) });
+    space.end_change(changing, || unsafe { rights_left(range) });
 }
 
-/// The process is gone (also called by `unregister`).
+/// The process is gone.
 ///
 /// # Safety
 ///
@@ -190,5 +227,20 @@ unsafe extern "C" fn release(
     _mm: *mut bindings::mm_struct,
 ) {
     // SAFETY: This is the callback.
-    unsafe { context(subscription) }.owner_gone();
+    unsafe { space(subscription) }.owner_gone();
+}
+
+/// No callback runs any more, nor will. Called where sleeping is not allowed.
+///
+/// # Safety
+///
+/// Called by the kernel for a notifier that was put.
+unsafe extern "C" fn free_notifier(subscription: *mut bindings::mmu_notifier) {
+    // SAFETY: It is the notifier of a `Space`.
+    let space = unsafe { around(subscription) };
+    // SAFETY: `register` succeeded with it. What goes with the last reference is freed without
+    // sleeping: the kernel still holds the address space itself.
+    unsafe { Space::freed(space) };
+    // Release: pairs with the acquire in `wait_until_freed`.
+    let _ = BEING_FREED.fetch_sub(1, Release);
 }

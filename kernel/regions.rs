@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
-//! The regions of one descriptor: what the spin lock protects.
+//! The regions of one descriptor: what the spin lock of its address space protects.
 //!
 //! Nothing here sleeps, allocates, frees or touches user memory, and every call is short: work on
 //! many regions is done in steps, between which the caller can let go of the lock.
@@ -11,12 +11,13 @@ use crate::{
     cookies::Cookies,
     request::Request,
     slots::{Chunk, Slot, Slots, Use, CHUNK_SLOTS, GENERATION_MAX, NIL},
+    space::Changing,
     status::Status,
     tree::IntervalTree,
     unused::Unused,
     wanted::{Change, CHANGE_BITS, CLASSES, DISCERNING},
 };
-use kernel::{alloc::KVVec, container_of, prelude::*, sync::Arc};
+use kernel::{container_of, prelude::*, sync::Arc};
 
 /// What became of a [`Request`].
 pub(crate) enum Added {
@@ -101,13 +102,6 @@ pub(crate) struct Regions {
     unused: Unused,
     /// Events in [`Taken`]s.
     taken: u32,
-    /// Changes under way: begun, and not ended yet.
-    in_flight: u32,
-    /// Whether a region was added since all of those began.
-    added_in_flight: bool,
-    /// Invalidations that let go of the lock half way. No region is added meanwhile, so that they
-    /// come to an end whatever the client does.
-    marking: u32,
     statistics: Statistics,
     status: Arc<Status>,
 }
@@ -122,9 +116,6 @@ impl Regions {
             events: List::EMPTY,
             unused: Unused::ALL,
             taken: 0,
-            in_flight: 0,
-            added_in_flight: false,
-            marking: 0,
             statistics: Statistics::default(),
             status,
         }
@@ -162,14 +153,14 @@ impl Regions {
     /// Goes on with `max` slots and an empty free list. Generations go on where they were, so no
     /// old parameters ever match again. `table` has room for `max` slots; what is left in it
     /// is for the caller to free.
-    pub(crate) fn reconfigure(&mut self, max: u32, table: &mut KVVec<Option<Chunk>>) {
+    pub(crate) fn reconfigure(&mut self, max: u32, table: &mut Slots) {
         self.slots.enlarge(table);
         self.unused = Unused::ALL;
         self.statistics.max = max;
     }
 
     /// Ends everything: no region, no event, no slot is left. The caller frees the chunks.
-    pub(crate) fn take_chunks(&mut self) -> KVVec<Option<Chunk>> {
+    pub(crate) fn take_chunks(&mut self) -> Slots {
         // INVARIANT: There is no slot any more, and the trees start anew: the old ones are
         // forgotten without touching their nodes again.
         self.trees = [const { IntervalTree::new() }; CLASSES];
@@ -354,7 +345,6 @@ impl Regions {
 
     /// Accounts for `count` regions that [`Regions::add`] added since the lock was taken.
     fn added(&mut self, count: u32) {
-        self.added_in_flight |= count > 0 && self.in_flight > 0;
         self.statistics.monitored += u64::from(count);
         self.statistics.active += count;
         self.publish();
@@ -479,26 +469,10 @@ impl Regions {
 
     // --- Invalidation ----------------------------------------------------------------------
 
-    /// A change begins.
-    pub(crate) fn begin_change(&mut self) {
-        self.in_flight += 1;
-    }
-
-    /// A change ends. Returns whether there may be regions that were added since it began; if not,
-    /// the marking that was done then was all there is to do.
-    ///
-    /// Does not depend on the kernel's pairing: an end more than there were beginnings leaves too
-    /// few in flight, and once there are none left every further end answers yes.
-    pub(crate) fn end_change(&mut self) -> bool {
-        if self.in_flight == 0 {
-            return true;
-        }
-        let added = self.added_in_flight;
-        self.in_flight -= 1;
-        if self.in_flight == 0 {
-            self.added_in_flight = false;
-        }
-        added
+    /// Whether no region is monitored.
+    #[inline(always)]
+    pub(crate) fn is_idle(&self) -> bool {
+        self.statistics.active == 0
     }
 
     /// Whether there may be regions for which not every change of protection counts.
@@ -524,10 +498,10 @@ impl Regions {
         None
     }
 
-    /// Marks up to `limit` of the regions that overlap `start..=last` and care for `change` as
+    /// Marks up to `limit` of the regions that overlap the range, and that the change concerns, as
     /// changed. Returns how many it marked; fewer than `limit` means that none is left.
-    pub(crate) fn mark(&mut self, start: u64, last: u64, change: Change, limit: u32) -> u32 {
-        let marked = self.mark_up_to(start, last, change, limit);
+    pub(crate) fn mark(&mut self, changing: Changing, limit: u32) -> u32 {
+        let marked = self.mark_up_to(changing, limit);
         if marked > 0 {
             self.publish();
         }
@@ -535,7 +509,12 @@ impl Regions {
     }
 
     /// Does it; the caller publishes the counters.
-    fn mark_up_to(&mut self, start: u64, last: u64, change: Change, limit: u32) -> u32 {
+    fn mark_up_to(&mut self, changing: Changing, limit: u32) -> u32 {
+        let Changing {
+            start,
+            last,
+            change,
+        } = changing;
         let mut marked = 0;
         let mut next = self.next_class(0, change);
         while let Some(class) = next {
@@ -577,22 +556,6 @@ impl Regions {
         if let Some(count) = s.by_change.get_mut(usize::from(change.bit)) {
             *count += 1;
         }
-    }
-
-    /// An invalidation lets go of the lock; until [`Regions::end_marking`] nothing is added.
-    pub(crate) fn begin_marking(&mut self) {
-        self.marking += 1;
-    }
-
-    /// Undoes [`Regions::begin_marking`]. Returns whether regions can be added again.
-    pub(crate) fn end_marking(&mut self) -> bool {
-        self.marking -= 1;
-        self.marking == 0
-    }
-
-    /// Whether an invalidation has let go of the lock half way.
-    pub(crate) fn is_marking(&self) -> bool {
-        self.marking > 0
     }
 
     // --- Events ----------------------------------------------------------------------------

@@ -3,7 +3,13 @@
 //! Where regions live: slots, in chunks that are allocated as they are first needed and stay until
 //! the descriptor is closed or its process ends.
 
-use crate::{addresses::Addresses, status::StatePage, tree::Node, wanted::Wanted};
+use crate::{
+    account::{Account, Charge},
+    addresses::Addresses,
+    status::StatePage,
+    tree::Node,
+    wanted::Wanted,
+};
 use core::{cell::Cell, ptr::NonNull};
 use kernel::{
     alloc::{flags::*, KVVec, VBox},
@@ -114,6 +120,7 @@ pub(crate) struct Chunk {
     slots: NonNull<[Slot; CHUNK_SLOTS]>,
     words: NonNull<[Atomic<u32>; CHUNK_SLOTS]>,
     _page: Arc<StatePage>,
+    _charge: Charge,
 }
 
 // SAFETY: Slots are plain data and tree links, words are atomics; none is bound to a thread. Access
@@ -124,7 +131,13 @@ impl Chunk {
     /// Allocates chunk number `number`, whose state words are in `page`. May sleep.
     ///
     /// From the vmalloc area, where it takes the five pages that it needs, and not eight.
-    pub(crate) fn new(number: usize, page: Arc<StatePage>, generation: u32) -> Result<Self> {
+    pub(crate) fn new(
+        number: usize,
+        page: Arc<StatePage>,
+        generation: u32,
+        account: &Arc<Account>,
+    ) -> Result<Self> {
+        let charge = account.charge(size_of::<[Slot; CHUNK_SLOTS]>())?;
         let slots = VBox::<[Slot; CHUNK_SLOTS]>::new_uninit(GFP_KERNEL_ACCOUNT | __GFP_ZERO)?;
         // SAFETY: All zeroes is a valid `Slot`: the node is a C structure of pointers and
         // integers, everything else is an integer in a `Cell`.
@@ -149,6 +162,7 @@ impl Chunk {
             slots: unsafe { NonNull::new_unchecked(VBox::into_raw(slots)) },
             words,
             _page: page,
+            _charge: charge,
         })
     }
 
@@ -177,12 +191,15 @@ impl Drop for Chunk {
 /// All slots of one descriptor.
 pub(crate) struct Slots {
     chunks: KVVec<Option<Chunk>>,
+    /// For the table of chunks; each of these has a charge of its own.
+    _charge: Option<Charge>,
 }
 
 impl Slots {
     pub(crate) const fn new() -> Self {
         Self {
             chunks: KVVec::new(),
+            _charge: None,
         }
     }
 
@@ -191,31 +208,35 @@ impl Slots {
         (slots as usize).div_ceil(CHUNK_SLOTS)
     }
 
-    /// A table with room for `slots` slots, for [`Slots::enlarge`]. May sleep.
-    pub(crate) fn table_for(slots: u32) -> Result<KVVec<Option<Chunk>>> {
-        let chunks = Self::chunks_for(slots);
-        let mut table = KVVec::with_capacity(chunks, GFP_KERNEL_ACCOUNT)?;
-        for _ in 0..chunks {
+    /// Room for `slots` slots, none of which has memory, for [`Slots::enlarge`]. May sleep.
+    pub(crate) fn room_for(slots: u32, account: &Arc<Account>) -> Result<Self> {
+        let count = Self::chunks_for(slots);
+        let charge = account.charge(count * size_of::<Option<Chunk>>())?;
+        let mut chunks = KVVec::with_capacity(count, GFP_KERNEL_ACCOUNT)?;
+        for _ in 0..count {
             // Cannot reallocate: the capacity is there.
-            table.push(None, GFP_KERNEL_ACCOUNT)?;
+            chunks.push(None, GFP_KERNEL_ACCOUNT)?;
         }
-        Ok(table)
+        Ok(Self {
+            chunks,
+            _charge: Some(charge),
+        })
     }
 
-    /// Moves the chunks into `table` when that is the larger one. Whatever is left over is in
-    /// `table` afterwards, to be freed where sleeping is allowed.
-    pub(crate) fn enlarge(&mut self, table: &mut KVVec<Option<Chunk>>) {
-        if table.len() > self.chunks.len() {
-            for (old, new) in self.chunks.iter_mut().zip(table.iter_mut()) {
+    /// Moves the chunks into `room` when that is the larger one. Whatever is left over is there
+    /// afterwards, to be freed where sleeping is allowed.
+    pub(crate) fn enlarge(&mut self, room: &mut Self) {
+        if room.chunks.len() > self.chunks.len() {
+            for (old, new) in self.chunks.iter_mut().zip(room.chunks.iter_mut()) {
                 core::mem::swap(old, new);
             }
-            core::mem::swap(&mut self.chunks, table);
+            core::mem::swap(self, room);
         }
     }
 
     /// Takes everything out, leaving no slot.
-    pub(crate) fn take(&mut self) -> KVVec<Option<Chunk>> {
-        core::mem::take(&mut self.chunks)
+    pub(crate) fn take(&mut self) -> Self {
+        core::mem::replace(self, Self::new())
     }
 
     /// Puts `chunk` in place `number`, unless there is one already; then it is handed back, to be

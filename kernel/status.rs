@@ -14,7 +14,11 @@
 //! there (a shared file mapping is not copied at fork), and the fault handler gives any process
 //! but the owner pages on which no state word is ever valid.
 
-use crate::{abi::KDREG2_STATUS_VERSION, table::Table};
+use crate::{
+    abi::KDREG2_STATUS_VERSION,
+    account::{Account, Charge},
+    table::Table,
+};
 use kernel::{
     alloc::{flags::*, KVVec, VBox},
     bindings,
@@ -36,6 +40,7 @@ use kernel::{
 pub(crate) struct SharedPage<T: AtomicType, const N: usize> {
     // Memory of the vmalloc area starts on a page boundary and is made of ordinary pages.
     cells: VBox<[Atomic<T>; N]>,
+    _charge: Charge,
 }
 
 /// A page of state words.
@@ -46,13 +51,15 @@ impl<T: AtomicType, const N: usize> SharedPage<T, N> {
     pub(crate) const WORDS: usize = N;
 
     /// Allocates a page of zeroes. May sleep.
-    fn new() -> Result<Self> {
+    fn new(account: &Arc<Account>) -> Result<Self> {
         const { assert!(N * size_of::<T>() == PAGE_SIZE) };
+        let charge = account.charge(PAGE_SIZE)?;
         let cells = VBox::<[Atomic<T>; N]>::new_uninit(GFP_KERNEL_ACCOUNT | __GFP_ZERO)?;
         Ok(Self {
             // SAFETY: `Atomic<T>` has the bit validity of `T`, which is an integer (`StatePage`
             // and `HeaderPage` are the only types), and the memory is zeroed.
             cells: unsafe { cells.assume_init() },
+            _charge: charge,
         })
     }
 
@@ -84,6 +91,8 @@ const STATE_BASE: usize = 5;
 struct Pages {
     /// One entry per page, filled when the page is first needed.
     table: KVVec<Option<Arc<StatePage>>>,
+    /// For that table; each page has a charge of its own.
+    charge: Option<Charge>,
     /// Number of slots configured.
     max: u32,
 }
@@ -118,6 +127,7 @@ pub(crate) struct Status {
     foreign_header: HeaderPage,
     /// The state page that other processes see. Never written.
     blank: StatePage,
+    account: Arc<Account>,
     /// Taken with the mmap lock held (by the fault handler), so nothing that takes that one may
     /// be called under it. Held across allocations.
     #[pin]
@@ -126,9 +136,9 @@ pub(crate) struct Status {
 
 impl Status {
     /// Allocates the status pages of a new descriptor. May sleep.
-    pub(crate) fn new(mm: ARef<Mm>) -> Result<Arc<Self>> {
-        let header = HeaderPage::new()?;
-        let foreign_header = HeaderPage::new()?;
+    pub(crate) fn new(mm: ARef<Mm>, account: Arc<Account>) -> Result<Arc<Self>> {
+        let header = HeaderPage::new(&account)?;
+        let foreign_header = HeaderPage::new(&account)?;
         header.word(VERSION).store(KDREG2_STATUS_VERSION, Relaxed);
         foreign_header
             .word(VERSION)
@@ -138,8 +148,13 @@ impl Status {
                 mm,
                 header,
                 foreign_header,
-                blank: StatePage::new()?,
-                pages <- new_mutex!(Pages { table: KVVec::new(), max: 0 }, "kdreg::pages"),
+                blank: StatePage::new(&account)?,
+                account,
+                pages <- new_mutex!(Pages {
+                    table: KVVec::new(),
+                    charge: None,
+                    max: 0,
+                }, "kdreg::pages"),
             }),
             GFP_KERNEL_ACCOUNT,
         )
@@ -150,8 +165,15 @@ impl Status {
     pub(crate) fn configure(&self, max: u32) -> Result {
         let mut pages = self.pages.lock();
         let needed = (max as usize).div_ceil(StatePage::WORDS);
-        while pages.table.len() < needed {
-            pages.table.push(None, GFP_KERNEL_ACCOUNT)?;
+        if pages.table.len() < needed {
+            let size = needed * size_of::<Option<Arc<StatePage>>>();
+            pages.charge = Some(self.account.charge(size)?);
+            let more = needed - pages.table.len();
+            pages.table.reserve(more, GFP_KERNEL_ACCOUNT)?;
+            for _ in 0..more {
+                // Cannot reallocate: the capacity is there.
+                pages.table.push(None, GFP_KERNEL_ACCOUNT)?;
+            }
         }
         pages.max = max;
         for (number, page) in pages.table.iter().enumerate() {
@@ -170,10 +192,22 @@ impl Status {
             Some(Some(page)) => return Ok(page.clone()),
             Some(None) => {}
         }
-        let page = Arc::new(StatePage::new()?, GFP_KERNEL_ACCOUNT)?;
+        let page = Arc::new(StatePage::new(&self.account)?, GFP_KERNEL_ACCOUNT)?;
         pages.reset(number, &page);
         pages.table[number] = Some(page.clone());
         Ok(page)
+    }
+
+    /// The process that could see the words is gone, and gives back their pages; what a child
+    /// inherited shows others. No region is active, nor will any be. May sleep.
+    pub(crate) fn owner_gone(&self) {
+        let mut pages = self.pages.lock();
+        let table = core::mem::replace(&mut pages.table, KVVec::new());
+        let charge = pages.charge.take();
+        pages.max = 0;
+        drop(pages);
+        drop(table);
+        drop(charge);
     }
 
     /// Makes every word read "changed". Called when no region can become active any more.

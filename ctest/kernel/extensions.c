@@ -14,7 +14,7 @@ static void features(void)
     memset(&f, 0xee, sizeof f);
     CHECK(ioctl(fresh, KDREG_IOCTL_FEATURES, &f) == 0, "%m");
     CHECK(f.version == KDREG_FEATURES_VERSION && f.max_batch == KDREG_MAX_BATCH);
-    CHECK(f.features == 0x1f, "%#llx", (unsigned long long)f.features);
+    CHECK(f.features == 0x3f, "%#llx", (unsigned long long)f.features);
     CHECK(f.changes == KDREG_CHANGE_ALL && f.default_changes == KDREG_CHANGE_DEFAULT);
     for (int i = 0; i < 4; i++)
         CHECK(f.reserved[i] == 0);
@@ -64,7 +64,7 @@ static void batches(void)
     m[3].length = 0;
     m[4].cookie = KDREG2_BAD_COOKIE_VALUE;
     m[5].changes = KDREG_CHANGE_ALL + 1;
-    m[6].flags = 2;
+    m[6].flags = 8;
     m[7].cookie = 2;
     m[8] = m[2];
     CHECK(monitor_batch(m, COUNT, &done) == 0, "%m");
