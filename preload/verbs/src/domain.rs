@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The caches: one for each protection domain, set of access flags and
 //! distance between a buffer and where peers see it. So registrations are
-//! shared between equals only.
+//! used again by equals only: whoever gets one could have made it.
 
+use crate::abi::{ibv_context, ibv_pd};
 use crate::kdreg::*;
-use crate::real::{self, Request, ibv_context, ibv_mr, ibv_pd};
-use crate::report;
+use crate::real::{self, Request};
+use crate::registration::Registration;
 use crate::watch::{is_forked_child, monitor, text};
+use crate::{keep, report};
 use std::collections::HashMap;
 use std::ffi::{c_int, c_void};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -89,7 +91,7 @@ unsafe extern "C" fn register(
         };
     }
     // SAFETY: libkdreg gives room for the handle.
-    unsafe { handle.write(mr.cast()) };
+    unsafe { handle.write(Registration::new(mr).cast()) };
     0
 }
 
@@ -99,8 +101,13 @@ unsafe extern "C" fn deregister(
     _length: usize,
     handle: *mut c_void,
 ) -> c_int {
-    // SAFETY: an `ibv_mr` from `register`; libkdreg gives each back once.
-    -unsafe { real::dereg_mr(handle.cast::<ibv_mr>()) }
+    // SAFETY: from `register`; libkdreg gives each back once.
+    let mr = unsafe { Registration::end(handle.cast()) };
+    if mr.is_null() {
+        return 0;
+    }
+    // SAFETY: registered, and nobody else's.
+    -unsafe { real::dereg_mr(mr) }
 }
 
 impl Domain {
@@ -134,7 +141,6 @@ impl Domain {
     }
 
     fn make(monitor: *mut kdreg_t, key: Key, pd: *mut ibv_pd) -> Option<Domain> {
-        let remote = real::ACCESS_REMOTE_READ | real::ACCESS_REMOTE_WRITE;
         let attr = kdreg_cache_attr {
             size: size_of::<kdreg_cache_attr>(),
             reg: Some(register),
@@ -149,9 +155,9 @@ impl Domain {
             max_unreleased: 0,
             alignment: 0,
             max_merge: 0,
-            // Peers get no key for what lies between two buffers, or for more
+            // Nobody gets a key to write what lies between two buffers, or more
             // than one of them.
-            flags: if key.access & remote != 0 {
+            flags: if keep::is_sole(key.access) {
                 KDREG_CACHE_NO_MERGE
             } else {
                 0
@@ -181,19 +187,37 @@ impl Domain {
         &self,
         addr: *mut c_void,
         length: usize,
-    ) -> Option<(*mut kdreg_entry_t, *mut ibv_mr)> {
+    ) -> Option<(*mut kdreg_entry_t, &'static Registration)> {
         let mut entry = std::ptr::null_mut();
         // SAFETY: handles are checked by libkdreg; room for the result.
         let error =
             unsafe { kdreg_cache_get(self.cache, addr, length, KDREG_ACCESS_READ, &raw mut entry) };
-        // SAFETY: held since this moment; the handle is what `register` gave.
-        (error == 0).then(|| (entry, unsafe { kdreg_entry_handle(entry) }.cast()))
+        // SAFETY: held since this moment; the handle is what `register` gave, and
+        // is used until the entry is put back at most.
+        (error == 0).then(|| (entry, unsafe { &*kdreg_entry_handle(entry).cast() }))
     }
 
     pub fn put(&self, entry: *mut kdreg_entry_t) {
         // SAFETY: handles and entries are checked by libkdreg. When the cache
         // is gone with its protection domain, so is the registration.
         unsafe { kdreg_cache_put(self.cache, entry) };
+    }
+
+    /// Puts back an entry whose registration was taken from it: nobody is to
+    /// find it any more.
+    pub fn put_empty(&self, entry: *mut kdreg_entry_t) {
+        // SAFETY: handles are checked by libkdreg; the entry is held until the
+        // last of the calls.
+        unsafe {
+            let (base, length) = (kdreg_entry_base(entry), kdreg_entry_length(entry));
+            kdreg_cache_invalidate(self.cache, base, length);
+        }
+        self.put(entry);
+    }
+
+    /// What its registrations may do.
+    pub fn access(&self) -> u32 {
+        self.key.access
     }
 
     /// iova - addr of its registrations.

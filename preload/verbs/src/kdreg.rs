@@ -79,7 +79,14 @@ unsafe extern "C" {
         out: *mut *mut kdreg_entry_t,
     ) -> c_int;
     pub fn kdreg_cache_put(cache: *mut kdreg_cache_t, entry: *mut kdreg_entry_t) -> c_int;
+    pub fn kdreg_cache_invalidate(
+        cache: *mut kdreg_cache_t,
+        addr: *const c_void,
+        length: usize,
+    ) -> c_int;
     pub fn kdreg_cache_flush(cache: *mut kdreg_cache_t) -> c_int;
     pub fn kdreg_cache_stats(cache: *mut kdreg_cache_t, stats: *mut kdreg_cache_stats) -> c_int;
+    pub fn kdreg_entry_base(entry: *const kdreg_entry_t) -> *mut c_void;
+    pub fn kdreg_entry_length(entry: *const kdreg_entry_t) -> usize;
     pub fn kdreg_entry_handle(entry: *const kdreg_entry_t) -> *mut c_void;
 }

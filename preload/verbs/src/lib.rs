@@ -2,116 +2,177 @@
 //! libkdreg-verbs.so: a registration cache for any verbs program, by
 //! `LD_PRELOAD`.
 //!
-//! * A registration that may be shared comes from a cache; the program gets an
-//!   `ibv_mr` of its own (`wrapper`). Deregistering gives it back, and it
-//!   stays registered until its memory changes or room is needed.
-//! * What must not be shared, and what the cache cannot register, goes to
-//!   libibverbs as the program asked for it. So a program never gets another
-//!   error than it would have had.
+//! * A registration that may stay when it is deregistered (`keep`) comes from a
+//!   cache; the program gets an `ibv_mr` of its own (`wrapper`). Deregistering
+//!   gives it back, and it stays registered until its memory changes or room is
+//!   needed, or is deregistered really, when something may still arrive there.
+//! * The rest, and what the cache cannot register, goes to libibverbs as the
+//!   program asked for it. So a program never gets another error than it would
+//!   have had.
 //! * Before a protection domain or a device goes, so do its registrations.
 //!
-//! Nothing is set up before the first registration.
+//! What is posted and polled is seen by functions in the place of the driver's
+//! (`context`, `post`, `pieces`). Nothing else is set up before the first
+//! registration.
 
+mod abi;
 mod caller;
+mod context;
+mod devices;
 mod domain;
+mod function;
 mod kdreg;
+mod keep;
+mod keys;
+mod objects;
+mod pieces;
+mod post;
+mod queues;
 mod real;
+mod registration;
 mod report;
 mod rereg;
+mod reserved;
 mod watch;
 mod wrapper;
 
+use abi::{ibv_mr, ibv_pd};
 use domain::Domain;
-use real::{Request, Way, ibv_context, ibv_mr, ibv_pd};
+use real::{Request, Way};
+use report::Count;
 use std::ffi::{c_int, c_void};
-use std::sync::atomic::Ordering;
 use wrapper::{Backing, Wrapper, seen};
 
-/// Access flags that registrations may have in common. Not among them, as
-/// what they make is more than a right: zero-based and on-demand ones, those
-/// that memory windows are bound to (drivers look behind the public part of
-/// their `ibv_mr`), and those for atomic operations.
-const SHARED: u32 = real::ACCESS_LOCAL_WRITE
-    | real::ACCESS_REMOTE_WRITE
-    | real::ACCESS_REMOTE_READ
-    | real::ACCESS_FLUSH_GLOBAL
-    | real::ACCESS_FLUSH_PERSISTENT
-    | real::ACCESS_RELAXED_ORDERING;
+/// Access flags of registrations that caches may make. They are rights, which
+/// two registrations with equal flags have alike. Not among them, as what they
+/// make is more than a right: zero-based and on-demand ones, and those that
+/// memory windows are bound to (drivers look behind the public part of their
+/// `ibv_mr`, and a window lives on its own).
+const CACHED: u32 = abi::ACCESS_LOCAL_WRITE | abi::ACCESS_REMOTE | abi::ACCESS_RELAXED_ORDERING;
 
 /// Makes a registration by libibverbs, as asked for. When the caches hold what
 /// it would need, they give it up.
 fn pass(request: &Request) -> *mut ibv_mr {
-    let mr = request.make();
+    with_room(|| request.make())
+}
+
+fn with_room(make: impl Fn() -> *mut ibv_mr) -> *mut ibv_mr {
+    let mr = make();
     if !mr.is_null() || report::errno() != libc::ENOMEM || watch::is_forked_child() {
         return mr;
     }
     if domain::flush() {
-        return request.make();
+        return make();
     }
     report::set_errno(libc::ENOMEM);
     mr
 }
 
-/// A registration from a cache; null when it has to be made by libibverbs.
-fn share(request: &Request) -> *mut ibv_mr {
-    let none = std::ptr::null_mut();
-    if request.access & !SHARED != 0
-        || request.pd.is_null()
-        || request.length == 0
-        || watch::is_forked_child()
-    {
-        return none;
+/// A registration from a cache; else why it has to be made by libibverbs.
+fn share(request: &Request) -> Result<*mut ibv_mr, &'static Count> {
+    let settings = report::settings();
+    if settings.disabled {
+        return Err(&report::DISABLED);
     }
-    let Some(domain) = Domain::of(request) else {
-        return none;
-    };
-    let Some((entry, shared)) = domain.get(request.addr, request.length) else {
-        return none;
-    };
+    if request.access & !CACHED != 0 {
+        return Err(&report::KIND);
+    }
+    if request.access & abi::ACCESS_REMOTE != 0 && !settings.keep_remote {
+        return Err(&report::REMOTE);
+    }
+    if request.pd.is_null() || request.length == 0 || watch::is_forked_child() {
+        return Err(&report::UNCACHED);
+    }
+    if watch::monitor().is_none() {
+        return Err(&report::UNWATCHED);
+    }
+    let domain = Domain::of(request).ok_or(&report::UNCACHED)?;
+    let (entry, found) = domain
+        .get(request.addr, request.length)
+        .ok_or(&report::UNCACHED)?;
+    let sole = keep::is_sole(request.access);
+    if sole && !found.hold() {
+        domain.put(entry);
+        return Err(&report::IN_USE);
+    }
     // SAFETY: an `ibv_mr` of libibverbs's, registered while the entry is held.
-    let mr = seen(unsafe { &*shared }, request.addr, request.length);
-    match Wrapper::hand_out(mr, request.access, Backing::Shared(domain, entry)) {
-        Ok(mr) => mr,
-        Err(backing) => {
-            release(backing);
-            none
-        }
+    let real = unsafe { &*found.mr() };
+    let mr = seen(real, request.addr, request.length);
+    if sole && !keys::hand_out(mr.context, mr.lkey) {
+        found.let_go();
+        domain.put(entry);
+        return Err(&report::UNCACHED);
     }
+    let backing = if sole {
+        Backing::Sole(domain, entry, found)
+    } else {
+        Backing::Shared(domain, entry)
+    };
+    Wrapper::hand_out(mr, request.access, backing).map_err(|backing| {
+        // What it could fail with nobody has seen.
+        let _ = release(&mr, backing);
+        &report::UNCACHED
+    })
 }
 
 fn register(request: Request) -> *mut ibv_mr {
     if real::is_inside() {
         return request.make();
     }
-    report::ASKED.fetch_add(1, Ordering::Relaxed);
+    report::ASKED.one();
     let errno = report::errno();
     let shared = share(&request);
-    if !shared.is_null() {
-        // Nothing failed, as far as the program is concerned.
-        report::set_errno(errno);
-        return shared;
-    }
     report::set_errno(errno);
-    let mr = pass(&request);
-    let count = if mr.is_null() {
-        &report::FAILED
-    } else {
-        &report::PASSED
-    };
-    count.fetch_add(1, Ordering::Relaxed);
+    match shared {
+        // Nothing failed, as far as the program is concerned.
+        Ok(mr) => mr,
+        Err(why) => counted(why, || pass(&request)),
+    }
+}
+
+/// A registration that libibverbs makes, for this reason.
+fn counted(why: &Count, make: impl FnOnce() -> *mut ibv_mr) -> *mut ibv_mr {
+    let mr = make();
+    let count = if mr.is_null() { &report::FAILED } else { why };
+    count.one();
     mr
 }
 
-/// Gives up what kept memory registered; 0, or libibverbs's error.
-fn release(backing: Backing) -> c_int {
+/// Gives up what kept memory registered. When libibverbs refuses, its error,
+/// and what is left as it was.
+fn release(seen: &ibv_mr, backing: Backing) -> Result<(), (c_int, Backing)> {
     match backing {
-        Backing::Shared(domain, entry) => {
-            domain.put(entry);
-            0
+        Backing::Shared(domain, entry) => domain.put(entry),
+        Backing::Sole(domain, entry, found) => {
+            match keep::may_stay(domain.access(), seen.context, seen.lkey) {
+                Ok(()) => {
+                    keys::take_back(seen.context, seen.lkey);
+                    found.let_go();
+                    domain.put(entry);
+                }
+                Err(why) => {
+                    let mr = found.take();
+                    // SAFETY: held for this one alone.
+                    let error = unsafe { real::dereg_mr(mr) };
+                    if error != 0 {
+                        found.give(mr);
+                        return Err((error, Backing::Sole(domain, entry, found)));
+                    }
+                    why.one();
+                    keys::take_back(seen.context, seen.lkey);
+                    domain.put_empty(entry);
+                }
+            }
         }
-        // SAFETY: made for the wrapper that is going, and nobody else's.
-        Backing::Own(mr) => unsafe { real::dereg_mr(mr) },
+        Backing::Own(mr) => {
+            // SAFETY: made for the wrapper that is going, and nobody else's.
+            let error = unsafe { real::dereg_mr(mr) };
+            if error != 0 {
+                return Err((error, Backing::Own(mr)));
+            }
+        }
     }
+    Ok(())
 }
 
 /// `ibv_reg_mr`, from a cache where that may be.
@@ -233,8 +294,44 @@ extern "C" fn iova2_from(
     register(request)
 }
 
-/// `ibv_dereg_mr`: gives a shared registration back. 0, or an errno value;
-/// `EINVAL` for one that was deregistered before.
+/// `ibv_reg_mr_ex`, as it is: it says more than a cache compares.
+///
+/// # Safety
+/// As libibverbs's.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ibv_reg_mr_ex(pd: *mut ibv_pd, attr: *mut c_void) -> *mut ibv_mr {
+    // SAFETY: the program's.
+    other(|| unsafe { real::reg_mr_ex(pd, attr) })
+}
+
+/// `ibv_reg_dmabuf_mr`, as it is: its memory is not this process's.
+///
+/// # Safety
+/// As libibverbs's.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ibv_reg_dmabuf_mr(
+    pd: *mut ibv_pd,
+    offset: u64,
+    length: usize,
+    iova: u64,
+    fd: c_int,
+    access: c_int,
+) -> *mut ibv_mr {
+    // SAFETY: the program's.
+    other(|| unsafe { real::reg_dmabuf_mr(pd, offset, length, iova, fd, access) })
+}
+
+/// A registration that no cache could make.
+fn other(make: impl Fn() -> *mut ibv_mr) -> *mut ibv_mr {
+    if real::is_inside() {
+        return make();
+    }
+    report::ASKED.one();
+    counted(&report::OTHER, || with_room(&make))
+}
+
+/// `ibv_dereg_mr`: gives a registration back. 0, or an errno value; `EINVAL`
+/// for one that was deregistered before.
 ///
 /// # Safety
 /// As libibverbs's.
@@ -252,40 +349,20 @@ pub unsafe extern "C" fn ibv_dereg_mr(mr: *mut ibv_mr) -> c_int {
     let Some(wrapper) = Wrapper::take(found) else {
         return libc::EINVAL;
     };
-    let error = wrapper.give_back().map_or(libc::EINVAL, release);
-    report::set_errno(errno);
-    error
-}
-
-/// `ibv_dealloc_pd`, with nothing idle left registered in it.
-///
-/// # Safety
-/// As libibverbs's.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn ibv_dealloc_pd(pd: *mut ibv_pd) -> c_int {
-    // SAFETY: the program's.
-    domain::without_pd(pd, || unsafe { real::dealloc_pd(pd) })
-}
-
-/// `ibv_unimport_pd`, with nothing idle left registered in it.
-///
-/// # Safety
-/// As libibverbs's.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn ibv_unimport_pd(pd: *mut ibv_pd) {
-    domain::without_pd(pd, || {
-        // SAFETY: the program's.
-        unsafe { real::unimport_pd(pd) };
-        0
-    });
-}
-
-/// `ibv_close_device`, with nothing idle left registered there.
-///
-/// # Safety
-/// As libibverbs's.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn ibv_close_device(context: *mut ibv_context) -> c_int {
-    // SAFETY: the program's.
-    domain::without_context(context, || unsafe { real::close_device(context) })
+    let Some(backing) = wrapper.backing.take() else {
+        wrapper.keep();
+        return libc::EINVAL;
+    };
+    match release(&wrapper.mr, backing) {
+        Ok(()) => {
+            wrapper.give_back();
+            report::set_errno(errno);
+            0
+        }
+        Err((error, backing)) => {
+            wrapper.backing = Some(backing);
+            wrapper.keep();
+            error
+        }
+    }
 }

@@ -1,45 +1,12 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! libibverbs itself: what it has behind the names that this library puts
-//! before it, and the public parts of its structures.
+//! before it.
 
-#![allow(non_camel_case_types, reason = "the names of <infiniband/verbs.h>")]
-
+use crate::abi::*;
+use crate::function::Function;
 use crate::report;
 use std::cell::Cell;
-use std::ffi::{CStr, c_int, c_void};
-use std::sync::atomic::{AtomicPtr, Ordering};
-
-#[repr(C)]
-pub struct ibv_context {
-    _opaque: [u8; 0],
-}
-
-#[repr(C)]
-pub struct ibv_pd {
-    pub context: *mut ibv_context,
-    pub handle: u32,
-}
-
-#[repr(C)]
-#[derive(Clone, Copy)]
-pub struct ibv_mr {
-    pub context: *mut ibv_context,
-    pub pd: *mut ibv_pd,
-    pub addr: *mut c_void,
-    pub length: usize,
-    pub handle: u32,
-    pub lkey: u32,
-    pub rkey: u32,
-}
-
-pub const ACCESS_LOCAL_WRITE: u32 = 1;
-pub const ACCESS_REMOTE_WRITE: u32 = 1 << 1;
-pub const ACCESS_REMOTE_READ: u32 = 1 << 2;
-pub const ACCESS_FLUSH_GLOBAL: u32 = 1 << 8;
-pub const ACCESS_FLUSH_PERSISTENT: u32 = 1 << 9;
-pub const ACCESS_RELAXED_ORDERING: u32 = 1 << 20;
-/// Flags that a kernel may leave out.
-pub const ACCESS_OPTIONAL: u32 = 0x3ff0_0000;
+use std::ffi::{c_int, c_void};
 
 type RegMr = unsafe extern "C" fn(*mut ibv_pd, *mut c_void, usize, c_int) -> *mut ibv_mr;
 type RegMrIova = unsafe extern "C" fn(*mut ibv_pd, *mut c_void, usize, u64, c_int) -> *mut ibv_mr;
@@ -49,68 +16,15 @@ type ReregMr =
 type OfMr = unsafe extern "C" fn(*mut ibv_mr) -> c_int;
 type OfPd = unsafe extern "C" fn(*mut ibv_pd) -> c_int;
 type NothingOfPd = unsafe extern "C" fn(*mut ibv_pd);
+type RegMrEx = unsafe extern "C" fn(*mut ibv_pd, *mut c_void) -> *mut ibv_mr;
+type RegDmabufMr = unsafe extern "C" fn(*mut ibv_pd, u64, usize, u64, c_int, c_int) -> *mut ibv_mr;
+type OpenDevice = unsafe extern "C" fn(*mut c_void) -> *mut ibv_context;
+type OfQp = unsafe extern "C" fn(*mut ibv_qp) -> c_int;
+type OfSrq = unsafe extern "C" fn(*mut ibv_srq) -> c_int;
+type ToExtended = unsafe extern "C" fn(*mut ibv_qp) -> *mut ibv_qp_ex;
+type QueryQp =
+    unsafe extern "C" fn(*mut ibv_qp, *mut QpAttr, c_int, *mut ibv_qp_init_attr) -> c_int;
 type OfContext = unsafe extern "C" fn(*mut ibv_context) -> c_int;
-
-/// A function of libibverbs that is found when it is first called.
-struct Function {
-    name: &'static CStr,
-    version: &'static CStr,
-    /// Acquire and Release are not needed: it points to code, which was
-    /// published by the loader.
-    found: AtomicPtr<c_void>,
-}
-
-impl Function {
-    const fn new(name: &'static CStr, version: &'static CStr) -> Function {
-        Function {
-            name,
-            version,
-            found: AtomicPtr::new(std::ptr::null_mut()),
-        }
-    }
-
-    fn get(&self) -> Option<*mut c_void> {
-        let known = self.found.load(Ordering::Relaxed);
-        if !known.is_null() {
-            return Some(known);
-        }
-        // SAFETY: C strings. RTLD_NEXT: what the caller would have got without
-        // this library.
-        let mut found =
-            unsafe { libc::dlvsym(libc::RTLD_NEXT, self.name.as_ptr(), self.version.as_ptr()) };
-        if found.is_null() {
-            // A plugin that was opened RTLD_LOCAL brought libibverbs along: it
-            // is loaded, but in no scope that RTLD_NEXT looks into.
-            // SAFETY: C strings; RTLD_NOLOAD loads nothing.
-            found = unsafe {
-                let flags = libc::RTLD_NOW | libc::RTLD_NOLOAD;
-                let library = libc::dlopen(c"libibverbs.so.1".as_ptr(), flags);
-                if library.is_null() {
-                    library
-                } else {
-                    libc::dlvsym(library, self.name.as_ptr(), self.version.as_ptr())
-                }
-            };
-        }
-        self.found.store(found, Ordering::Relaxed);
-        (!found.is_null()).then_some(found)
-    }
-
-    /// For a function that was called, and so must be there.
-    fn require(&self) -> Option<*mut c_void> {
-        let found = self.get();
-        if found.is_none() {
-            report::once(format_args!(
-                "libibverbs.so.1 is not loaded or has no {}@{}: link the program with it, or \
-                 leave libkdreg-verbs.so out of LD_PRELOAD",
-                self.name.to_string_lossy(),
-                self.version.to_string_lossy()
-            ));
-            report::set_errno(libc::ENOSYS);
-        }
-        found
-    }
-}
 
 static REG_MR: Function = Function::new(c"ibv_reg_mr", c"IBVERBS_1.1");
 static REG_MR_IOVA: Function = Function::new(c"ibv_reg_mr_iova", c"IBVERBS_1.7");
@@ -120,6 +34,13 @@ static DEREG_MR: Function = Function::new(c"ibv_dereg_mr", c"IBVERBS_1.1");
 static DEALLOC_PD: Function = Function::new(c"ibv_dealloc_pd", c"IBVERBS_1.1");
 static UNIMPORT_PD: Function = Function::new(c"ibv_unimport_pd", c"IBVERBS_1.10");
 static CLOSE_DEVICE: Function = Function::new(c"ibv_close_device", c"IBVERBS_1.1");
+static REG_MR_EX: Function = Function::new(c"ibv_reg_mr_ex", c"IBVERBS_1.15");
+static REG_DMABUF_MR: Function = Function::new(c"ibv_reg_dmabuf_mr", c"IBVERBS_1.12");
+static OPEN_DEVICE: Function = Function::new(c"ibv_open_device", c"IBVERBS_1.1");
+static DESTROY_QP: Function = Function::new(c"ibv_destroy_qp", c"IBVERBS_1.1");
+static DESTROY_SRQ: Function = Function::new(c"ibv_destroy_srq", c"IBVERBS_1.1");
+static QP_TO_QP_EX: Function = Function::new(c"ibv_qp_to_qp_ex", c"IBVERBS_1.6");
+static QUERY_QP: Function = Function::new(c"ibv_query_qp", c"IBVERBS_1.1");
 
 thread_local! {
     /// Whether this thread is inside libibverbs, on behalf of `Request::make`.
@@ -266,4 +187,91 @@ pub unsafe fn close_device(context: *mut ibv_context) -> c_int {
         // SAFETY: its type in <infiniband/verbs.h>.
         unsafe { std::mem::transmute::<*mut c_void, OfContext>(found)(context) }
     })
+}
+
+/// # Safety
+/// As `ibv_reg_mr_ex`.
+pub unsafe fn reg_mr_ex(pd: *mut ibv_pd, attr: *mut c_void) -> *mut ibv_mr {
+    REG_MR_EX.require().map_or(std::ptr::null_mut(), |found| {
+        // SAFETY: its type in <infiniband/verbs.h>.
+        unsafe { std::mem::transmute::<*mut c_void, RegMrEx>(found)(pd, attr) }
+    })
+}
+
+/// # Safety
+/// As `ibv_reg_dmabuf_mr`.
+pub unsafe fn reg_dmabuf_mr(
+    pd: *mut ibv_pd,
+    offset: u64,
+    length: usize,
+    iova: u64,
+    fd: c_int,
+    access: c_int,
+) -> *mut ibv_mr {
+    REG_DMABUF_MR
+        .require()
+        .map_or(std::ptr::null_mut(), |found| {
+            // SAFETY: its type in <infiniband/verbs.h>.
+            unsafe {
+                std::mem::transmute::<*mut c_void, RegDmabufMr>(found)(
+                    pd, offset, length, iova, fd, access,
+                )
+            }
+        })
+}
+
+/// # Safety
+/// As `ibv_open_device`.
+pub unsafe fn open_device(device: *mut c_void) -> *mut ibv_context {
+    OPEN_DEVICE.require().map_or(std::ptr::null_mut(), |found| {
+        // SAFETY: its type in <infiniband/verbs.h>.
+        unsafe { std::mem::transmute::<*mut c_void, OpenDevice>(found)(device) }
+    })
+}
+
+/// # Safety
+/// As `ibv_destroy_qp`.
+pub unsafe fn destroy_qp(qp: *mut ibv_qp) -> c_int {
+    DESTROY_QP.require().map_or(libc::ENOSYS, |found| {
+        // SAFETY: its type in <infiniband/verbs.h>.
+        unsafe { std::mem::transmute::<*mut c_void, OfQp>(found)(qp) }
+    })
+}
+
+/// # Safety
+/// As `ibv_destroy_srq`.
+pub unsafe fn destroy_srq(srq: *mut ibv_srq) -> c_int {
+    DESTROY_SRQ.require().map_or(libc::ENOSYS, |found| {
+        // SAFETY: its type in <infiniband/verbs.h>.
+        unsafe { std::mem::transmute::<*mut c_void, OfSrq>(found)(srq) }
+    })
+}
+
+/// # Safety
+/// As `ibv_qp_to_qp_ex`.
+pub unsafe fn qp_to_qp_ex(qp: *mut ibv_qp) -> *mut ibv_qp_ex {
+    QP_TO_QP_EX.require().map_or(std::ptr::null_mut(), |found| {
+        // SAFETY: its type in <infiniband/verbs.h>.
+        unsafe { std::mem::transmute::<*mut c_void, ToExtended>(found)(qp) }
+    })
+}
+
+/// Whether each request that is posted to send gives a completion; `false` also
+/// when the driver does not say.
+///
+/// # Safety
+/// The program's queue pair.
+pub unsafe fn completes_all(qp: *mut ibv_qp) -> bool {
+    let errno = report::errno();
+    let mut attr: QpAttr = [0; 64];
+    // SAFETY: null pointers and numbers.
+    let mut init: ibv_qp_init_attr = unsafe { std::mem::zeroed() };
+    let error = QUERY_QP.get().map_or(libc::ENOSYS, |found| {
+        // SAFETY: its type in <infiniband/verbs.h>; room for both answers.
+        unsafe {
+            std::mem::transmute::<*mut c_void, QueryQp>(found)(qp, &raw mut attr, 0, &raw mut init)
+        }
+    });
+    report::set_errno(errno);
+    error == 0 && init.sq_sig_all != 0
 }

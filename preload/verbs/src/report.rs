@@ -10,19 +10,79 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// Counted here; what the caches count is theirs. Relaxed throughout: numbers
 /// for people.
-pub static ASKED: AtomicU64 = AtomicU64::new(0);
-/// Registrations that no cache made: not to be shared, or no cache to be had.
-pub static PASSED: AtomicU64 = AtomicU64::new(0);
+pub struct Count(AtomicU64);
+
+impl Count {
+    const fn new() -> Count {
+        Count(AtomicU64::new(0))
+    }
+
+    pub fn one(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+pub static ASKED: Count = Count::new();
 /// Of those asked for, how many got none.
-pub static FAILED: AtomicU64 = AtomicU64::new(0);
+pub static FAILED: Count = Count::new();
+/// Calls of `ibv_rereg_mr`.
+pub static REREGISTERED: Count = Count::new();
+
+/// Why libibverbs made a registration, and no cache.
+pub static DISABLED: Count = Count::new();
+pub static REMOTE: Count = Count::new();
+pub static KIND: Count = Count::new();
+pub static OTHER: Count = Count::new();
+pub static IN_USE: Count = Count::new();
+pub static UNWATCHED: Count = Count::new();
+pub static UNCACHED: Count = Count::new();
+
+const PASSED: [(&Count, &str); 7] = [
+    (&DISABLED, "KDREG_VERBS_DISABLE"),
+    (&REMOTE, "rights for peers"),
+    (&KIND, "other flags"),
+    (&OTHER, "ibv_reg_mr_ex or dma-buf"),
+    (&IN_USE, "in use by another"),
+    (&UNWATCHED, "no monitor"),
+    (&UNCACHED, "refused by the cache"),
+];
+
+/// Why a registration did not stay when its user gave it back.
+pub static POSTED: Count = Count::new();
+pub static UNSEEN: Count = Count::new();
+
+const GONE: [(&Count, &str); 2] = [(&POSTED, "work outstanding"), (&UNSEEN, "work not seen")];
+
+/// The sum of counts, and what it is made of: "3 (2 of this, 1 of that)".
+fn sum(counts: &[(&Count, &str)], what: &str) -> String {
+    let counts: Vec<_> = counts
+        .iter()
+        .map(|(count, name)| (count.get(), name))
+        .filter(|(count, _)| *count > 0)
+        .collect();
+    let total: u64 = counts.iter().map(|(count, _)| count).sum();
+    let parts: Vec<_> = counts
+        .iter()
+        .map(|(count, name)| format!("{count} {name}"))
+        .collect();
+    if parts.is_empty() {
+        format!("0 {what}")
+    } else {
+        format!("{total} {what} ({})", parts.join(", "))
+    }
+}
 
 pub struct Settings {
     /// KDREG_VERBS_DISABLE: every call goes to libibverbs.
     pub disabled: bool,
+    /// KDREG_VERBS_KEEP_REMOTE: registrations that peers have keys to are kept too.
+    pub keep_remote: bool,
     /// KDREG_VERBS_MAX_BYTES: the most bytes kept registered in a cache; 0: no limit.
     pub max_bytes: usize,
-    /// KDREG_VERBS_STATS: say what was done when the process ends.
-    stats: bool,
     /// KDREG_LOG=off: say nothing else.
     quiet: bool,
 }
@@ -47,16 +107,10 @@ pub fn settings() -> &'static Settings {
             }
             0
         });
-        let stats = switch("KDREG_VERBS_STATS");
-        if stats {
-            // SAFETY: a function that may be called at exit; this library is
-            // never unloaded (-z nodelete).
-            unsafe { libc::atexit(at_exit) };
-        }
         Settings {
             disabled: switch("KDREG_VERBS_DISABLE"),
+            keep_remote: switch("KDREG_VERBS_KEEP_REMOTE"),
             max_bytes,
-            stats,
             quiet,
         }
     })
@@ -76,23 +130,39 @@ pub fn once(message: fmt::Arguments<'_>) {
     }
 }
 
+/// Runs when the library is loaded: KDREG_VERBS_STATS says what was done when
+/// the process ends, whatever that was.
+extern "C" fn loaded() {
+    if switch("KDREG_VERBS_STATS") {
+        // SAFETY: a function that may be called at exit; this library is never
+        // unloaded (-z nodelete).
+        unsafe { libc::atexit(at_exit) };
+    }
+}
+
+#[used]
+#[unsafe(link_section = ".init_array")]
+static LOADED: extern "C" fn() = loaded;
+
 extern "C" fn at_exit() {
-    if !settings().stats || watch::is_forked_child() {
+    if watch::is_forked_child() {
         return;
     }
     let all = domain::statistics();
     line(format_args!(
-        "{} registrations asked for: {} hits, {} registered, {} passed through, {} failed; \
-         {} merged, {} invalidated, {} evicted, {} uncached; backend {}",
-        ASKED.load(Ordering::Relaxed),
+        "{} registrations asked for: {} hits, {} registered, {}, {} failed; {} merged, \
+         {} invalidated, {} evicted, {} uncached; {}, {} reregistered; backend {}",
+        ASKED.get(),
         all.hits,
         all.registrations,
-        PASSED.load(Ordering::Relaxed),
-        FAILED.load(Ordering::Relaxed),
+        sum(&PASSED, "passed through"),
+        FAILED.get(),
         all.merges,
         all.invalidations,
         all.evictions,
         all.uncached,
+        sum(&GONE, "given up at once"),
+        REREGISTERED.get(),
         watch::backend()
     ));
 }

@@ -1,13 +1,26 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Registrations that a program changes: they cannot be shared any more.
+//! Registrations that a program changes: it must have them to itself.
 
-use crate::real::{self, Request, Way, ibv_mr, ibv_pd};
+use crate::abi::{ibv_mr, ibv_pd};
+use crate::real::{self, Request};
 use crate::wrapper::{Backing, Wrapper};
-use crate::{pass, release, report, watch};
+use crate::{keys, pass, release, report, watch};
 use std::ffi::{c_int, c_void};
 
-/// `ibv_rereg_mr`. A shared registration is left to the others, and the program
-/// gets one of its own, with new keys, as this call may give.
+/// Of `enum ibv_rereg_mr_flags`.
+const CHANGE_TRANSLATION: c_int = 1;
+const CHANGE_PD: c_int = 2;
+const CHANGE_ACCESS: c_int = 4;
+
+/// Of `enum ibv_rereg_mr_err_code`: the registration is as it was.
+const ERR_INPUT: c_int = -1;
+/// The registration was changed.
+const ERR_DO_FORK_OLD: c_int = -3;
+
+/// `ibv_rereg_mr`: what is asked for, by the driver, on a registration that is
+/// this program's alone. One that was held for it becomes its own, with its
+/// keys. What others read by too stays theirs: the change is made to another
+/// like it, and when it fails nothing has changed.
 ///
 /// # Safety
 /// As libibverbs's.
@@ -20,58 +33,107 @@ pub unsafe extern "C" fn ibv_rereg_mr(
     length: usize,
     access: c_int,
 ) -> c_int {
-    const CHANGE_TRANSLATION: c_int = 1;
-    const CHANGE_PD: c_int = 2;
-    const CHANGE_ACCESS: c_int = 4;
-    /// The old registration is as it was: every failure here is of that kind.
-    const UNCHANGED: c_int = -1;
-    let Some(found) = Wrapper::of(mr) else {
-        // SAFETY: the program's.
-        return unsafe { real::rereg_mr(mr, flags, pd, addr, length, access) };
+    let change = |mr| {
+        // SAFETY: the program's arguments, for its registration.
+        unsafe { real::rereg_mr(mr, flags, pd, addr, length, access) }
     };
-    let known = CHANGE_TRANSLATION | CHANGE_PD | CHANGE_ACCESS;
-    if flags == 0 || flags & !known != 0 || watch::is_forked_child() {
+    if !watch::is_forked_child() {
+        report::REREGISTERED.one();
+    }
+    let Some(found) = Wrapper::of(mr) else {
+        return change(mr);
+    };
+    if watch::is_forked_child() {
+        // The registration is the parent's.
         report::set_errno(libc::EINVAL);
-        return UNCHANGED;
+        return ERR_INPUT;
     }
     let Some(wrapper) = Wrapper::take(found) else {
         report::set_errno(libc::EINVAL);
-        return UNCHANGED;
+        return ERR_INPUT;
     };
-    let distance = match &wrapper.backing {
-        Some(Backing::Shared(domain, _)) if flags & CHANGE_TRANSLATION == 0 => domain.distance(),
-        _ => 0,
-    };
-    let mut new = Request {
-        way: Way::Plain,
-        pd: wrapper.mr.pd,
-        addr: wrapper.mr.addr,
-        length: wrapper.mr.length,
-        iova: 0,
-        access: wrapper.access,
-    };
-    if flags & CHANGE_TRANSLATION != 0 {
-        (new.addr, new.length) = (addr, length);
+    let result = on_its_own(wrapper, change, |seen, changed| {
+        (seen.handle, seen.lkey, seen.rkey) = (changed.handle, changed.lkey, changed.rkey);
+        if flags & CHANGE_PD != 0 {
+            seen.pd = changed.pd;
+        }
+        if flags & CHANGE_TRANSLATION != 0 {
+            (seen.addr, seen.length) = (changed.addr, changed.length);
+        }
+    });
+    if is_changed(result) && flags & CHANGE_ACCESS != 0 {
+        wrapper.access = access.cast_unsigned();
     }
-    if flags & CHANGE_PD != 0 {
-        new.pd = pd;
-    }
-    if flags & CHANGE_ACCESS != 0 {
-        new.access = access.cast_unsigned();
-    }
-    new.iova = (new.addr as u64).wrapping_add(distance);
-    new.way = real::way_for(distance == 0, new.access);
-    let made = pass(&new);
-    if made.is_null() {
-        wrapper.keep();
-        return UNCHANGED;
-    }
-    // SAFETY: libibverbs made it just now.
-    wrapper.mr = unsafe { *made };
-    wrapper.access = new.access;
-    let old = wrapper.backing.replace(Backing::Own(made));
     wrapper.keep();
-    // What it returns is about the old registration, which the program has no more.
-    let _ = old.map_or(0, release);
-    0
+    result
+}
+
+fn is_changed(result: c_int) -> bool {
+    matches!(result, 0 | ERR_DO_FORK_OLD)
+}
+
+/// Calls `change` with a registration that is the wrapper's alone, and `show`
+/// with what came of it.
+fn on_its_own(
+    wrapper: &mut Wrapper,
+    change: impl FnOnce(*mut ibv_mr) -> c_int,
+    show: impl FnOnce(&mut ibv_mr, &ibv_mr),
+) -> c_int {
+    let like_it = match wrapper.backing.take() {
+        Some(Backing::Sole(domain, entry, registration)) => {
+            keys::take_back(wrapper.mr.context, wrapper.mr.lkey);
+            wrapper.backing = Some(Backing::Own(registration.take()));
+            domain.put_empty(entry);
+            None
+        }
+        Some(Backing::Shared(domain, entry)) => {
+            let distance = domain.distance();
+            let made = pass(&Request {
+                way: real::way_for(distance == 0, wrapper.access),
+                pd: wrapper.mr.pd,
+                addr: wrapper.mr.addr,
+                length: wrapper.mr.length,
+                iova: (wrapper.mr.addr as u64).wrapping_add(distance),
+                access: wrapper.access,
+            });
+            wrapper.backing = Some(Backing::Shared(domain, entry));
+            if made.is_null() {
+                return ERR_INPUT;
+            }
+            Some(made)
+        }
+        own => {
+            wrapper.backing = own;
+            None
+        }
+    };
+    let mr = match (&wrapper.backing, like_it) {
+        (_, Some(made)) => made,
+        (Some(Backing::Own(mr)), None) => *mr,
+        _ => {
+            report::set_errno(libc::EINVAL);
+            return ERR_INPUT;
+        }
+    };
+    let result = change(mr);
+    let errno = report::errno();
+    match like_it {
+        Some(made) if !is_changed(result) => {
+            // SAFETY: made above, and known to nobody. What it returns is about
+            // nothing that the program knows of.
+            let _ = unsafe { real::dereg_mr(made) };
+        }
+        Some(made) => {
+            let old = wrapper.backing.replace(Backing::Own(made));
+            // Others may read by it; giving it back does not fail.
+            let _ = old.map(|old| release(&wrapper.mr, old));
+            // SAFETY: libibverbs's, and this wrapper's.
+            show(&mut wrapper.mr, unsafe { &*made });
+        }
+        // SAFETY: as above. After a failure too: its keys may be others.
+        None if is_changed(result) => show(&mut wrapper.mr, unsafe { &*mr }),
+        None => {}
+    }
+    report::set_errno(errno);
+    result
 }

@@ -6,12 +6,14 @@
 //! They live in one reservation, so that an `ibv_mr` that comes back from a
 //! program is known by its address: a real one is never looked into.
 
+use crate::abi::ibv_mr;
 use crate::domain::Domain;
 use crate::kdreg::kdreg_entry_t;
-use crate::real::ibv_mr;
+use crate::registration::Registration;
+use crate::reserved::Reserved;
 use std::ffi::c_void;
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// As many as can be held at a time; what goes beyond is passed through.
@@ -37,16 +39,23 @@ pub struct Wrapper {
     pub backing: Option<Backing>,
 }
 
+// SAFETY: whoever made it TAKEN has it alone; `mr` is the program's to read
+// meanwhile, as libibverbs's own would be.
+unsafe impl Sync for Wrapper {}
+
 /// What keeps the memory registered.
 pub enum Backing {
-    /// An entry of a cache.
+    /// An entry of a cache, which others may have too: the card only reads.
     Shared(Arc<Domain>, *mut kdreg_entry_t),
+    /// An entry of a cache that is held for this one alone.
+    Sole(Arc<Domain>, *mut kdreg_entry_t, &'static Registration),
     /// A registration of this program's alone.
     Own(*mut ibv_mr),
 }
 
-/// Where the wrappers are: mapped at first use, never unmapped.
-static BASE: AtomicPtr<Wrapper> = AtomicPtr::new(std::ptr::null_mut());
+// SAFETY: zero is a free wrapper: null pointers, numbers, and no backing (what
+// is read of one that was never handed out is `state` alone).
+static PLACES: Reserved<Wrapper, CAPACITY> = unsafe { Reserved::new() };
 
 /// Protects the numbers of wrappers that are free: those given back, and the
 /// first that was never used.
@@ -60,42 +69,10 @@ struct Numbers {
     fresh: usize,
 }
 
-fn base() -> Option<*mut Wrapper> {
-    // Relaxed: an address; the contents are zero pages from the kernel.
-    let base = BASE.load(Ordering::Relaxed);
-    if !base.is_null() {
-        return Some(base);
-    }
-    // SAFETY: a new anonymous mapping affects no existing memory.
-    let fresh = unsafe {
-        libc::mmap(
-            std::ptr::null_mut(),
-            CAPACITY * size_of::<Wrapper>(),
-            libc::PROT_READ | libc::PROT_WRITE,
-            libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE,
-            -1,
-            0,
-        )
-    };
-    if fresh == libc::MAP_FAILED {
-        return None;
-    }
-    let null = std::ptr::null_mut();
-    let mine = fresh.cast::<Wrapper>();
-    match BASE.compare_exchange(null, mine, Ordering::Relaxed, Ordering::Relaxed) {
-        Ok(_) => Some(mine),
-        Err(winner) => {
-            // SAFETY: mapped above, and known to nobody.
-            unsafe { libc::munmap(fresh, CAPACITY * size_of::<Wrapper>()) };
-            Some(winner)
-        }
-    }
-}
-
 impl Wrapper {
     /// A wrapper for a program; `None` when there are no more.
     pub fn hand_out(mr: ibv_mr, access: u32, backing: Backing) -> Result<*mut ibv_mr, Backing> {
-        let Some(base) = base() else {
+        let Some(base) = PLACES.base() else {
             return Err(backing);
         };
         let number = {
@@ -126,7 +103,7 @@ impl Wrapper {
 
     /// Whether an `ibv_mr` is a wrapper: `None` when it is libibverbs's own.
     pub fn of(mr: *mut ibv_mr) -> Option<NonNull<Wrapper>> {
-        let base = BASE.load(Ordering::Relaxed);
+        let base = PLACES.known();
         if base.is_null() {
             return None;
         }
@@ -154,15 +131,13 @@ impl Wrapper {
         self.state.store(HELD, Ordering::Release);
     }
 
-    /// Free again, after `take`; its backing is the caller's.
-    pub fn give_back(&mut self) -> Option<Backing> {
-        let backing = self.backing.take();
-        let number = (std::ptr::from_mut(self) as usize - BASE.load(Ordering::Relaxed) as usize)
-            / size_of::<Wrapper>();
+    /// Free again, after `take`, and after its backing was taken.
+    pub fn give_back(&mut self) {
+        let number =
+            (std::ptr::from_mut(self) as usize - PLACES.known() as usize) / size_of::<Wrapper>();
         self.state.store(FREE, Ordering::Release);
         let mut numbers = NUMBERS.lock().unwrap_or_else(PoisonError::into_inner);
         numbers.back.push(number);
-        backing
     }
 }
 

@@ -1,0 +1,214 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Queue pairs that work is posted to in pieces (`ibv_wr_start`,
+//! `ibv_wr_rdma_read`, `ibv_wr_set_sge`, ... `ibv_wr_complete`): the functions
+//! are in the `ibv_qp_ex`, and are exchanged when the program asks for it.
+//!
+//! The queue's `order` is held from `wr_start` to `wr_complete`, as drivers
+//! hold a lock of their own.
+
+use crate::abi::*;
+use crate::context::{self, Sight};
+use crate::queues::{self, Posted};
+use crate::{keys, post, watch};
+use std::ffi::{c_int, c_void};
+use std::mem::transmute;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// The driver's functions for one queue pair, and what is being posted.
+#[derive(Default)]
+pub struct Originals {
+    wr_atomic_cmp_swp: Slot,
+    wr_atomic_fetch_add: Slot,
+    wr_rdma_read: Slot,
+    wr_set_sge: Slot,
+    wr_set_sge_list: Slot,
+    wr_start: Slot,
+    wr_complete: Slot,
+    wr_abort: Slot,
+    /// Places taken since `wr_start`. Both under `order`.
+    taken: AtomicU64,
+    /// Of the request that is being made, 1 more than its place; 0: it does not
+    /// write to local memory.
+    current: AtomicU64,
+}
+
+type Of = unsafe extern "C" fn(*mut ibv_qp_ex);
+type Complete = unsafe extern "C" fn(*mut ibv_qp_ex) -> c_int;
+type Read = unsafe extern "C" fn(*mut ibv_qp_ex, u32, u64);
+type Add = unsafe extern "C" fn(*mut ibv_qp_ex, u32, u64, u64);
+type Swap = unsafe extern "C" fn(*mut ibv_qp_ex, u32, u64, u64, u64);
+type SetSge = unsafe extern "C" fn(*mut ibv_qp_ex, u32, u64, u32);
+type SetSges = unsafe extern "C" fn(*mut ibv_qp_ex, usize, *const ibv_sge);
+
+impl Originals {
+    /// The next queue pair here has others.
+    pub fn forget(&self) {
+        self.taken.store(0, Ordering::Relaxed);
+        self.current.store(0, Ordering::Relaxed);
+    }
+}
+
+/// A program asked for a queue pair in this form.
+pub fn given(qp: *mut ibv_qp_ex) {
+    if qp.is_null() || watch::is_forked_child() {
+        return;
+    }
+    // SAFETY: libibverbs's answer, the program's queue pair.
+    let (base, qp) = unsafe { (&(*qp).qp_base, &*qp) };
+    let Some(known) = context::find(base.context) else {
+        return;
+    };
+    let counted = post::is_in_order(base.qp_type);
+    let Some(queues) = queues::of(base.context, u64::from(base.qp_num), counted) else {
+        known.lose_sight();
+        return;
+    };
+    let old = &queues.pieces;
+    queues.send.order.lock();
+    for (place, new, old) in [
+        (
+            &qp.wr_atomic_cmp_swp,
+            swap as *mut c_void,
+            &old.wr_atomic_cmp_swp,
+        ),
+        (
+            &qp.wr_atomic_fetch_add,
+            add as *mut c_void,
+            &old.wr_atomic_fetch_add,
+        ),
+        (&qp.wr_rdma_read, read as *mut c_void, &old.wr_rdma_read),
+        (&qp.wr_set_sge, set_sge as *mut c_void, &old.wr_set_sge),
+        (
+            &qp.wr_set_sge_list,
+            set_sges as *mut c_void,
+            &old.wr_set_sge_list,
+        ),
+        (&qp.wr_start, start as *mut c_void, &old.wr_start),
+        (&qp.wr_complete, complete as *mut c_void, &old.wr_complete),
+        (&qp.wr_abort, abort as *mut c_void, &old.wr_abort),
+    ] {
+        let found = place.load(Ordering::Relaxed);
+        if !found.is_null() && found != new {
+            old.store(found, Ordering::Relaxed);
+            place.store(new, Ordering::Relaxed);
+        }
+    }
+    queues.send.order.unlock();
+}
+
+/// The driver's function of a queue pair; in an `unsafe` block that says why it
+/// may be called. What is in the slot has the type, as the driver put it there.
+macro_rules! driver {
+    ($queues:expr, $slot:ident, $type:ty) => {
+        transmute::<*mut c_void, $type>($queues.pieces.$slot.load(Ordering::Relaxed))
+    };
+}
+
+/// The queues of a queue pair whose functions were exchanged: they stay until
+/// it is destroyed.
+fn queues(qp: *mut ibv_qp_ex) -> &'static queues::Queues {
+    queues::of_extended(qp).expect("a queue pair that is in use is known")
+}
+
+unsafe extern "C" fn start(qp: *mut ibv_qp_ex) {
+    let queues = queues(qp);
+    if !watch::is_forked_child() {
+        queues.send.order.lock();
+        queues.pieces.forget();
+    }
+    // SAFETY: the program's.
+    unsafe { driver!(queues, wr_start, Of)(qp) }
+}
+
+/// A request begins that writes to local memory.
+fn begin(qp: *mut ibv_qp_ex, queues: &queues::Queues) {
+    // SAFETY: the program's queue pair; its flags are those of this request.
+    unsafe { post::count_read(qp.cast(), &queues.send, (*qp).wr_flags) };
+    let place = queues.send.place();
+    queues.pieces.current.store(place + 1, Ordering::Relaxed);
+    queues.pieces.taken.fetch_add(1, Ordering::Relaxed);
+}
+
+unsafe extern "C" fn read(qp: *mut ibv_qp_ex, rkey: u32, addr: u64) {
+    let queues = queues(qp);
+    begin(qp, queues);
+    // SAFETY: the program's.
+    unsafe { driver!(queues, wr_rdma_read, Read)(qp, rkey, addr) }
+}
+
+unsafe extern "C" fn add(qp: *mut ibv_qp_ex, rkey: u32, addr: u64, value: u64) {
+    let queues = queues(qp);
+    begin(qp, queues);
+    // SAFETY: the program's.
+    unsafe { driver!(queues, wr_atomic_fetch_add, Add)(qp, rkey, addr, value) }
+}
+
+unsafe extern "C" fn swap(qp: *mut ibv_qp_ex, rkey: u32, addr: u64, compare: u64, value: u64) {
+    let queues = queues(qp);
+    begin(qp, queues);
+    // SAFETY: the program's.
+    unsafe { driver!(queues, wr_atomic_cmp_swp, Swap)(qp, rkey, addr, compare, value) }
+}
+
+/// The request that is being made names these keys. One that does not write,
+/// after one that does, is taken for that: which began it is not looked at.
+fn note(qp: *mut ibv_qp_ex, queues: &queues::Queues, keys: impl Iterator<Item = u32>) {
+    // SAFETY: the program's queue pair.
+    let context = unsafe { (*qp).qp_base.context };
+    let named = context::find(context).is_some_and(|known| known.sight() == Sight::Named);
+    let current = queues.pieces.current.load(Ordering::Relaxed);
+    for key in keys {
+        if let Some(place) = current.checked_sub(1) {
+            keys::write(context, key, Some(Posted::at(queues, true, place)));
+        } else if named {
+            keys::name_one(context, key);
+        }
+    }
+}
+
+unsafe extern "C" fn set_sge(qp: *mut ibv_qp_ex, lkey: u32, addr: u64, length: u32) {
+    let queues = queues(qp);
+    note(qp, queues, std::iter::once(lkey));
+    // SAFETY: the program's.
+    unsafe { driver!(queues, wr_set_sge, SetSge)(qp, lkey, addr, length) }
+}
+
+unsafe extern "C" fn set_sges(qp: *mut ibv_qp_ex, number: usize, list: *const ibv_sge) {
+    let queues = queues(qp);
+    if number != 0 {
+        // SAFETY: so many, says the program.
+        let list = unsafe { std::slice::from_raw_parts(list, number) };
+        note(qp, queues, list.iter().map(|sge| sge.lkey));
+    }
+    // SAFETY: the program's.
+    unsafe { driver!(queues, wr_set_sge_list, SetSges)(qp, number, list) }
+}
+
+/// Nothing since `wr_start` was posted.
+fn none_posted(queues: &queues::Queues) {
+    let taken = queues.pieces.taken.load(Ordering::Relaxed);
+    queues.send.refused(taken);
+}
+
+unsafe extern "C" fn complete(qp: *mut ibv_qp_ex) -> c_int {
+    let queues = queues(qp);
+    // SAFETY: the program's.
+    let error = unsafe { driver!(queues, wr_complete, Complete)(qp) };
+    if !watch::is_forked_child() {
+        if error != 0 {
+            none_posted(queues);
+        }
+        queues.send.order.unlock();
+    }
+    error
+}
+
+unsafe extern "C" fn abort(qp: *mut ibv_qp_ex) {
+    let queues = queues(qp);
+    // SAFETY: the program's.
+    unsafe { driver!(queues, wr_abort, Of)(qp) };
+    if !watch::is_forked_child() {
+        none_posted(queues);
+        queues.send.order.unlock();
+    }
+}
