@@ -14,5 +14,17 @@ __attribute__((weak)) unsigned fake_live(void);
 __attribute__((weak)) void fake_limit(size_t bytes);
 /* The registration made last, as it was asked for. */
 __attribute__((weak)) void fake_last(void **addr, size_t *length, uint64_t *iova, unsigned *access);
+/* Whether ibv_rereg_mr() can do anything. */
+__attribute__((weak)) void fake_has_rereg(int has);
+/* Whether the card lets somebody with this key do this at the range. */
+__attribute__((weak)) int fake_reach(uint32_t key, const void *addr, size_t length, unsigned access);
+
+struct ibv_qp;
+struct ibv_srq;
+/* A message of bytes like this comes for a queue pair: into the receive that is next, or nowhere. What its completion says
+ * (an ibv_wc_status), or -1 when none was posted. */
+__attribute__((weak)) int fake_arrive(struct ibv_qp *qp, int byte);
+/* The send queue's next request is done: answers are bytes like this. As above. */
+__attribute__((weak)) int fake_answer(struct ibv_qp *qp, int byte);
 
 #endif

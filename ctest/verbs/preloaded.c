@@ -35,7 +35,7 @@ static void users(struct ibv_pd *pd)
     check_says("several users of one registration, each with an ibv_mr of its own");
     unsigned before = made();
     char *buffer = fresh(NULL, SIZE);
-    struct ibv_mr *one = reg(pd, buffer, SIZE, LOCAL), *two = reg(pd, buffer + 10, 100, LOCAL);
+    struct ibv_mr *one = reg(pd, buffer, SIZE, 0), *two = reg(pd, buffer + 10, 100, 0);
     CHECK(one != two, "two ibv_mr");
     CHECK_IS(one->lkey, two->lkey);
     made_since(before, 1, "two users");
@@ -43,9 +43,21 @@ static void users(struct ibv_pd *pd)
     CHECK(two->addr == buffer + 10, "the other is still there");
     CHECK_IS(ibv_dereg_mr(two), 0);
     for (int i = 0; i < 100; i++)
-        CHECK_IS(ibv_dereg_mr(reg(pd, buffer, SIZE, LOCAL)), 0);
+        CHECK_IS(ibv_dereg_mr(reg(pd, buffer, SIZE, 0)), 0);
     made_since(before, 1, "a hundred more");
+    check_says("what the device may write is one user's at a time, and found again as well");
+    before = made();
+    one = reg(pd, buffer, SIZE, LOCAL);
+    two = reg(pd, buffer + 10, 100, LOCAL);
+    CHECK(one->lkey != two->lkey, "a key of its own");
+    made_since(before, 2, "two users");
+    CHECK_IS(ibv_dereg_mr(one), 0);
+    CHECK_IS(ibv_dereg_mr(two), 0);
+    for (int i = 0; i < 100; i++)
+        CHECK_IS(ibv_dereg_mr(reg(pd, buffer, SIZE, LOCAL)), 0);
+    made_since(before, 2, "a hundred more");
     check_says("other rights are another registration, and so is memory that was mapped anew");
+    before = made() - 1;
     struct ibv_mr *remote = reg(pd, buffer, SIZE, LOCAL | IBV_ACCESS_REMOTE_WRITE);
     uint32_t remote_key = remote->lkey;
     CHECK_IS(ibv_dereg_mr(remote), 0);
@@ -63,7 +75,7 @@ static void users(struct ibv_pd *pd)
 static void not_shared(struct ibv_pd *pd)
 {
     check_says("what must not be shared goes through as it is");
-    static const int kinds[] = {IBV_ACCESS_REMOTE_ATOMIC | LOCAL, IBV_ACCESS_MW_BIND | LOCAL, IBV_ACCESS_ZERO_BASED | LOCAL,
+    static const int kinds[] = {IBV_ACCESS_REMOTE_ATOMIC | LOCAL, IBV_ACCESS_REMOTE_WRITE | LOCAL, IBV_ACCESS_MW_BIND | LOCAL, IBV_ACCESS_ZERO_BASED | LOCAL,
                                 IBV_ACCESS_ON_DEMAND | LOCAL};
     char *buffer = fresh(NULL, SIZE);
     for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
@@ -97,10 +109,10 @@ static void other_addresses(struct ibv_pd *pd)
     unsigned before = made();
     uint64_t base = 0x100000;
     for (int i = 0; i < 3; i++) {
-        struct ibv_mr *mr = ibv_reg_mr_iova(pd, buffer, SIZE, base, LOCAL | IBV_ACCESS_REMOTE_READ);
+        struct ibv_mr *mr = ibv_reg_mr_iova(pd, buffer, SIZE, base, LOCAL);
         REQUIRE(mr, "ibv_reg_mr_iova: %s", strerror(errno));
         CHECK_IS(ibv_dereg_mr(mr), 0);
-        unsigned access = LOCAL | IBV_ACCESS_REMOTE_READ;
+        unsigned access = LOCAL;
         mr = ibv_reg_mr_iova2(pd, buffer, SIZE, (uintptr_t)buffer, access);
         REQUIRE(mr, "ibv_reg_mr_iova2: %s", strerror(errno));
         CHECK_IS(ibv_dereg_mr(mr), 0);
@@ -109,19 +121,82 @@ static void other_addresses(struct ibv_pd *pd)
     munmap(buffer, SIZE);
 }
 
-static void rereg(struct ibv_pd *pd)
+/* What ibv_rereg_mr() answers without the preload: 0 where the driver has it. */
+static int rereg_without(struct ibv_pd *pd, char *buffer)
 {
-    check_says("a registration that is changed becomes its user's own");
-    char *buffer = fresh(NULL, 2 * SIZE);
-    struct ibv_mr *mr = reg(pd, buffer, SIZE, LOCAL), *other = reg(pd, buffer, SIZE, LOCAL);
+    struct ibv_mr *mr = reg(pd, buffer, SIZE, IBV_ACCESS_ZERO_BASED);
+    errno = 0;
+    int result = ibv_rereg_mr(mr, IBV_REREG_MR_CHANGE_ACCESS, NULL, NULL, 0, LOCAL);
+    int error = errno;
+    CHECK_IS(ibv_dereg_mr(mr), 0);
+    errno = error;
+    return result;
+}
+
+static void rereg_refused(struct ibv_pd *pd, char *buffer, int expected, int error)
+{
+    check_says("a driver without ibv_rereg_mr: the same error, and nothing changed");
+    for (int access = 0; access <= LOCAL; access += LOCAL) {
+        struct ibv_mr *mr = reg(pd, buffer, SIZE, access), before = *mr;
+        errno = 0;
+        CHECK_IS(ibv_rereg_mr(mr, IBV_REREG_MR_CHANGE_TRANSLATION, NULL, buffer + SIZE, SIZE, 0), expected);
+        CHECK_IS(errno, error);
+        CHECK(!memcmp(&before, mr, sizeof before), "the region is as it was, keys and all");
+        if (fake_reach)
+            CHECK(fake_reach(mr->lkey, buffer, SIZE, (unsigned)access), "and good for what it was");
+        CHECK_IS(ibv_dereg_mr(mr), 0);
+        CHECK_IS(ibv_dereg_mr(reg(pd, buffer, SIZE, access)), 0);
+    }
+}
+
+static void rereg_done(struct ibv_pd *pd, char *buffer)
+{
+    check_says("a driver with ibv_rereg_mr changes a registration of its user's own");
+    struct ibv_mr *mr = reg(pd, buffer, SIZE, LOCAL);
+    uint32_t key = mr->lkey;
     CHECK_IS(ibv_rereg_mr(mr, IBV_REREG_MR_CHANGE_TRANSLATION, NULL, buffer + SIZE, SIZE, 0), 0);
     CHECK(mr->addr == buffer + SIZE && mr->length == SIZE, "it has the new range");
-    CHECK(mr->lkey != other->lkey, "and a key of its own");
-    CHECK(other->addr == buffer, "the other user's is as it was");
+    if (fake_reach) {
+        CHECK(fake_reach(mr->lkey, buffer + SIZE, SIZE, LOCAL), "which its key is good for");
+        CHECK(!fake_reach(key, buffer, SIZE, 0) && !fake_reach(mr->lkey, buffer, SIZE, 0), "and nothing of the old one is left");
+    }
     CHECK_IS(ibv_rereg_mr(mr, IBV_REREG_MR_CHANGE_ACCESS, NULL, NULL, 0, LOCAL | IBV_ACCESS_REMOTE_READ), 0);
     CHECK_IS(ibv_rereg_mr(mr, 1 << 10, NULL, NULL, 0, 0), IBV_REREG_MR_ERR_INPUT);
+    key = mr->lkey;
+    CHECK_IS(ibv_rereg_mr(mr, IBV_REREG_MR_CHANGE_ACCESS, NULL, NULL, 0, 0), 0);
+    if (fake_reach)
+        CHECK(!fake_reach(key, buffer + SIZE, SIZE, LOCAL) && !fake_reach(key, buffer + SIZE, SIZE, IBV_ACCESS_REMOTE_READ),
+              "rights that are revoked are gone");
+    struct ibv_pd *other = alloc_pd(pd->context);
+    CHECK_IS(ibv_rereg_mr(mr, IBV_REREG_MR_CHANGE_PD, other, NULL, 0, 0), 0);
+    CHECK(mr->pd == other, "it is in the other domain");
+    CHECK_IS(ibv_dealloc_pd(other), EBUSY);
     CHECK_IS(ibv_dereg_mr(mr), 0);
-    CHECK_IS(ibv_dereg_mr(other), 0);
+    CHECK_IS(ibv_dealloc_pd(other), 0);
+    check_says("and what others have too stays theirs");
+    struct ibv_mr *one = reg(pd, buffer, SIZE, 0), *two = reg(pd, buffer, SIZE, 0);
+    CHECK_IS(one->lkey, two->lkey);
+    CHECK_IS(ibv_rereg_mr(one, IBV_REREG_MR_CHANGE_ACCESS, NULL, NULL, 0, LOCAL), 0);
+    CHECK(one->lkey != two->lkey && two->addr == buffer, "the other user's is as it was");
+    if (fake_reach)
+        CHECK(!fake_reach(two->lkey, buffer, SIZE, LOCAL) && fake_reach(one->lkey, buffer, SIZE, LOCAL), "in its rights too");
+    CHECK_IS(ibv_dereg_mr(one), 0);
+    CHECK_IS(ibv_dereg_mr(two), 0);
+}
+
+static void rereg(struct ibv_pd *pd)
+{
+    char *buffer = fresh(NULL, 2 * SIZE);
+    if (fake_has_rereg)
+        rereg_done(pd, buffer), fake_has_rereg(0);
+    int without = fake_has_rereg ? IBV_REREG_MR_ERR_CMD : rereg_without(pd, buffer);
+    int error = fake_has_rereg ? EOPNOTSUPP : errno;
+    if (without)
+        rereg_refused(pd, buffer, without, error);
+    else
+        rereg_done(pd, buffer);
+    if (fake_has_rereg)
+        fake_has_rereg(1);
     munmap(buffer, 2 * SIZE);
 }
 
@@ -192,18 +267,19 @@ static void *in_a_thread(void *of)
     struct ibv_pd *pd = of;
     /* No neighbour of another thread's, with which it would be registered as one. */
     char *around = fresh(NULL, 3 * SIZE), *buffer = around + SIZE;
-    uint32_t key = 0;
+    uint32_t key = 0, parts = 0;
     for (int i = 0; i < 400; i++) {
         bool changed = i % 8 == 0;
         if (changed)
             fresh(buffer, SIZE);
-        struct ibv_mr *mr = reg(pd, buffer, SIZE, LOCAL), *other = reg(pd, buffer + 4096, 4096, LOCAL);
+        struct ibv_mr *mr = reg(pd, buffer, SIZE, LOCAL), *other = reg(pd, buffer + 4096, 4096, 0);
         uint32_t part = other->lkey;
         if (fake_registrations && changed)
-            CHECK(mr->lkey != key && part != key, "transfer %d: keys %#x and %#x after %#x, of memory that is gone", i, mr->lkey, part, key);
-        atomic_fetch_add(&unchanged, 1 + !changed);
-        atomic_fetch_add(&reused, (unsigned)(part == mr->lkey) + (!changed && mr->lkey == key));
+            CHECK(mr->lkey != key && part != parts, "transfer %d: keys %#x and %#x after %#x, of memory that is gone", i, mr->lkey, part, key);
+        atomic_fetch_add(&unchanged, 2 * !changed);
+        atomic_fetch_add(&reused, (unsigned)(!changed && part == parts) + (!changed && mr->lkey == key));
         key = mr->lkey;
+        parts = part;
         CHECK_IS(ibv_dereg_mr(mr), 0);
         CHECK_IS(ibv_dereg_mr(other), 0);
     }

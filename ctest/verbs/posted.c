@@ -1,0 +1,304 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/* Work that is posted when its registration is given back, under libkdreg-verbs.so: what comes then must come nowhere. And programs that
+ * wait for their work before they give back, whose registrations must stay. Over the stand-in, where the test is the card.
+ *
+ *   posted           with the rights of peers gone when they are given back
+ *   posted keep      with KDREG_VERBS_KEEP_REMOTE */
+#include "device.h"
+#include "fake.h"
+
+#define SIZE ((size_t)16 * 1024)
+enum { LOCAL = IBV_ACCESS_LOCAL_WRITE, REMOTE = LOCAL | IBV_ACCESS_REMOTE_WRITE | IBV_ACCESS_REMOTE_READ };
+
+static struct ibv_context *context;
+static struct ibv_pd *pd;
+static struct ibv_cq *cq;
+static struct ibv_srq *srq;
+static char *buffer;
+
+static struct ibv_mr *reg(int access)
+{
+    struct ibv_mr *mr = ibv_reg_mr(pd, buffer, SIZE, access);
+    REQUIRE(mr, "ibv_reg_mr: %s", strerror(errno));
+    return mr;
+}
+
+static struct ibv_qp *make_qp(bool with_srq, bool all)
+{
+    struct ibv_qp_init_attr attr = {
+        .send_cq = cq, .recv_cq = cq, .srq = with_srq ? srq : NULL, .qp_type = IBV_QPT_RC, .sq_sig_all = all,
+        .cap = {.max_send_wr = 16, .max_recv_wr = 16, .max_send_sge = 1, .max_recv_sge = 1},
+    };
+    struct ibv_qp *qp = ibv_create_qp(pd, &attr);
+    REQUIRE(qp, "ibv_create_qp: %s", strerror(errno));
+    return qp;
+}
+
+static int post_receive(struct ibv_qp *qp, struct ibv_mr *mr)
+{
+    struct ibv_sge sge = {.addr = (uintptr_t)buffer, .length = SIZE, .lkey = mr->lkey};
+    struct ibv_recv_wr wr = {.sg_list = &sge, .num_sge = 1}, *bad;
+    return qp->srq ? ibv_post_srq_recv(qp->srq, &wr, &bad) : ibv_post_recv(qp, &wr, &bad);
+}
+
+static void post_read(struct ibv_qp *qp, struct ibv_mr *mr, bool signaled)
+{
+    struct ibv_sge sge = {.addr = (uintptr_t)buffer, .length = SIZE, .lkey = mr->lkey};
+    struct ibv_send_wr wr = {
+        .sg_list = &sge, .num_sge = 1, .opcode = IBV_WR_RDMA_READ, .send_flags = signaled ? IBV_SEND_SIGNALED : 0,
+    };
+    struct ibv_send_wr *bad;
+    CHECK_IS(ibv_post_send(qp, &wr, &bad), 0);
+}
+
+static void post_read_in_pieces(struct ibv_qp *qp, struct ibv_mr *mr, bool signaled)
+{
+    struct ibv_qp_ex *ex = ibv_qp_to_qp_ex(qp);
+    ibv_wr_start(ex);
+    ex->wr_flags = signaled ? IBV_SEND_SIGNALED : 0;
+    ibv_wr_rdma_read(ex, 0, 0);
+    ibv_wr_set_sge(ex, mr->lkey, (uintptr_t)buffer, SIZE);
+    CHECK_IS(ibv_wr_complete(ex), 0);
+}
+
+static int polled(void)
+{
+    struct ibv_wc wc;
+    int number = ibv_poll_cq(cq, 1, &wc);
+    return number == 1 ? (int)wc.status : -1;
+}
+
+/* What the card would write by this key comes nowhere. */
+static bool is_gone(uint32_t key)
+{
+    return !fake_reach(key, buffer, SIZE, IBV_ACCESS_LOCAL_WRITE);
+}
+
+static void ordinary(void)
+{
+    check_says("register, transfer, wait, deregister, and again: one registration");
+    struct ibv_qp *qp = make_qp(false, false), *all = make_qp(false, true);
+    unsigned before = fake_registrations();
+    for (int i = 0; i < 50; i++) {
+        struct ibv_mr *mr = reg(LOCAL);
+        CHECK_IS(post_receive(qp, mr), 0);
+        CHECK_IS(fake_arrive(qp, i), IBV_WC_SUCCESS);
+        CHECK_IS(polled(), IBV_WC_SUCCESS);
+        CHECK_IS(ibv_dereg_mr(mr), 0);
+        mr = reg(LOCAL);
+        post_read(qp, mr, true);
+        CHECK_IS(fake_answer(qp, i), IBV_WC_SUCCESS);
+        CHECK_IS(polled(), IBV_WC_SUCCESS);
+        CHECK_IS(ibv_dereg_mr(mr), 0);
+        mr = reg(LOCAL);
+        post_read_in_pieces(qp, mr, true);
+        CHECK_IS(fake_answer(qp, i), IBV_WC_SUCCESS);
+        CHECK_IS(polled(), IBV_WC_SUCCESS);
+        CHECK_IS(ibv_dereg_mr(mr), 0);
+        mr = reg(LOCAL);
+        post_read(all, mr, false);
+        CHECK_IS(fake_answer(all, i), IBV_WC_SUCCESS);
+        CHECK_IS(polled(), IBV_WC_SUCCESS);
+        CHECK_IS(ibv_dereg_mr(mr), 0);
+    }
+    CHECK_IS(fake_registrations() - before, 1);
+    CHECK_IS(ibv_destroy_qp(qp), 0);
+    CHECK_IS(ibv_destroy_qp(all), 0);
+}
+
+/* Given back with a receive posted: what comes is stopped, and the memory is its next owner's. */
+static void receives(bool shared)
+{
+    check_says(shared ? "a receive in a shared queue" : "a receive");
+    struct ibv_qp *qp = make_qp(shared, false);
+    struct ibv_mr *mr = reg(LOCAL);
+    uint32_t key = mr->lkey;
+    CHECK_IS(post_receive(qp, mr), 0);
+    CHECK_IS(ibv_dereg_mr(mr), 0);
+    CHECK(is_gone(key), "the key is good for nothing");
+    memset(buffer, '.', SIZE);
+    CHECK_IS(fake_arrive(qp, 'x'), IBV_WC_LOC_PROT_ERR);
+    CHECK(buffer[0] == '.' && buffer[SIZE - 1] == '.', "the next owner's memory is as it was");
+    CHECK_IS(polled(), IBV_WC_LOC_PROT_ERR);
+    check_says("  and the second of two, of which one has completed");
+    mr = reg(LOCAL);
+    key = mr->lkey;
+    CHECK_IS(post_receive(qp, mr), 0);
+    CHECK_IS(post_receive(qp, mr), 0);
+    CHECK_IS(fake_arrive(qp, 'x'), IBV_WC_SUCCESS);
+    CHECK_IS(polled(), IBV_WC_SUCCESS);
+    CHECK_IS(ibv_dereg_mr(mr), 0);
+    CHECK(is_gone(key), "one is outstanding");
+    check_says("  and one that has completed, but nobody has polled that");
+    mr = reg(LOCAL);
+    key = mr->lkey;
+    CHECK_IS(fake_arrive(qp, 'x'), IBV_WC_LOC_PROT_ERR);
+    CHECK_IS(post_receive(qp, mr), 0);
+    CHECK_IS(fake_arrive(qp, 'x'), IBV_WC_SUCCESS);
+    CHECK_IS(ibv_dereg_mr(mr), 0);
+    CHECK(is_gone(key), "a completion that was not polled is not known");
+    CHECK_IS(polled(), IBV_WC_LOC_PROT_ERR);
+    CHECK_IS(polled(), IBV_WC_SUCCESS);
+    CHECK_IS(ibv_destroy_qp(qp), 0);
+}
+
+static void reads(void)
+{
+    check_says("a read, in both ways of posting it");
+    struct ibv_qp *qp = make_qp(false, false);
+    void (*const ways[])(struct ibv_qp *, struct ibv_mr *, bool) = {post_read, post_read_in_pieces};
+    for (int way = 0; way < 2; way++) {
+        struct ibv_mr *mr = reg(LOCAL);
+        uint32_t key = mr->lkey;
+        ways[way](qp, mr, true);
+        CHECK_IS(ibv_dereg_mr(mr), 0);
+        CHECK(is_gone(key), "an answer is outstanding");
+        CHECK_IS(fake_answer(qp, 'x'), IBV_WC_LOC_PROT_ERR);
+        CHECK_IS(polled(), IBV_WC_LOC_PROT_ERR);
+    }
+    check_says("  and without a completion of its own");
+    for (int way = 0; way < 2; way++) {
+        struct ibv_mr *mr = reg(LOCAL);
+        uint32_t key = mr->lkey;
+        ways[way](qp, mr, false);
+        CHECK_IS(ibv_dereg_mr(mr), 0);
+        CHECK(is_gone(key), "nobody knows when it is done");
+    }
+    CHECK_IS(ibv_destroy_qp(qp), 0);
+    check_says("  one, and one with a completion before it");
+    qp = make_qp(false, false);
+    struct ibv_mr *mr = reg(LOCAL);
+    uint32_t key = mr->lkey;
+    post_read(qp, mr, true);
+    post_read(qp, mr, false);
+    CHECK_IS(fake_answer(qp, 'x'), IBV_WC_SUCCESS);
+    CHECK_IS(polled(), IBV_WC_SUCCESS);
+    CHECK_IS(ibv_dereg_mr(mr), 0);
+    CHECK(is_gone(key), "the second is outstanding");
+    CHECK_IS(ibv_destroy_qp(qp), 0);
+}
+
+static void refused(void)
+{
+    check_says("what the driver refused was not posted");
+    struct ibv_qp *qp = make_qp(false, false);
+    unsigned before = fake_registrations();
+    for (int round = 0; round < 3; round++) {
+        struct ibv_mr *mr = reg(LOCAL);
+        int number = 0;
+        while (post_receive(qp, mr) == 0)
+            number++;
+        CHECK(number == 16, "%d receives fit", number);
+        while (number--) {
+            CHECK_IS(fake_arrive(qp, 'x'), IBV_WC_SUCCESS);
+            CHECK_IS(polled(), IBV_WC_SUCCESS);
+        }
+        CHECK_IS(ibv_dereg_mr(mr), 0);
+    }
+    CHECK(fake_registrations() - before <= 1, "all were done, and it stayed");
+    check_says("nor was what a program gave up");
+    struct ibv_qp_ex *ex = ibv_qp_to_qp_ex(qp);
+    struct ibv_mr *mr = reg(LOCAL);
+    before = fake_registrations();
+    ibv_wr_start(ex);
+    ex->wr_flags = IBV_SEND_SIGNALED;
+    ibv_wr_rdma_read(ex, 0, 0);
+    ibv_wr_set_sge(ex, mr->lkey, (uintptr_t)buffer, SIZE);
+    ibv_wr_abort(ex);
+    post_read(qp, mr, true);
+    CHECK_IS(fake_answer(qp, 'x'), IBV_WC_SUCCESS);
+    CHECK_IS(polled(), IBV_WC_SUCCESS);
+    CHECK_IS(ibv_dereg_mr(mr), 0);
+    CHECK_IS(ibv_dereg_mr(reg(LOCAL)), 0);
+    CHECK_IS(fake_registrations() - before, 0);
+    CHECK_IS(ibv_destroy_qp(qp), 0);
+}
+
+static void destroyed(void)
+{
+    check_says("with its queue goes what was posted to it");
+    for (int i = 0; i < 3; i++) {
+        struct ibv_qp *qp = make_qp(false, false);
+        struct ibv_mr *mr = reg(LOCAL);
+        uint32_t key = mr->lkey;
+        CHECK_IS(post_receive(qp, mr), 0);
+        CHECK_IS(ibv_destroy_qp(qp), 0);
+        CHECK_IS(ibv_dereg_mr(mr), 0);
+        CHECK(!is_gone(key), "nothing is outstanding: it stays");
+    }
+}
+
+static void users(void)
+{
+    check_says("what the card may write is one user's at a time");
+    struct ibv_qp *qp = make_qp(false, false);
+    struct ibv_mr *one = reg(LOCAL), *two = reg(LOCAL);
+    uint32_t key = one->lkey;
+    CHECK(one->lkey != two->lkey, "a key of its own");
+    CHECK_IS(post_receive(qp, one), 0);
+    CHECK_IS(ibv_dereg_mr(one), 0);
+    CHECK(is_gone(key), "the other user is no reason to keep it");
+    CHECK(!is_gone(two->lkey), "and the other's is there");
+    CHECK_IS(ibv_dereg_mr(two), 0);
+    CHECK_IS(ibv_destroy_qp(qp), 0);
+    struct ibv_mr *first = reg(0), *second = reg(0);
+    CHECK_IS(first->lkey, second->lkey);
+    CHECK_IS(ibv_dereg_mr(first), 0);
+    CHECK_IS(ibv_dereg_mr(second), 0);
+}
+
+static void peers(bool keep)
+{
+    check_says(keep ? "what peers may do stays, as KDREG_VERBS_KEEP_REMOTE says" : "what peers may do ends");
+    static const int kinds[] = {REMOTE, LOCAL | IBV_ACCESS_REMOTE_WRITE, IBV_ACCESS_REMOTE_READ, REMOTE | IBV_ACCESS_REMOTE_ATOMIC};
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
+        unsigned before = fake_registrations();
+        for (int again = 0; again < 3; again++) {
+            struct ibv_mr *mr = reg(kinds[i]);
+            uint32_t key = mr->rkey;
+            CHECK(fake_reach(key, buffer, SIZE, (unsigned)kinds[i]), "peers have what they were given");
+            CHECK_IS(ibv_dereg_mr(mr), 0);
+            CHECK_IS(fake_reach(key, buffer, SIZE, (unsigned)kinds[i]), keep);
+        }
+        CHECK_IS(fake_registrations() - before, keep ? 1 : 3);
+    }
+    if (keep) {
+        check_says("  but not while work is outstanding");
+        struct ibv_qp *qp = make_qp(false, false);
+        struct ibv_mr *mr = reg(REMOTE);
+        uint32_t key = mr->lkey;
+        CHECK_IS(post_receive(qp, mr), 0);
+        CHECK_IS(ibv_dereg_mr(mr), 0);
+        CHECK(is_gone(key), "a receive is posted");
+        CHECK_IS(ibv_destroy_qp(qp), 0);
+    }
+}
+
+int main(int argc, char **argv)
+{
+    check_watchdog(120);
+    REQUIRE(fake_reach, "this is for the stand-in");
+    bool keep = argc > 1 && strcmp(argv[1], "keep") == 0;
+    context = open_device();
+    pd = alloc_pd(context);
+    cq = ibv_create_cq(context, 64, NULL, NULL, 0);
+    struct ibv_srq_init_attr attr = {.attr = {.max_wr = 16, .max_sge = 1}};
+    srq = ibv_create_srq(pd, &attr);
+    REQUIRE(cq && srq, "queues: %s", strerror(errno));
+    buffer = fresh(NULL, SIZE);
+    ordinary();
+    receives(false);
+    receives(true);
+    reads();
+    refused();
+    destroyed();
+    users();
+    peers(keep);
+    CHECK_IS(ibv_destroy_srq(srq), 0);
+    CHECK_IS(ibv_destroy_cq(cq), 0);
+    CHECK_IS(ibv_dealloc_pd(pd), 0);
+    CHECK_IS(ibv_close_device(context), 0);
+    CHECK_IS(fake_live(), 0);
+    munmap(buffer, SIZE);
+    return check_result("posted");
+}
