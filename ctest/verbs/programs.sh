@@ -1,7 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT OR Apache-2.0
 # Usage: programs.sh LIBKDREG-VERBS.SO
-# Unmodified programs of the distribution over soft-RoCE, both ends under the preload, on each backend.
+# Unmodified programs of the distribution over soft-RoCE, both ends under the preload, on each backend. Those that let peers at their memory
+# have no monitor, as nothing of theirs is kept.
 preload=$1
 failed=0
 # Everything takes longer on a kernel that checks itself.
@@ -31,7 +32,7 @@ ends() {
         failed=1
     fi
     for log in /tmp/client.log /tmp/server.log; do
-        if ! grep -Eq "kdreg-verbs: [1-9][0-9]* registrations asked for: [0-9]+ hits, [1-9][0-9]* registered, .*backend $KDREG_BACKEND" $log; then
+        if ! grep -Eq "kdreg-verbs: [1-9][0-9]* registrations asked for: [0-9]+ hits, ([1-9][0-9]* registered, 0|0 registered, [1-9][0-9]*) passed through.* 0 failed;.*backend ($KDREG_BACKEND|none)" $log; then
             echo "FAILED: no word of the cache in $log"
             cat $log
             failed=1

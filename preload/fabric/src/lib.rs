@@ -8,6 +8,8 @@
 //! fails, libkdreg says why (KDREG_LOG), and the program goes on as without.
 //!
 //! `KDREG_FABRIC_STATS=1` prints a line on standard error when the program ends.
+//! Without it, one is printed when libfabric was there and its `fi_getinfo` was
+//! not seen to be called (`KDREG_LOG`: at warn).
 
 mod kdreg;
 mod statistics;
@@ -31,18 +33,7 @@ pub(crate) type GetInfo = unsafe extern "C" fn(
 pub(crate) fn real(symbol_version: &CStr) -> Option<GetInfo> {
     // A program or a plugin that was opened with RTLD_LOCAL keeps its libfabric
     // where RTLD_NEXT does not look. It is there: its function was called.
-    // SAFETY: opens nothing new, and only adds a reference, which is kept.
-    let handle = unsafe {
-        libc::dlopen(
-            c"libfabric.so.1".as_ptr(),
-            libc::RTLD_NOW | libc::RTLD_NOLOAD,
-        )
-    };
-    let handle = if handle.is_null() {
-        libc::RTLD_NEXT
-    } else {
-        handle
-    };
+    let handle = loaded().unwrap_or(libc::RTLD_NEXT);
     // SAFETY: an open handle and C strings.
     let address = unsafe { libc::dlvsym(handle, c"fi_getinfo".as_ptr(), symbol_version.as_ptr()) };
     if address.is_null() {
@@ -52,17 +43,35 @@ pub(crate) fn real(symbol_version: &CStr) -> Option<GetInfo> {
     Some(unsafe { std::mem::transmute::<*mut c_void, GetInfo>(address) })
 }
 
+/// The process's libfabric, if it has one.
+pub(crate) fn loaded() -> Option<*mut c_void> {
+    // SAFETY: opens nothing new, and only adds a reference, which is kept.
+    let handle = unsafe {
+        libc::dlopen(
+            c"libfabric.so.1".as_ptr(),
+            libc::RTLD_NOW | libc::RTLD_NOLOAD,
+        )
+    };
+    (!handle.is_null()).then_some(handle)
+}
+
+/// Whether a call was seen.
+pub(crate) fn was_called() -> bool {
+    DONE.load(Ordering::Relaxed)
+}
+
+/// Relaxed: only one caller may see `false`. Another thread whose first
+/// fi_getinfo returns meanwhile may open its domain before the import: then
+/// libfabric refuses, and libkdreg says so.
+static DONE: AtomicBool = AtomicBool::new(false);
+
 /// Imports libkdreg, in the first call of a process.
 pub(crate) fn import_once() {
-    /// Relaxed: only one caller may see `false`. Another thread whose first
-    /// fi_getinfo returns meanwhile may open its domain before the import: then
-    /// libfabric refuses, and libkdreg says so.
-    static DONE: AtomicBool = AtomicBool::new(false);
     if DONE.swap(true, Ordering::Relaxed) {
         return;
     }
     let mut import = std::ptr::null_mut();
     // SAFETY: no options, and a place for the result.
     let error = unsafe { kdreg::kdreg_fabric_import(std::ptr::null(), &raw mut import) };
-    statistics::print_at_exit(import, error);
+    statistics::imported(import, error);
 }

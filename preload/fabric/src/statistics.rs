@@ -17,14 +17,14 @@ static ERROR: AtomicI32 = AtomicI32::new(0);
 static PROCESS: AtomicI32 = AtomicI32::new(0);
 
 /// Remembers the import for the end of the program.
-pub(crate) fn print_at_exit(import: *mut kdreg_fabric_t, error: c_int) {
-    let wanted = std::env::var_os(VARIABLE).is_some_and(|value| !value.is_empty() && value != "0");
-    if !wanted {
-        return;
-    }
+pub(crate) fn imported(import: *mut kdreg_fabric_t, error: c_int) {
     // Relaxed: atexit orders what was done before against what it calls.
     IMPORT.store(import, Ordering::Relaxed);
     ERROR.store(error, Ordering::Relaxed);
+}
+
+/// Runs when the library is loaded.
+extern "C" fn loaded() {
     // SAFETY: getpid has no preconditions; atexit is given a function without
     // captured state in a library that is never unloaded.
     unsafe {
@@ -33,13 +33,41 @@ pub(crate) fn print_at_exit(import: *mut kdreg_fabric_t, error: c_int) {
     }
 }
 
+#[used]
+#[unsafe(link_section = ".init_array")]
+static LOADED: extern "C" fn() = loaded;
+
+/// Whether messages at warn are wanted, as KDREG_LOG has it.
+fn warns() -> bool {
+    let level = std::env::var("KDREG_LOG").unwrap_or_default();
+    !["off", "none", "0", "error", "1"].contains(&level.as_str())
+}
+
 extern "C" fn print() {
     // SAFETY: as above.
     let process = unsafe { libc::getpid() };
     if process != PROCESS.load(Ordering::Relaxed) {
         return;
     }
-    let line = format!("kdreg-fabric[{process}]: {}\n", summary());
+    let wanted = std::env::var_os(VARIABLE).is_some_and(|value| !value.is_empty() && value != "0");
+    let line = if crate::was_called() {
+        if !wanted {
+            return;
+        }
+        summary()
+    } else if crate::loaded().is_none() {
+        if !wanted {
+            return;
+        }
+        "libfabric was not loaded".into()
+    } else if wanted || warns() {
+        "warn: libfabric was loaded, and no call of fi_getinfo was seen: it was not called, or \
+         by another way than its symbol, or in a version that libkdreg-fabric.so does not know"
+            .into()
+    } else {
+        return;
+    };
+    let line = format!("kdreg-fabric[{process}]: {line}\n");
     // In one piece: other processes of the job say the same at the same time. A
     // closed standard error is no reason to fail.
     let _ = std::io::stderr().write_all(line.as_bytes());

@@ -365,7 +365,11 @@ impl Posted {
             &queues.receive
         };
         let word = half.completed.load(Ordering::Acquire);
-        (word >> 40) as u32 != self.generation || word & MOST > self.place && !half.is_uncounted()
+        // A place that was taken off again is nobody's, or that of a request
+        // posted since. Whoever reads of this request has seen its place taken.
+        (word >> 40) as u32 != self.generation
+            || self.place >= half.posted.load(Ordering::Relaxed)
+            || word & MOST > self.place && !half.is_uncounted()
     }
 }
 
