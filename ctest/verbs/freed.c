@@ -125,7 +125,8 @@ int main(int argc, char **argv)
     send_from(&over, source, from, at, rkey);
     status = completion(&over, 2);
     printf("    the writer is told: %s\n", ibv_wc_status_str(status));
-    CHECK_IS(status, IBV_WC_REM_ACCESS_ERR);
+    /* Both ends are one queue pair: its end as the target may come first. */
+    CHECK(status == IBV_WC_REM_ACCESS_ERR || status == IBV_WC_WR_FLUSH_ERR, "the key is good for nothing");
     untouched(heap);
     CHECK_IS(ibv_dereg_mr(from), 0);
     close_loopback(&over);

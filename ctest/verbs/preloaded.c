@@ -124,7 +124,8 @@ static void other_addresses(struct ibv_pd *pd)
 /* What ibv_rereg_mr() answers without the preload: 0 where the driver has it. */
 static int rereg_without(struct ibv_pd *pd, char *buffer)
 {
-    struct ibv_mr *mr = reg(pd, buffer, SIZE, IBV_ACCESS_ZERO_BASED);
+    /* Nothing of a cache's. */
+    struct ibv_mr *mr = reg(pd, buffer, SIZE, LOCAL | IBV_ACCESS_REMOTE_READ);
     errno = 0;
     int result = ibv_rereg_mr(mr, IBV_REREG_MR_CHANGE_ACCESS, NULL, NULL, 0, LOCAL);
     int error = errno;

@@ -184,7 +184,12 @@ static int to_ready(struct verbs_link *link, uint32_t qp, uint32_t lid, uint32_t
     if (errno)
         return failed("connecting the queue pairs (ibv_modify_qp to RTR; is this the right --gid?)");
     attr.qp_state = IBV_QPS_RTS;
-    attr.timeout = 14;
+    /*
+     * As for a slow network: over soft-RoCE the other end answers when its
+     * processor gets to it, which on a starved machine takes seconds. Asked
+     * for again after 4.3 s (4.096 us * 2^20), given up after half a minute.
+     */
+    attr.timeout = 20;
     attr.retry_cnt = attr.rnr_retry = 7;
     errno = link->library.modify_qp(link->qp, &attr,
                                     IBV_QP_STATE | IBV_QP_TIMEOUT | IBV_QP_RETRY_CNT | IBV_QP_RNR_RETRY |
