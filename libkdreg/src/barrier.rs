@@ -12,9 +12,9 @@
 //! The kernel wants a process to register first. A forked child is another
 //! process: it registers by itself.
 
-use crate::cancellation::held_off;
 use crate::log::{self, Level};
 use crate::process::PerProcess;
+use crate::sync;
 use std::sync::atomic::{AtomicBool, Ordering, fence};
 use std::time::Duration;
 
@@ -83,7 +83,7 @@ fn withdrawn() {
             format_args!("membarrier(2) is refused since a filter was installed: hits cost more"),
         );
     }
-    held_off(|| std::thread::sleep(Duration::from_millis(20)));
+    sync::sleep(Duration::from_millis(20));
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@
 
 pub(crate) use crate::barrier::heavy;
 pub(crate) use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
+use std::time::Duration;
 
 /// Threads that can own entries, with some room: any `u8` is an index.
 pub(crate) const OWNERS: usize = 256;
@@ -29,7 +30,26 @@ pub(crate) fn pause(round: u32) {
         std::thread::yield_now();
     } else {
         // A thread of higher priority must sleep for a lower one to run.
-        let _held_off = crate::cancellation::HeldOff::new();
-        std::thread::sleep(std::time::Duration::from_micros(50));
+        sleep(Duration::from_micros(50));
     }
+}
+
+/// Sleeps for so long, or less. Not std's, which ends the thread where a filter
+/// refuses the system call; and not through libc's, which is a cancellation point.
+pub(crate) fn sleep(time: Duration) {
+    let time = libc::timespec {
+        tv_sec: time.as_secs() as libc::time_t,
+        tv_nsec: time.subsec_nanos() as libc::c_long,
+    };
+    let nothing = std::ptr::null_mut::<libc::timespec>();
+    // SAFETY: reads a local variable.
+    unsafe {
+        libc::syscall(
+            libc::SYS_clock_nanosleep,
+            libc::CLOCK_MONOTONIC,
+            0,
+            &raw const time,
+            nothing,
+        )
+    };
 }

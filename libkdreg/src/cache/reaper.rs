@@ -20,6 +20,7 @@ use crate::log::{self, Level};
 use crate::monitor::{Monitor, eventfd};
 use crate::process::PerProcess;
 use crate::status_page::{self, StatusPage};
+use crate::sync;
 use crate::threads::{self, Stack, Thread, realtime};
 use crate::unwinding;
 use std::collections::HashMap;
@@ -369,7 +370,7 @@ fn run(shared: &Shared, mut page: Option<StatusPage>) {
                 return;
             }
         }
-        std::thread::sleep(NAP);
+        sync::sleep(NAP);
     }
 }
 

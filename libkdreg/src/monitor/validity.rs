@@ -3,7 +3,7 @@
 
 use super::guard::{Guard, Standing};
 use super::userfaultfd::in_flight::{InFlight, changes_in_flight};
-use crate::cancellation::held_off;
+use crate::sync;
 use std::os::fd::RawFd;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -119,7 +119,7 @@ impl Validity {
             if round < AWAKE {
                 std::thread::yield_now();
             } else {
-                held_off(|| std::thread::sleep(NAP));
+                sync::sleep(NAP);
             }
         }
         false

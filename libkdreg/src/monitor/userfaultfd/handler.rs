@@ -104,6 +104,7 @@ fn run(
     let guard = &table.words().guard;
     let mut messages = [Message::default(); 16];
     let mut backlog = Backlog::new();
+    let mut vain = 0;
     loop {
         realtime::step_off();
         let limit = if backlog.is_empty() {
@@ -143,8 +144,15 @@ fn run(
                 return End::Broken;
             }
             match read(fd, &mut messages) {
-                Ok(0) => break,
+                Ok(0) => {
+                    vain += 1;
+                    if vain > PATIENCE {
+                        return End::Broken;
+                    }
+                    break;
+                }
                 Ok(count) => {
+                    vain = 0;
                     messages[..count]
                         .iter()
                         .for_each(|message| take_in(message, events, &mut backlog));
@@ -161,6 +169,11 @@ fn run(
         }
     }
 }
+
+/// How often in a row a call may be interrupted, or the userfaultfd be said to be
+/// readable and is not (whoever waited was killed): beyond that it is a filter of
+/// system calls that says so.
+const PATIENCE: u32 = 1000;
 
 enum Ready {
     Events,
@@ -213,13 +226,16 @@ fn wait(fd: RawFd, stop: RawFd, asked: RawFd, limit: libc::c_int) -> Option<Read
             revents: 0,
         },
     ];
-    loop {
+    for _ in 0..PATIENCE {
         // SAFETY: polls three descriptors described by a local array.
         let ready = unsafe { libc::poll(polled.as_mut_ptr(), 3, limit) };
-        if ready < 0 && Errno::last().value() != libc::EINTR {
+        if ready < 0 && Errno::last().value() == libc::EINTR {
+            continue;
+        }
+        if ready < 0 {
             return None;
         }
-        if ready <= 0 {
+        if ready == 0 {
             return Some(Ready::Nothing);
         }
         if polled[0].revents & !libc::POLLIN != 0 {
@@ -237,11 +253,12 @@ fn wait(fd: RawFd, stop: RawFd, asked: RawFd, limit: libc::c_int) -> Option<Read
         // The application has closed the pipe: nobody can ask any more.
         polled[2].fd = -1;
     }
+    None
 }
 
 /// Reads the events that are there, without waiting; 0: none left.
 fn read(fd: RawFd, messages: &mut [Message]) -> Result<usize, Errno> {
-    loop {
+    for _ in 0..PATIENCE {
         // SAFETY: reads into a local array of plain data, no more than it holds.
         let bytes = unsafe { libc::read(fd, messages.as_mut_ptr().cast(), size_of_val(messages)) };
         if let Ok(bytes) = usize::try_from(bytes) {
@@ -256,6 +273,7 @@ fn read(fd: RawFd, messages: &mut [Message]) -> Result<usize, Errno> {
             other => return Err(Errno::new(other)),
         }
     }
+    Err(Errno::new(libc::EINTR))
 }
 
 /// Notes what one event changed, to be marked. What may have ended or moved a

@@ -40,6 +40,7 @@ use crate::errno::Errno;
 use crate::lock::Mutex;
 use crate::process::{self, Home};
 use crate::range::Range;
+use crate::sync;
 use crate::threads::{Thread, realtime};
 use handler::Events;
 use in_flight::{InFlight, changes_in_flight};
@@ -161,7 +162,7 @@ impl Userfaultfd {
                 Standing::Settled if !in_flight => break,
                 Standing::Dead => return Err(Errno::ENXIO),
                 _ if round < AWAKE => std::thread::yield_now(),
-                Standing::Busy if !in_flight => std::thread::sleep(NAP),
+                Standing::Busy if !in_flight => sync::sleep(NAP),
                 _ => break,
             }
         }
