@@ -246,7 +246,9 @@ typedef struct kdreg kdreg_t;
  * the rights in `access`, and stores the caller's name for the registration in
  * `*handle`. Returns 0 or a negative errno; -ENOMEM has the cache evict and ask
  * again. Called with no lock held; may call the library, but not destroy the
- * cache.
+ * cache. It need not return: a thread that ends in it (pthread_exit(),
+ * pthread_cancel()) or a C++ exception that leaves it leaves the call of the library,
+ * too, and nothing was registered.
  */
 typedef int (*kdreg_register_fn)(void *ctx,
                                  void *addr,
@@ -257,7 +259,11 @@ typedef int (*kdreg_register_fn)(void *ctx,
 /**
  * Undoes a registration. Returns 0, or a negative errno, which is logged. Called
  * with no lock held, by whichever thread released the last use, or by the
- * library's reaper thread; may call the library, but not destroy the cache.
+ * library's reaper thread; may call the library, but not destroy the cache. It
+ * need not return, as kdreg_register_fn says: the registration counts as undone,
+ * and what else the call would have deregistered is left to the reaper or to the
+ * next call. In the reaper, an exception ends there; when the thread ends, another
+ * one follows. The reaper calls nothing once exit() has begun.
  */
 typedef int (*kdreg_deregister_fn)(void *ctx, void *addr, size_t length, void *handle);
 
@@ -394,7 +400,9 @@ struct kdreg_cache_stats {
 /**
  * Receives the library's messages. Called by whichever thread has something to
  * say, with no lock of the library held; it may call the library. `message` is
- * valid during the call only.
+ * valid during the call only. The thread is not cancelled meanwhile; an
+ * exception that leaves it ends there, and a thread that ends in it ends when it
+ * leaves the library.
  */
 typedef void (*kdreg_log_fn)(void *ctx, int level, const char *message);
 
@@ -519,7 +527,8 @@ int kdreg_cache_create(kdreg_t *monitor, const struct kdreg_cache_attr *attr, kd
 
 /**
  * Ends a cache and deregisters everything it holds; no callback runs once this
- * has returned 0. No other thread may be using the cache.
+ * has returned 0. No other thread may be using the cache. When `dereg` does not
+ * return there still is a cache, of which everything was dropped: destroy it again.
  *
  * Returns 0; -EBUSY while an entry is held, and nothing changes; -EDEADLK from
  * one of the cache's own callbacks; -EINVAL for a null handle; -EBADF;

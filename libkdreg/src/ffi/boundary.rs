@@ -92,21 +92,29 @@ pub(crate) fn count_of_callbacks(body: impl FnOnce() -> Result<usize, Errno>) ->
 /// whether a callback did not return.
 #[inline]
 pub(crate) fn status_of_lookup(body: impl FnOnce() -> Result<(), Errno>) -> c_int {
-    let status = negated(body);
-    if status == Errno::ESCAPED.negated() {
-        unwinding::resume_held();
+    match shielded(Err(Errno::EIO), body) {
+        Ok(()) => 0,
+        Err(error) => failed(error),
     }
-    status
 }
 
 /// As `status_of_lookup`, with a result that is a count.
 #[inline]
 pub(crate) fn count_of_lookup(body: impl FnOnce() -> Result<usize, Errno>) -> c_int {
-    let count = counted(body);
-    if count == Errno::ESCAPED.negated() {
+    match shielded(Err(Errno::EIO), body) {
+        Ok(count) => c_int::try_from(count).unwrap_or(c_int::MAX),
+        Err(error) => failed(error),
+    }
+}
+
+/// The C form of an error, for whoever is still there to see it.
+#[cold]
+#[inline(never)]
+fn failed(error: Errno) -> c_int {
+    if error == Errno::ESCAPED {
         unwinding::resume_held();
     }
-    count
+    error.negated()
 }
 
 /// Where a result is to be written: not null, aligned.

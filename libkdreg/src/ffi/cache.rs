@@ -48,7 +48,9 @@ pub const KDREG_CACHE_BYPASS: u32 = 4u32;
 /// the rights in `access`, and stores the caller's name for the registration in
 /// `*handle`. Returns 0 or a negative errno; -ENOMEM has the cache evict and ask
 /// again. Called with no lock held; may call the library, but not destroy the
-/// cache.
+/// cache. It need not return: a thread that ends in it (pthread_exit(),
+/// pthread_cancel()) or a C++ exception that leaves it leaves the call of the library,
+/// too, and nothing was registered.
 pub type kdreg_register_fn = Option<
     unsafe extern "C" fn(
         ctx: *mut c_void,
@@ -61,7 +63,11 @@ pub type kdreg_register_fn = Option<
 
 /// Undoes a registration. Returns 0, or a negative errno, which is logged. Called
 /// with no lock held, by whichever thread released the last use, or by the
-/// library's reaper thread; may call the library, but not destroy the cache.
+/// library's reaper thread; may call the library, but not destroy the cache. It
+/// need not return, as kdreg_register_fn says: the registration counts as undone,
+/// and what else the call would have deregistered is left to the reaper or to the
+/// next call. In the reaper, an exception ends there; when the thread ends, another
+/// one follows. The reaper calls nothing once exit() has begun.
 pub type kdreg_deregister_fn = Option<
     unsafe extern "C" fn(
         ctx: *mut c_void,
@@ -283,7 +289,8 @@ pub extern "C-unwind" fn kdreg_cache_create(
 }
 
 /// Ends a cache and deregisters everything it holds; no callback runs once this
-/// has returned 0. No other thread may be using the cache.
+/// has returned 0. No other thread may be using the cache. When `dereg` does not
+/// return there still is a cache, of which everything was dropped: destroy it again.
 ///
 /// Returns 0; -EBUSY while an entry is held, and nothing changes; -EDEADLK from
 /// one of the cache's own callbacks; -EINVAL for a null handle; -EBADF;

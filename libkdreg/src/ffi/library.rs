@@ -71,7 +71,9 @@ pub const KDREG_LOG_DEBUG: c_int = 4;
 
 /// Receives the library's messages. Called by whichever thread has something to
 /// say, with no lock of the library held; it may call the library. `message` is
-/// valid during the call only.
+/// valid during the call only. The thread is not cancelled meanwhile; an
+/// exception that leaves it ends there, and a thread that ends in it ends when it
+/// leaves the library.
 pub type kdreg_log_fn =
     Option<unsafe extern "C" fn(ctx: *mut c_void, level: c_int, message: *const c_char)>;
 
