@@ -68,6 +68,7 @@ pub mod monitor;
 mod owners;
 mod prefetch;
 mod process;
+mod race_detector;
 pub mod range;
 mod reservation;
 #[doc(hidden)]

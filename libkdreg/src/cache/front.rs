@@ -9,6 +9,7 @@
 use crate::errno::Errno;
 use crate::lock::Mutex;
 use crate::prefetch::prefetch;
+use crate::race_detector;
 use crate::reservation::{OnFork, Reservation, Zeroed};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
@@ -191,6 +192,10 @@ impl Front {
     /// entries noted so far are worth keeping; it is asked only where no place
     /// is free, since each entry asked about is a line of memory of its own.
     pub fn note(&self, address: usize, entry: u32, is_live: impl Fn(u32) -> bool) {
+        if race_detector::is_present() {
+            // Who finds an entry must tell it.
+            return;
+        }
         let hash = self.hash(address);
         let bucket = self.bucket(hash);
         let value = value(hash, entry);

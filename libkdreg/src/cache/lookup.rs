@@ -7,6 +7,7 @@ use super::links::List;
 use super::refs::BATCH;
 use super::state::{Cause, Request};
 use crate::errno::Errno;
+use crate::race_detector::{take_over, unwatched};
 use crate::range::Range;
 use crate::threads;
 use crate::unwinding;
@@ -112,11 +113,14 @@ impl Inner {
     #[cold]
     pub(super) fn find_slow(&self, range: Range, access: u32) -> Result<u32, Errno> {
         self.home.check()?;
-        let found = match self.find_in_tree(range, access) {
-            Found::Entry(index) => Ok(index),
-            Found::Nothing | Found::Unproven => Err(Errno::ENOENT),
-        };
-        self.unless_escaped(found)
+        let found = unwatched(|| {
+            self.unless_escaped(match self.find_in_tree(range, access) {
+                Found::Entry(index) => Ok(index),
+                Found::Nothing | Found::Unproven => Err(Errno::ENOENT),
+            })
+        });
+        take_over();
+        found
     }
 
     /// What a lookup comes to that may have called callbacks: when one of them

@@ -15,6 +15,7 @@ use super::register::Known;
 use super::state::{Alone, Request, Sight, State};
 use crate::errno::Errno;
 use crate::monitor::Region;
+use crate::race_detector::{take_over, unwatched};
 use crate::range::{Range, page_size};
 use std::ops::ControlFlow;
 
@@ -55,7 +56,9 @@ impl Inner {
     #[cold]
     pub(super) fn get_slow(&self, range: Range, access: u32) -> Result<u32, Errno> {
         self.home.check()?;
-        self.unless_escaped(self.get_here(range, access))
+        let found = unwatched(|| self.unless_escaped(self.get_here(range, access)));
+        take_over();
+        found
     }
 
     #[inline]

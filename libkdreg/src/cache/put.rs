@@ -7,6 +7,7 @@ use super::links::List;
 use super::refs::{Held, Put};
 use super::sharing::put_shared;
 use crate::errno::Errno;
+use crate::race_detector::unwatched;
 use crate::threads;
 use crate::unwinding;
 
@@ -99,13 +100,13 @@ impl Inner {
     /// Does what the last put of an entry owes.
     #[cold]
     pub(super) fn after_put(&self, entry: &Entry, put: Put) {
-        self.owe(entry, put, Inner::release);
+        unwatched(|| self.owe(entry, put, Inner::release));
     }
 
     /// As `after_put`, without calling a callback.
     #[cold]
     pub(super) fn after_unused(&self, entry: &Entry, put: Put) {
-        self.owe(entry, put, Inner::leave);
+        unwatched(|| self.owe(entry, put, Inner::leave));
     }
 
     fn owe(&self, entry: &Entry, put: Put, release: fn(&Inner, List)) {

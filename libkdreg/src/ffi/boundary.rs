@@ -12,6 +12,7 @@
 use crate::cancellation::held_off;
 use crate::errno::Errno;
 use crate::log::{self, Level};
+use crate::race_detector::unwatched;
 use crate::unwinding;
 use std::ffi::c_int;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -55,14 +56,14 @@ fn counted(body: impl FnOnce() -> Result<usize, Errno>) -> c_int {
 /// A call that calls none of the caller's callbacks but, perhaps, the log's:
 /// whatever it does, the thread is not cancelled meanwhile.
 pub(crate) fn status(body: impl FnOnce() -> Result<(), Errno>) -> c_int {
-    let status = held_off(|| negated(body));
+    let status = unwatched(|| held_off(|| negated(body)));
     unwinding::resume_held();
     status
 }
 
 /// As `status`, with a result that is a count.
 pub(crate) fn count(body: impl FnOnce() -> Result<usize, Errno>) -> c_int {
-    let count = held_off(|| counted(body));
+    let count = unwatched(|| held_off(|| counted(body)));
     unwinding::resume_held();
     count
 }
@@ -71,19 +72,19 @@ pub(crate) fn count(body: impl FnOnce() -> Result<usize, Errno>) -> c_int {
 /// held: a thread that ended in the log's function goes on to its end at its
 /// next call of this library.
 pub(crate) fn status_for_library(body: impl FnOnce() -> Result<(), Errno>) -> c_int {
-    held_off(|| negated(body))
+    unwatched(|| held_off(|| negated(body)))
 }
 
 /// A call that calls callbacks of the caller's.
 pub(crate) fn status_of_callbacks(body: impl FnOnce() -> Result<(), Errno>) -> c_int {
-    let status = negated(body);
+    let status = unwatched(|| negated(body));
     unwinding::resume_held();
     status
 }
 
 /// As `status_of_callbacks`, with a result that is a count.
 pub(crate) fn count_of_callbacks(body: impl FnOnce() -> Result<usize, Errno>) -> c_int {
-    let count = counted(body);
+    let count = unwatched(|| counted(body));
     unwinding::resume_held();
     count
 }

@@ -11,6 +11,7 @@ use crate::errno::Errno;
 use crate::lock::Mutex;
 use crate::monitor::Monitor;
 use crate::process::PerProcess;
+use crate::race_detector;
 use crate::reservation::{OnFork, Reservation, Zeroed};
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicPtr, AtomicU8, AtomicU32, AtomicU64, Ordering};
@@ -61,7 +62,7 @@ static TABLE: AtomicPtr<Table> = AtomicPtr::new(std::ptr::null_mut());
 
 #[inline]
 fn table() -> Result<&'static Table, Errno> {
-    // Acquire: pairs with the Release in `make_table`.
+    // Acquire: pairs with the Release in `make`.
     let table = TABLE.load(Ordering::Acquire);
     if table.is_null() {
         return make_table();
@@ -70,15 +71,33 @@ fn table() -> Result<&'static Table, Errno> {
     Ok(unsafe { &*table })
 }
 
+/// The table where a race detector has to be told of each call. `TABLE` is null
+/// then, so that it costs nothing where there is none.
+static TOLD: AtomicPtr<Table> = AtomicPtr::new(std::ptr::null_mut());
+
 #[cold]
 fn make_table() -> Result<&'static Table, Errno> {
+    if !race_detector::is_present() {
+        return make(&TABLE);
+    }
+    race_detector::pass_on();
+    // Acquire: pairs with the Release in `make`.
+    let table = TOLD.load(Ordering::Acquire);
+    if table.is_null() {
+        return make(&TOLD);
+    }
+    // SAFETY: once published, never freed.
+    Ok(unsafe { &*table })
+}
+
+fn make(place: &AtomicPtr<Table>) -> Result<&'static Table, Errno> {
     let fresh = Box::into_raw(Box::new(Table {
         slots: Reservation::new(MAX_HANDLES, OnFork::Zero)?,
         inherited: Reservation::new(MAX_HANDLES, OnFork::Copy)?,
         fresh: AtomicU32::new(0),
     }));
     let null = std::ptr::null_mut();
-    match TABLE.compare_exchange(null, fresh, Ordering::Release, Ordering::Acquire) {
+    match place.compare_exchange(null, fresh, Ordering::Release, Ordering::Acquire) {
         // SAFETY: published just now, never freed.
         Ok(_) => Ok(unsafe { &*fresh }),
         // SAFETY: ours was not published; the winner's is never freed.

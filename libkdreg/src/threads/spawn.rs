@@ -12,6 +12,7 @@ use super::terms::{Given, Terms};
 use crate::cancellation::{self, held_off};
 use crate::errno::Errno;
 use crate::memory;
+use crate::race_detector::unwatched;
 use crate::unwinding;
 use std::ffi::{CStr, c_int, c_void};
 use std::mem::{ManuallyDrop, MaybeUninit};
@@ -146,7 +147,7 @@ unsafe extern "C-unwind" fn enter<F: FnOnce()>(argument: *mut c_void) -> *mut c_
         )
     };
     // A panic is a bug of this library; its message went to standard error.
-    drop(catch_unwind(AssertUnwindSafe(body)));
+    drop(catch_unwind(AssertUnwindSafe(|| unwatched(body))));
     drop(share);
     unwinding::resume_held();
     std::ptr::null_mut()

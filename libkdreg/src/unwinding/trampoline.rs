@@ -10,6 +10,7 @@
 //! its books are its own affair, and it cleans up in ordinary control flow.
 
 use super::{Escape, Exception};
+use crate::race_detector;
 use std::ffi::{c_int, c_void};
 
 /// What the call came to.
@@ -36,7 +37,7 @@ const THROWN: usize = 2;
 unsafe fn call(function: *const c_void, arguments: [usize; 5]) -> Result<usize, Escape> {
     let [a, b, c, d, e] = arguments;
     // SAFETY: the caller's.
-    let outcome = unsafe { guarded(a, b, c, d, e, function) };
+    let outcome = race_detector::watched(|| unsafe { guarded(a, b, c, d, e, function) });
     if outcome.exception.is_null() {
         return Ok(outcome.value);
     }
