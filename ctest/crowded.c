@@ -38,7 +38,7 @@ static void small_registrations(long limit)
     check_says("%ld mappings of the application, then %ld registrations in one buffer, then %ld more mappings", own, pieces, more);
     REQUIRE(map_all(own) == own, "the application's first mappings: %s", strerror(errno));
     char *buffer = check_space(2 * (size_t)pieces * page);
-    kdreg_cache_t *cache = harm_cache(0, 0);
+    kdreg_cache_t *cache = harm_cache(0, KDREG_CACHE_NO_MERGE);
     for (long i = 0; i < pieces; i++)
         harm_use(cache, buffer + 2 * (size_t)i * page, page);
     CHECK_IS(map_all(more), more);
@@ -56,7 +56,7 @@ static void every_mapping(long limit)
     CHECK_IS(kdreg_set_log(note, NULL, KDREG_LOG_WARN), 0);
     char **mappings = calloc((size_t)count, sizeof *mappings);
     REQUIRE(mappings, "memory");
-    kdreg_cache_t *cache = harm_cache((size_t)count, 0);
+    kdreg_cache_t *cache = harm_cache((size_t)count, KDREG_CACHE_NO_MERGE);
     for (long i = 0; i < count; i++) {
         mappings[i] = own_mapping(i);
         REQUIRE(mappings[i] != MAP_FAILED, "mapping %ld of the application's own: %s", i, strerror(errno));
