@@ -32,15 +32,6 @@ pub(super) struct Headroom {
     said: bool,
 }
 
-/// Whether another mapping may be watched.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Room {
-    Yes,
-    No,
-    /// No, and nobody has been told yet.
-    NoSayIt,
-}
-
 impl Headroom {
     pub const fn new() -> Headroom {
         Headroom {
@@ -53,7 +44,7 @@ impl Headroom {
     }
 
     /// Whether another one may be watched besides `watched`.
-    pub fn room(&mut self, watched: usize, now: Instant) -> Room {
+    pub fn room(&mut self, watched: usize, now: Instant) -> bool {
         let count = || Mappings::count().unwrap_or(usize::MAX);
         self.decide(watched, now, max_map_count, count)
     }
@@ -64,9 +55,9 @@ impl Headroom {
         now: Instant,
         most: impl FnOnce() -> usize,
         count: impl FnOnce() -> usize,
-    ) -> Room {
+    ) -> bool {
         if watched < FEW {
-            return Room::Yes;
+            return true;
         }
         // A quarter of what was free then may have been used up since.
         let free = self.limit().saturating_sub(self.counted);
@@ -80,13 +71,12 @@ impl Headroom {
             self.counted = count();
             (self.at, self.when) = (watched, now);
         }
-        if watched < self.most / 4 && self.counted < self.limit() {
-            Room::Yes
-        } else if std::mem::replace(&mut self.said, true) {
-            Room::No
-        } else {
-            Room::NoSayIt
-        }
+        watched < self.most / 4 && self.counted < self.limit()
+    }
+
+    /// Whether it is to be said that there is no room: the first time only.
+    pub fn say_it(&mut self) -> bool {
+        !std::mem::replace(&mut self.said, true)
     }
 
     /// Nothing new is watched while so many mappings are there.
@@ -105,7 +95,7 @@ mod tests {
         // The application watches each mapping it makes, and makes no other.
         let mut mappings = 100;
         let mut now = 0;
-        while headroom.decide(mappings - 100, now, || 10_000, || mappings) == Room::Yes {
+        while headroom.decide(mappings - 100, now, || 10_000, || mappings) {
             mappings += 1;
             now += 1;
         }
@@ -116,18 +106,15 @@ mod tests {
     fn where_the_application_has_many_little_is_watched() {
         let mut headroom = Headroom::new();
         let mut watched = 0;
-        while headroom.decide(watched, 0, || 10_000, || 8_000) == Room::Yes {
+        while headroom.decide(watched, 0, || 10_000, || 8_000) {
             watched += 1;
         }
         assert_eq!(watched, FEW);
         // It is said once.
-        assert_eq!(headroom.decide(watched, 0, || 10_000, || 8_000), Room::No);
+        assert!(headroom.say_it() && !headroom.say_it());
         // Not counted again at once, but before long.
-        assert_eq!(headroom.decide(watched, 1, || 10_000, || 100), Room::No);
-        assert_eq!(
-            headroom.decide(watched, PAUSE, || 10_000, || 100),
-            Room::Yes
-        );
+        assert!(!headroom.decide(watched, 1, || 10_000, || 100));
+        assert!(headroom.decide(watched, PAUSE, || 10_000, || 100));
     }
 
     #[test]
@@ -136,7 +123,7 @@ mod tests {
         let mut watched = 0;
         let mut mappings = 4_000;
         // Each watch goes with five new mappings.
-        while headroom.decide(watched, 0, || 10_000, || mappings) == Room::Yes {
+        while headroom.decide(watched, 0, || 10_000, || mappings) {
             watched += 1;
             mappings += 5;
         }

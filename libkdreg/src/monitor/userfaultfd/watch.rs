@@ -27,7 +27,7 @@
 //! between, a part of it was registered and it is in two; see `mend`.
 
 use super::disturbed::Disturbance;
-use super::headroom::{Headroom, Room};
+use super::headroom::Headroom;
 use super::mappings::{Mapping, everything};
 use super::thrift::Thrift;
 use super::watched::{Instant, Watched};
@@ -207,18 +207,15 @@ impl Userfaultfd {
     /// Room for one more mapping to be watched.
     fn make_room(&self, watches: &mut Watches, say: &mut bool) -> Result<(), Errno> {
         let now = now();
-        if watches.headroom.room(watches.watched.count(), now) == Room::Yes {
+        if watches.headroom.room(watches.watched.count(), now) {
             return Ok(());
         }
         self.let_go_idle(watches, now);
-        match watches.headroom.room(watches.watched.count(), now) {
-            Room::Yes => Ok(()),
-            Room::No => Err(Errno::ENOSPC),
-            Room::NoSayIt => {
-                *say = true;
-                Err(Errno::ENOSPC)
-            }
+        if watches.headroom.room(watches.watched.count(), now) {
+            return Ok(());
         }
+        *say = watches.headroom.say_it();
+        Err(Errno::ENOSPC)
     }
 
     /// Sees to it that `mapping`, which was not watched and has just been
