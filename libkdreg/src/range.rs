@@ -88,8 +88,8 @@ impl Range {
         let start = self.start & !(alignment - 1);
         let end = self
             .end
-            .checked_next_multiple_of(alignment)
-            .map_or(USER_END, |e| e.min(USER_END));
+            .checked_add(alignment - 1)
+            .map_or(USER_END, |e| (e & !(alignment - 1)).min(USER_END));
         Range { start, end }
     }
 

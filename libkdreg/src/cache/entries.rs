@@ -8,8 +8,9 @@
 
 use super::links::{EntryLinks, LinksMemory};
 use super::refs::Refs;
+use super::serving::Request;
 use crate::errno::Errno;
-use crate::monitor::{Region, RegionName};
+use crate::monitor::{MAX_REGIONS, Region, RegionName};
 use crate::prefetch::prefetch;
 use crate::range::Range;
 use crate::reservation::{OnFork, Reservation, Zeroed};
@@ -20,6 +21,7 @@ use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 #[repr(C, align(64))]
 pub(crate) struct Entry {
     pub refs: Refs,
+    /// What it serves: pages that were asked for (`serving`).
     start: AtomicUsize,
     end: AtomicUsize,
     access: AtomicU32,
@@ -40,6 +42,12 @@ unsafe impl Zeroed for Entry {}
 /// of the stamp of an entry, that it is the one the entry is filed under
 /// (`lru`): a use overwrites it.
 pub(crate) struct Stamp;
+
+/// Beside the reference word: the monitor's slot, in so many bits, and above it
+/// the binary logarithm of what the served range is widened to when it is
+/// registered; 0: it is not.
+const SLOT_BITS: u32 = 26;
+const _: () = assert!(MAX_REGIONS <= 1 << SLOT_BITS && usize::BITS <= 1 << (32 - SLOT_BITS));
 
 const FILED: u64 = 1 << 7;
 const _: () = assert!((OWN_NUMBERS as u64) < FILED);
@@ -62,12 +70,25 @@ impl Stamp {
 }
 
 impl Entry {
-    /// Sets everything but the reference word. The entry is free, or retired
+    /// Sets what will be registered, which is what is served or that widened to
+    /// `alignment`, for a registration that is to be made. The entry is free, or retired
     /// and the caller's: nobody else writes, and readers that come too late
     /// look at the reference word before they believe what they read.
-    pub fn set(&self, range: Range, access: u32, handle: usize, region: Option<Region>) {
-        // Relaxed: published by `Refs::publish`.
-        self.set_range(range);
+    pub fn set_ranges(&self, request: Request, alignment: usize) {
+        // Relaxed, here and below: published by `Refs::publish`.
+        self.start.store(request.served.start(), Ordering::Relaxed);
+        self.end.store(request.served.end(), Ordering::Relaxed);
+        let shift = match request.range == request.served {
+            true => 0,
+            false => alignment.trailing_zeros(),
+        };
+        let beside = shift << SLOT_BITS;
+        self.refs.beside.store(beside, Ordering::Relaxed);
+    }
+
+    /// Sets the rest, after `set_ranges`.
+    #[inline]
+    pub fn set_registration(&self, access: u32, handle: usize, region: Option<Region>) {
         self.access.store(access, Ordering::Relaxed);
         self.handle.store(handle, Ordering::Relaxed);
         let (word, generation, slot) = match region {
@@ -80,14 +101,9 @@ impl Entry {
         };
         self.word.store(word, Ordering::Relaxed);
         self.generation.store(generation, Ordering::Relaxed);
-        self.slot().store(slot, Ordering::Relaxed);
-    }
-
-    /// As `set`, of the range alone: of a registration that is being made.
-    #[inline]
-    pub fn set_range(&self, range: Range) {
-        self.start.store(range.start(), Ordering::Relaxed);
-        self.end.store(range.end(), Ordering::Relaxed);
+        let beside = self.refs.beside.load(Ordering::Relaxed);
+        let beside = beside >> SLOT_BITS << SLOT_BITS | slot;
+        self.refs.beside.store(beside, Ordering::Relaxed);
     }
 
     /// Whether the entry covers `range` with at least the rights in `access`.
@@ -120,33 +136,42 @@ impl Entry {
         self.stamp.store(stamp | FILED, Ordering::Relaxed);
     }
 
-    /// The monitor's slot.
-    fn slot(&self) -> &AtomicU32 {
-        &self.refs.beside
-    }
-
+    /// The first address that it serves.
     pub fn start(&self) -> usize {
         self.start.load(Ordering::Relaxed)
     }
 
-    pub fn length(&self) -> usize {
-        self.end.load(Ordering::Relaxed) - self.start()
-    }
-
-    pub fn range(&self) -> Range {
+    /// What it serves.
+    #[inline]
+    pub fn served(&self) -> Range {
         Range::between(
             self.start.load(Ordering::Relaxed),
             self.end.load(Ordering::Relaxed),
         )
     }
 
-    /// The range, for readers without a reference, who may see a mixture.
+    /// What is registered: what it serves, or more.
+    #[inline]
+    pub fn range(&self) -> Range {
+        self.registered(self.served())
+    }
+
+    #[inline]
+    fn registered(&self, served: Range) -> Range {
+        match self.refs.beside.load(Ordering::Relaxed) >> SLOT_BITS {
+            0 => served,
+            shift => served.widened(1 << shift),
+        }
+    }
+
+    /// What is registered, for readers without a reference, who may see a mixture.
     pub fn range_if_any(&self) -> Option<Range> {
         let (start, end) = (
             self.start.load(Ordering::Relaxed),
             self.end.load(Ordering::Relaxed),
         );
-        Range::new(start, end.checked_sub(start)?).ok()
+        let served = Range::new(start, end.checked_sub(start)?).ok()?;
+        Some(self.registered(served))
     }
 
     pub fn access(&self) -> u32 {
@@ -175,7 +200,7 @@ impl Entry {
     /// What the monitor knows the region by.
     pub fn watched(&self) -> Option<RegionName> {
         self.word().map(|(word, generation)| RegionName {
-            slot: self.slot().load(Ordering::Relaxed),
+            slot: self.refs.beside.load(Ordering::Relaxed) & ((1 << SLOT_BITS) - 1),
             generation,
             word: word.as_ptr() as usize,
         })

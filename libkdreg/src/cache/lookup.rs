@@ -5,7 +5,7 @@ use super::Inner;
 use super::entries::Entry;
 use super::links::List;
 use super::refs::BATCH;
-use super::state::{Cause, Request};
+use super::state::Cause;
 use crate::errno::Errno;
 use crate::race_detector::{take_over, unwatched};
 use crate::range::Range;
@@ -138,8 +138,7 @@ impl Inner {
 
     fn find_in_tree(&self, range: Range, access: u32) -> Found {
         loop {
-            let request = Request { range, access };
-            let found = self.state.lock().take_serving(&self.entries, request);
+            let found = (self.state.lock()).take_serving(&self.entries, range, access);
             let Some(index) = found else {
                 return Found::Nothing;
             };

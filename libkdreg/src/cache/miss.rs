@@ -12,12 +12,12 @@ use super::links::List;
 use super::lookup::Found;
 use super::reaper;
 use super::register::Known;
-use super::state::{Alone, Request, Sight, State};
+use super::serving::Request;
+use super::state::{Alone, Sight, State};
 use crate::errno::Errno;
 use crate::monitor::Region;
 use crate::race_detector::{take_over, unwatched};
-use crate::range::{Range, page_size};
-use std::ops::ControlFlow;
+use crate::range::Range;
 
 /// How often a registration whose memory changed while it was being made is
 /// made again, before it is handed out uncached.
@@ -63,15 +63,8 @@ impl Inner {
 
     #[inline]
     fn get_here(&self, range: Range, access: u32) -> Result<u32, Errno> {
-        // A wide alignment may reach beyond what is mapped: `narrow` does not.
-        let narrow = Request {
-            range: range.widened(page_size()),
-            access,
-        };
-        let bare = Request {
-            range: range.widened(self.alignment),
-            access,
-        };
+        let narrow = Inner::narrow(range, access);
+        let bare = self.bare(narrow);
         let missed = match self.look(range, bare) {
             Ok(index) => return Ok(index),
             Err(missed) => missed,
@@ -112,13 +105,13 @@ impl Inner {
         let mut alone = missed.alone;
         for _ in 0..attempts {
             let merged = match alone {
-                Some(_) => bare,
-                None => self.merged(bare),
+                Some(_) => None,
+                None => Some(self.merged(bare)).filter(|&merged| merged != bare),
             };
-            let mut attempt = self.attempt(slot, merged, alone);
-            if merged != bare && matches!(attempt, Attempt::Failed(_) | Attempt::NotKept) {
-                attempt = self.attempt(slot, bare, None);
-            }
+            let mut attempt = match merged {
+                Some(merged) => self.attempt_merged(slot, bare, merged),
+                None => self.attempt(slot, bare, alone),
+            };
             if narrow != bare && matches!(attempt, Attempt::Failed(_)) {
                 attempt = self.attempt(slot, narrow, alone);
             }
@@ -145,18 +138,19 @@ impl Inner {
     /// hold of the lock.
     #[inline]
     fn look(&self, range: Range, bare: Request) -> Result<u32, Missed> {
-        let request = Request {
-            range,
-            access: bare.access,
-        };
         loop {
             let index = {
                 let mut state = self.state.lock();
-                let welcome =
-                    |entry: &Entry| self.should_merge(bare, bare, entry.range(), entry.access());
+                let welcome = |entry: &Entry| self.should_merge(bare, bare, entry);
                 // Neighbours that are not to be merged are not looked at.
                 let apart = usize::from(!self.options.no_merge);
-                match state.look(&self.entries, request, bare.range, apart, welcome) {
+                match state.look(
+                    &self.entries,
+                    (range, bare.access),
+                    bare.range,
+                    apart,
+                    welcome,
+                ) {
                     Sight::Serving(index) => index,
                     Sight::Alone(alone) => return Err(self.missed(&mut state, Some(alone), true)),
                     Sight::Others => return Err(self.missed(&mut state, None, true)),
@@ -181,55 +175,6 @@ impl Inner {
             keep: !self.options.bypass || state.bypass.keep(|| self.hits()),
             slot: state.take_slot(|| self.usable_slots()),
         }
-    }
-
-    /// What to register for `bare`: together with what it overlaps, and with
-    /// neighbours, as far as the limits on merging go.
-    fn merged(&self, bare: Request) -> Request {
-        let state = self.state.lock();
-        let mut request = bare;
-        loop {
-            let mut next = request;
-            // One byte more on either side finds the neighbours.
-            let from = request.range.start().saturating_sub(1);
-            let _ = state
-                .tree
-                .overlapping::<()>(from, request.range.end() + 1, &mut |index| {
-                    let entry = self.entries.at(index);
-                    if !entry.has_changed()
-                        && self.should_merge(bare, next, entry.range(), entry.access())
-                    {
-                        next.range = next.range.hull(entry.range());
-                        next.access |= entry.access();
-                    }
-                    ControlFlow::Continue(())
-                });
-            if next == request {
-                return request;
-            }
-            request = next;
-        }
-    }
-
-    /// Whether `request`, grown from `bare`, should take in an entry.
-    fn should_merge(&self, bare: Request, request: Request, other: Range, access: u32) -> bool {
-        if self.options.no_merge {
-            // The same range with other rights is one registration all the same.
-            return other == bare.range;
-        }
-        let length = request.range.hull(other).len();
-        if length > self.options.max_merge.max(bare.range.len()) || length > self.options.max_bytes
-        {
-            return request.range.contains(other);
-        }
-        if request.range.overlaps(other) {
-            return true;
-        }
-        // A neighbour is taken in while it is not much larger than what is
-        // asked for: every byte is then registered again only when its
-        // registration grows by half, so that filling memory from one end
-        // costs O(n log n) bytes registered, not O(n^2).
-        request.range.touches(other) && access == bare.access && other.len() / 2 <= bare.range.len()
     }
 
     /// How many slots there is memory for.
@@ -262,9 +207,33 @@ impl Inner {
         }
     }
 
+    /// As `attempt`, of what `bare` was merged to; of itself where that cannot
+    /// be.
+    fn attempt_merged(&self, slot: u32, bare: Request, merged: Request) -> Attempt {
+        let still = || self.may_still_merge(bare, merged);
+        match self.attempt_if(slot, merged, None, still) {
+            Attempt::Failed(_) | Attempt::NotKept => self.attempt(slot, bare, None),
+            other => other,
+        }
+    }
+
     /// One try, in a slot that is free before, and after unless it is `Done`
-    /// there. `alone`: nothing overlaps the request, while that lasts.
+    /// there, or `Ended`. `alone`: nothing overlaps the request, while that
+    /// lasts.
+    #[inline]
     fn attempt(&self, slot: u32, request: Request, alone: Option<Alone>) -> Attempt {
+        self.attempt_if(slot, request, alone, || true)
+    }
+
+    /// As `attempt`, if it is still `right` once the range is watched.
+    #[inline]
+    fn attempt_if(
+        &self,
+        slot: u32,
+        request: Request,
+        alone: Option<Alone>,
+        right: impl FnOnce() -> bool,
+    ) -> Attempt {
         let region = match self.monitor.monitor_for(
             request.range,
             u64::from(slot),
@@ -276,6 +245,10 @@ impl Inner {
             // registration that is not kept needs no watch.
             Err(_) => return Attempt::NotKept,
         };
+        if !right() {
+            self.monitor.unmonitor_name(region.name());
+            return Attempt::NotKept;
+        }
         let attempt = self.attempt_watched(slot, request, alone, region);
         if !matches!(attempt, Attempt::Done { index, .. } if index == slot) {
             self.monitor.unmonitor_name(region.name());
@@ -331,7 +304,7 @@ impl Inner {
     #[inline]
     fn make_room(&self, slot: u32, request: Request, alone: Option<Alone>) -> (bool, List, u64) {
         // What it may be ended by.
-        self.entries.at(slot).set_range(request.range);
+        self.entries.at(slot).set_ranges(request, self.alignment);
         let mut retired = List::EMPTY;
         let (room, victim, undone) = {
             let mut state = self.state.lock();

@@ -46,6 +46,7 @@ mod refs;
 mod register;
 mod release;
 mod room;
+mod serving;
 mod sharing;
 mod state;
 mod statistics;
@@ -129,6 +130,8 @@ pub(crate) struct Inner {
     lru_memory: LruMemory,
     options: Options,
     alignment: usize,
+    /// Whether the backend's discards are ordered (`serving`).
+    ordered: bool,
     registrar: Box<dyn Registrar>,
     monitor: Monitor,
     home: Home,
@@ -174,6 +177,7 @@ impl Cache {
             lru_memory,
             options,
             alignment,
+            ordered: monitor.discards_are_ordered(),
             registrar,
             home: monitor.home(),
             monitor,

@@ -4,7 +4,8 @@
 use super::links::List;
 use super::miss::Attempt;
 use super::release::Spent;
-use super::state::{Alone, Request};
+use super::serving::Request;
+use super::state::Alone;
 use super::{Handle, Inner};
 use crate::monitor::Region;
 use crate::threads;
@@ -39,7 +40,8 @@ impl Inner {
         // Not under the lock: a thread's first number allocates.
         let number = threads::number();
         let entry = self.entries.at(index);
-        entry.set(request.range, request.access, handle.0, Some(region));
+        // Its ranges it has since room was made for it.
+        entry.set_registration(request.access, handle.0, Some(region));
         let mut retired = List::EMPTY;
         let (outcome, used) = {
             let mut state = self.state.lock();
@@ -49,7 +51,7 @@ impl Inner {
             let alone = state.is_alone(alone);
             let rival = match alone {
                 true => None,
-                false => state.take_serving(&self.entries, request),
+                false => state.take_serving(&self.entries, request.served, request.access),
             };
             let outcome = if let Some(rival) = rival {
                 state.counts.duplicates += 1;
@@ -89,7 +91,7 @@ impl Inner {
             Published::Ended => {
                 // Who asked for it did so before the caller of invalidate was
                 // through, and has it for itself; nobody finds it.
-                entry.set(request.range, request.access, handle.0, None);
+                entry.set_registration(request.access, handle.0, None);
                 entry.refs.publish_detached();
                 Attempt::Ended
             }

@@ -3,7 +3,7 @@
 
 use super::links::List;
 use super::release::inside_callback_of;
-use super::state::Request;
+use super::serving::Request;
 use super::{Handle, Inner};
 use crate::errno::Errno;
 use crate::sync::pause;
@@ -96,7 +96,8 @@ impl Inner {
         };
         let handle = self.register_with_room(request, known)?;
         let entry = self.entries.at(slot);
-        entry.set(request.range, request.access, handle.0, None);
+        entry.set_ranges(request, self.alignment);
+        entry.set_registration(request.access, handle.0, None);
         entry.refs.publish_detached();
         let mut state = self.state.lock();
         state.counts.registrations += 1;

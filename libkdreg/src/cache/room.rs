@@ -5,7 +5,8 @@ use super::entries::Entries;
 use super::limits::Options;
 use super::links::List;
 use super::refs::{BATCH, NOBODY, revoke_all};
-use super::state::{Alone, Cause, Request, State};
+use super::serving::Request;
+use super::state::{Alone, Cause, State};
 use crate::threads;
 use std::ops::ControlFlow;
 
@@ -176,7 +177,7 @@ impl State {
                 let entry = entries.at(index);
                 if !entry.refs.in_use(threads::owners()) && !request.supersedes(entry) {
                     count += 1;
-                    bytes += entry.length();
+                    bytes += entry.range().len();
                 }
                 enough(count, bytes)
             })

@@ -7,6 +7,7 @@ use super::entries::{Entries, Entry};
 use super::links::{EntryLinks, List, UnderWay};
 use super::lru::Lru;
 use super::refs::{Detach, revoke_all};
+use super::serving::Request;
 use super::statistics::Statistics;
 #[cfg(test)]
 use crate::interval_tree::NIL;
@@ -128,9 +129,8 @@ impl State {
         self.lru.file(&mut self.links, entries, index);
     }
 
-    /// A live entry that serves `request`, with a reference taken on it.
-    pub fn take_serving(&self, entries: &Entries, request: Request) -> Option<u32> {
-        let Request { range, access } = request;
+    /// A live entry that serves `range`, with a reference taken on it.
+    pub fn take_serving(&self, entries: &Entries, range: Range, access: u32) -> Option<u32> {
         self.tree
             .overlapping(range.start(), range.start() + 1, &mut |index| {
                 let entry = entries.at(index);
@@ -147,12 +147,12 @@ impl State {
     }
 
     /// As `take_serving`; if there is none, whether anything overlaps `bare`,
-    /// which contains the request, or is less than `apart` from it (0: need not
+    /// which contains the range, or is less than `apart` from it (0: need not
     /// be asked; 1: touches it) and is `welcome`.
     pub fn look(
         &self,
         entries: &Entries,
-        request: Request,
+        (range, access): (Range, u32),
         bare: Range,
         apart: usize,
         welcome: impl Fn(&Entry) -> bool,
@@ -163,9 +163,7 @@ impl State {
             .tree
             .overlapping(from, bare.end() + apart, &mut |index| {
                 let entry = entries.at(index);
-                if entry.serves(request.range, request.access)
-                    && !entry.has_changed()
-                    && entry.refs.take().is_ok()
+                if entry.serves(range, access) && !entry.has_changed() && entry.refs.take().is_ok()
                 {
                     return ControlFlow::Break(index);
                 }
@@ -202,6 +200,7 @@ impl State {
 
     /// Promises room, of the length of its range, to the registration that is
     /// about to be made for a slot.
+    #[inline]
     pub(super) fn promise(&mut self, slot: u32, range: Range) {
         self.promised += 1;
         self.promised_bytes += range.len();
@@ -211,6 +210,7 @@ impl State {
     /// Takes a promise back: kept, or not needed. Whether the registration may
     /// become an entry: `false` when it was ended.
     #[must_use = "what was ended is not to be found"]
+    #[inline]
     pub fn redeem(&mut self, slot: u32, range: Range) -> bool {
         self.promised -= 1;
         self.promised_bytes -= range.len();
@@ -342,18 +342,4 @@ pub(crate) enum Sight {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Alone {
     insertions: u64,
-}
-
-/// What is to be registered: a range, widened and perhaps merged, and rights.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Request {
-    pub range: Range,
-    pub access: u32,
-}
-
-impl Request {
-    /// Whether nobody needs `entry` once this is registered.
-    pub(super) fn supersedes(self, entry: &Entry) -> bool {
-        self.range.contains(entry.range()) && entry.access() & !self.access == 0
-    }
 }

@@ -487,7 +487,7 @@ fn of_held<T>(entry: *const kdreg_entry_t, otherwise: T, read: impl FnOnce(&Entr
 #[unsafe(no_mangle)]
 pub extern "C" fn kdreg_entry_base(entry: *const kdreg_entry_t) -> *mut c_void {
     of_held(entry, std::ptr::null_mut(), |entry| {
-        entry.start() as *mut c_void
+        entry.range().start() as *mut c_void
     })
 }
 
@@ -495,7 +495,7 @@ pub extern "C" fn kdreg_entry_base(entry: *const kdreg_entry_t) -> *mut c_void {
 /// entry. 0 for NULL.
 #[unsafe(no_mangle)]
 pub extern "C" fn kdreg_entry_length(entry: *const kdreg_entry_t) -> usize {
-    of_held(entry, 0, Entry::length)
+    of_held(entry, 0, |entry| entry.range().len())
 }
 
 /// The rights it is registered with: at least what was asked for. The caller

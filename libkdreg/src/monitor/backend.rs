@@ -78,6 +78,13 @@ pub(crate) trait Backend: Send + Sync {
     /// against changes in flight, where there is such a choice.
     fn validity(&self, relaxed: bool) -> Validity;
 
+    /// Whether a discard (madvise) that is noticed before a region is armed has
+    /// taken its pages by then. Where it need not have, a page is watched
+    /// without doubt only from when nobody was discarding it.
+    fn discards_are_ordered(&self) -> bool {
+        true
+    }
+
     /// Adds a subscriber.
     fn subscribe(&self) -> Result<Subscriber, Errno>;
 

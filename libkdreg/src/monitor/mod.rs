@@ -40,6 +40,7 @@ pub use backend::{Capabilities, Kind, Needs};
 pub use probe::{Probe, probe};
 pub use shared::{BACKEND_VARIABLE, Options};
 pub(crate) use validity::Validity;
+pub(crate) use words::MAX_REGIONS;
 
 /// Why a region changed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Hash)]
@@ -273,6 +274,11 @@ impl Monitor {
     /// Whether [`Monitor::is_valid`] is more than a load and a compare.
     pub(crate) fn needs_call(&self) -> bool {
         self.validity.needs_call()
+    }
+
+    /// As [`Backend::discards_are_ordered`](backend::Backend::discards_are_ordered).
+    pub(crate) fn discards_are_ordered(&self) -> bool {
+        self.backend.discards_are_ordered()
     }
 
     pub(crate) fn validity(&self) -> Validity {

@@ -94,6 +94,23 @@ impl Validity {
         }
     }
 
+    /// Waits, no longer than a check, until every change that has been read so
+    /// far is in the words; `false` when that takes longer.
+    pub fn settle(&self) -> bool {
+        let Some(guard) = self.guard else {
+            return true;
+        };
+        for round in 0..PATIENCE {
+            match guard.standing() {
+                Standing::Settled => return true,
+                Standing::Busy if round < AWAKE => std::thread::yield_now(),
+                Standing::Busy => std::thread::sleep(NAP),
+                Standing::Dead => return false,
+            }
+        }
+        false
+    }
+
     #[cold]
     fn check_patiently(&self, guard: &Guard, word: &AtomicU32, generation: u32) -> bool {
         let mut quiet = self.userfaultfd < 0;

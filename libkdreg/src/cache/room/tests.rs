@@ -2,7 +2,6 @@
 //! Looking for something to evict where most is in use.
 
 use super::super::{Cache, Handle, Held, Options, Registrar};
-use super::*;
 use crate::barrier::{self, tests::CALLS};
 use crate::errno::Errno;
 use crate::monitor::manual::Manual;

@@ -218,6 +218,12 @@ impl Backend for Userfaultfd {
         }
     }
 
+    /// The event comes, and is read, before the pages go, and nothing tells
+    /// when they do.
+    fn discards_are_ordered(&self) -> bool {
+        false
+    }
+
     fn subscribe(&self) -> Result<Subscriber, Errno> {
         subscription::begin(self.table())
     }
