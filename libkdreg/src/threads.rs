@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The library's own threads, and a number for each of the application's.
 
+pub(crate) mod local;
 pub(crate) mod realtime;
 mod spawn;
 mod specific;
@@ -12,7 +13,7 @@ use std::ffi::c_void;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 pub(crate) use spawn::{Stack, Thread, spawn};
-pub(crate) use specific::Specific;
+use specific::Specific;
 
 /// Numbers from 1 to this belong to one live thread alone.
 pub(crate) const OWN_NUMBERS: usize = 64;
@@ -100,8 +101,7 @@ static NUMBER: Specific = Specific::new(Some(leave));
 unsafe extern "C" fn leave(word: *mut c_void) {
     let number = (word as usize).wrapping_sub(1);
     if number != SHARED_NUMBER {
-        OWNERS.of(number as u8).forget();
-        NUMBERS.fetch_and(!(1 << (number - 1)), Ordering::Release);
+        give_back(number);
     }
     // Others that are run now, or in the rounds that the C library makes of
     // this, may call the library: a number of its own would be lost with the
@@ -109,10 +109,53 @@ unsafe extern "C" fn leave(word: *mut c_void) {
     NUMBER.set(SHARED_NUMBER + 1);
 }
 
+/// The calling thread gives its number back.
+fn give_back(number: usize) {
+    let known = known(identity());
+    // Nobody else's: only a thread itself writes what is known of it.
+    if known.load(Ordering::Relaxed) == knowledge(identity(), number) {
+        known.store(0, Ordering::Relaxed);
+    }
+    local::clear(number);
+    OWNERS.of(number as u8).forget();
+    NUMBERS.fetch_and(!(1 << (number - 1)), Ordering::Release);
+}
+
+/// Numbers by what tells threads apart, where two do not need the same place:
+/// the key would say the same, by a call. Relaxed: written by the thread that
+/// it is about, or by another with its thread pointer, which is gone.
+static KNOWN: [AtomicUsize; 256] = [const { AtomicUsize::new(0) }; 256];
+
+/// Where the number of a thread may be noted.
+#[inline(always)]
+fn known(identity: usize) -> &'static AtomicUsize {
+    // 2^64 / golden ratio.
+    let hash = (identity as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    &KNOWN[(hash >> 56) as usize]
+}
+
+/// What is noted of a thread. Addresses leave the upper bits free, and their
+/// lowest are the same for all threads.
+#[inline(always)]
+fn knowledge(identity: usize, number: usize) -> usize {
+    identity.rotate_left(8) ^ number
+}
+
 /// A small number for the calling thread, to index per-thread places with:
 /// its own, or [`SHARED_NUMBER`].
 #[inline]
 pub(crate) fn number() -> usize {
+    let identity = identity();
+    let number = known(identity).load(Ordering::Relaxed) ^ identity.rotate_left(8);
+    if number.wrapping_sub(1) < OWN_NUMBERS {
+        number
+    } else {
+        number_by_key()
+    }
+}
+
+#[inline(never)]
+fn number_by_key() -> usize {
     match NUMBER.get() {
         0 => assign(),
         word => word - 1,
@@ -133,7 +176,12 @@ extern "C" fn forget_other_threads() {
             kept = 1 << (number - 1);
         } else {
             OWNERS.of(number as u8).forget();
+            local::clear(number);
         }
+    }
+    let mine = std::ptr::from_ref(known(identity()));
+    for known in KNOWN.iter().filter(|known| !std::ptr::eq(*known, mine)) {
+        known.store(0, Ordering::Relaxed);
     }
     // Release: as when a number is given back.
     NUMBERS.store(kept, Ordering::Release);
@@ -174,13 +222,21 @@ fn assign() -> usize {
         OWNERS.appoint(number as u8, identity());
     }
     if NUMBER.set(number + 1) {
+        if number != SHARED_NUMBER {
+            // Where no other thread's is.
+            let _ = known(identity()).compare_exchange(
+                0,
+                knowledge(identity(), number),
+                Ordering::Relaxed,
+                Ordering::Relaxed,
+            );
+        }
         return number;
     }
     // No memory, or no keys left in the process: nobody would give the number
     // back.
     if number != SHARED_NUMBER {
-        OWNERS.of(number as u8).forget();
-        NUMBERS.fetch_and(!(1 << (number - 1)), Ordering::Release);
+        give_back(number);
     }
     SHARED_NUMBER
 }

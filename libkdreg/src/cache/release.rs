@@ -8,8 +8,9 @@ use crate::errno::Errno;
 use crate::log::{self, Level};
 use crate::monitor::Event;
 use crate::range::Range;
-use crate::threads::Specific;
+use crate::threads::local::INNERMOST;
 use crate::unwinding;
+use std::cell::Cell;
 
 /// Events taken in at a time.
 const EVENTS: usize = 32;
@@ -17,11 +18,8 @@ const EVENTS: usize = 32;
 /// A callback that the calling thread is inside of, and the one around it.
 struct Frame {
     cache: *const Inner,
-    outer: *const Frame,
+    outer: Cell<*const Frame>,
 }
-
-/// The address of the calling thread's innermost callback's [`Frame`].
-static INNERMOST: Specific = Specific::new(None);
 
 /// Whether the calling thread is inside a callback of this cache.
 pub(super) fn inside_callback_of(cache: &Inner) -> bool {
@@ -32,7 +30,7 @@ pub(super) fn inside_callback_of(cache: &Inner) -> bool {
         if std::ptr::eq(current.cache, cache) {
             return true;
         }
-        frame = current.outer;
+        frame = current.outer.get();
     }
     false
 }
@@ -87,16 +85,16 @@ impl Inner {
                 INNERMOST.set(self.0 as usize);
             }
         }
-        let mut frame = Frame {
+        let frame = Frame {
             cache: self,
-            outer: std::ptr::null(),
+            outer: Cell::new(std::ptr::null()),
         };
-        frame.outer = INNERMOST.get() as *const Frame;
         // Without memory for it, a callback that destroys its own cache is not
         // found out.
-        INNERMOST.set(&raw const frame as usize);
+        let outer = INNERMOST.replace(&raw const frame as usize) as *const Frame;
+        frame.outer.set(outer);
         // In whichever thread the callback comes back.
-        let _unlink = Unlink(frame.outer);
+        let _unlink = Unlink(outer);
         callback()
     }
 

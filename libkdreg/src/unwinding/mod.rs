@@ -19,8 +19,9 @@
 
 mod trampoline;
 
-use crate::threads::Specific;
+use crate::threads::local::HELD;
 use std::ffi::{c_char, c_int, c_void};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 pub(crate) use trampoline::{call_int, call_void};
 
@@ -40,14 +41,12 @@ pub(crate) struct Escape {
     forced: bool,
 }
 
-/// What the calling thread is to go on with when it leaves the library: an
-/// [`Escape`]'s word, or 0. Set and taken within one call, between two callbacks,
-/// so that it does not matter that a callback may come back in another thread.
-static HELD: Specific = Specific::new(None);
-
-/// In an escape's word: the thread is ending. Exceptions are aligned to more.
+/// In [`HELD`]'s word: the thread is ending. Exceptions are aligned to more.
 const FORCED: usize = 1;
 
+/// What the calling thread is to go on with when it leaves the library. Set and
+/// taken within one call, between two callbacks, so that it does not matter that
+/// a callback may come back in another thread.
 fn held() -> Option<Escape> {
     match HELD.get() {
         0 => None,
@@ -58,7 +57,12 @@ fn held() -> Option<Escape> {
     }
 }
 
+/// Whether anything was ever held: spares every call that asks a look at its
+/// thread's word. Relaxed: a thread asks for what it stored itself.
+static EVER: AtomicBool = AtomicBool::new(false);
+
 fn set_held(escape: Escape) {
+    EVER.store(true, Ordering::Relaxed);
     let word = escape.exception as usize | if escape.forced { FORCED } else { 0 };
     if !HELD.set(word) {
         // No memory to remember it by: an exception ends here, and a thread
@@ -106,7 +110,7 @@ pub(crate) fn hold_end(escape: Escape) {
 /// be called that can be left for later.
 #[inline]
 pub(crate) fn is_held() -> bool {
-    HELD.get() != 0
+    EVER.load(Ordering::Relaxed) && HELD.get() != 0
 }
 
 /// Where nobody waits for an exception, in a thread of the library's, it ends.

@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Words of the calling thread: by its number, which is found without a call,
+//! and for threads beyond those that have one of their own, under a key.
+
+use super::specific::Specific;
+use super::{OWN_NUMBERS, SHARED_NUMBER, number};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// The words of one thread, apart from those of others.
+#[repr(align(64))]
+struct Line([AtomicUsize; WORDS]);
+
+const WORDS: usize = 2;
+
+/// By number. A number's words are 0 while it is nobody's. Relaxed: a thread's
+/// own, but when its number is given back, which orders them.
+static LINES: [Line; OWN_NUMBERS + 1] =
+    [const { Line([const { AtomicUsize::new(0) }; WORDS]) }; OWN_NUMBERS + 1];
+
+/// A word for each thread; 0 until it sets it.
+pub(crate) struct Local {
+    word: usize,
+    /// For threads without a number of their own.
+    rest: Specific,
+}
+
+/// The innermost callback that the thread is inside of (`cache::release`).
+pub(crate) static INNERMOST: Local = Local::new(0);
+/// What it goes on with when it leaves the library (`unwinding`).
+pub(crate) static HELD: Local = Local::new(1);
+
+impl Local {
+    const fn new(word: usize) -> Local {
+        Local {
+            word,
+            rest: Specific::new(None),
+        }
+    }
+
+    /// The calling thread's word.
+    #[inline]
+    pub fn get(&self) -> usize {
+        match number() {
+            SHARED_NUMBER => self.rest.get(),
+            number => LINES[number].0[self.word].load(Ordering::Relaxed),
+        }
+    }
+
+    /// Sets the calling thread's word; what it was before. Without memory for it,
+    /// it stays that.
+    #[inline]
+    pub fn replace(&self, word: usize) -> usize {
+        match number() {
+            SHARED_NUMBER => {
+                let before = self.rest.get();
+                self.rest.set(word);
+                before
+            }
+            number => {
+                let place = &LINES[number].0[self.word];
+                let before = place.load(Ordering::Relaxed);
+                place.store(word, Ordering::Relaxed);
+                before
+            }
+        }
+    }
+
+    /// Sets the calling thread's word. `false`: there is no memory for it, and it
+    /// is what it was.
+    #[inline]
+    pub fn set(&self, word: usize) -> bool {
+        match number() {
+            SHARED_NUMBER => self.rest.set(word),
+            number => {
+                LINES[number].0[self.word].store(word, Ordering::Relaxed);
+                true
+            }
+        }
+    }
+}
+
+/// The thread of this number is gone.
+pub(super) fn clear(number: usize) {
+    for word in &LINES[number].0 {
+        word.store(0, Ordering::Relaxed);
+    }
+}
