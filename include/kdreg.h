@@ -680,7 +680,7 @@ const char *kdreg_strerror(int error);
  * level, warn when unset. A message under way in another thread may still
  * reach the previous function.
  *
- * Returns 0, or -EINVAL for an unknown level.
+ * Returns 0; -EINVAL for an unknown level; -ENOMEM.
  */
 int kdreg_set_log(kdreg_log_fn fn, void *ctx, int level);
 

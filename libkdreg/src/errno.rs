@@ -117,8 +117,10 @@ impl fmt::Debug for Errno {
 impl fmt::Display for Errno {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.known() {
-            Some((_, text)) => f.write_str(&text.to_string_lossy()),
-            None => write!(f, "{}", std::io::Error::from_raw_os_error(self.0)),
+            Some((_, text)) => f.write_str(text.to_str().unwrap_or_default()),
+            // What the C library has to say may be translated, with memory and
+            // locks that it needs for that.
+            None => write!(f, "errno {}", self.0),
         }
     }
 }

@@ -4,12 +4,19 @@
 //! `KDREG_LOG=error|warn|info|debug` (or `off`) sets the level, `warn` when
 //! unset; messages go to standard error unless a callback was installed.
 //! The notification handler never logs.
+//!
+//! No lock and no allocation: whoever is out of memory can say so, and a child
+//! can say what it likes, whatever its parent was about to say when it forked.
+
+mod line;
 
 use crate::cancellation::HeldOff;
 use crate::environment;
-use crate::lock::RwLock;
-use std::io::Write;
-use std::sync::atomic::{AtomicU8, Ordering};
+use crate::errno::Errno;
+use crate::memory;
+use line::Line;
+use std::ffi::CStr;
+use std::sync::atomic::{AtomicPtr, AtomicU8, Ordering};
 
 /// How much a message matters.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -50,39 +57,114 @@ pub const VARIABLE: &str = "KDREG_LOG";
 /// lock of the library held; it may call the library.
 pub type Sink = std::sync::Arc<dyn Fn(Level, &str) + Send + Sync>;
 
-/// Where messages go; `None` is standard error. Protects the pointer only: it
-/// is cloned out before the sink is called.
-static SINK: RwLock<Option<Sink>> = RwLock::new(None);
+/// A function of C's that takes messages, and how it is called.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Function {
+    /// Calls `function` with `ctx`.
+    pub call: fn(Function, Level, &CStr),
+    pub function: usize,
+    pub ctx: usize,
+}
+
+/// Who receives messages.
+enum Receiver {
+    Sink(Sink),
+    Function(Function),
+}
+
+impl Receiver {
+    fn is(&self, other: &Receiver) -> bool {
+        match (self, other) {
+            (Receiver::Sink(one), Receiver::Sink(other)) => std::sync::Arc::ptr_eq(one, other),
+            (Receiver::Function(one), Receiver::Function(other)) => {
+                one.function == other.function && one.ctx == other.ctx
+            }
+            _ => false,
+        }
+    }
+}
+
+/// A receiver that was set once. It stays for good: another thread may be about
+/// to call it, and no lock tells, since a child forked meanwhile would inherit
+/// that. Who is set again has the place from before.
+struct Destination {
+    receiver: Receiver,
+    next: *const Destination,
+}
+
+/// Where messages go; null is standard error. Release when set, Acquire when
+/// used: publishes the destination.
+static CURRENT: AtomicPtr<Destination> = AtomicPtr::new(std::ptr::null_mut());
+
+/// All there ever were. Release and Acquire as above.
+static ALL: AtomicPtr<Destination> = AtomicPtr::new(std::ptr::null_mut());
 
 /// The level in force; 0 is off, `UNSET` not yet read from the environment.
 static LEVEL: AtomicU8 = AtomicU8::new(UNSET);
 const UNSET: u8 = u8::MAX;
 
 fn level_from_environment() -> u8 {
-    let Some(value) = environment::variable(VARIABLE) else {
+    let Some(value) = environment::variable(c"KDREG_LOG") else {
         return Level::Warn as u8;
     };
-    match &*value.to_string_lossy() {
+    match value.as_str() {
         "off" | "none" | "0" => 0,
         "error" | "1" => Level::Error as u8,
         "warn" | "warning" | "2" | "" => Level::Warn as u8,
         "info" | "3" => Level::Info as u8,
         "debug" | "4" => Level::Debug as u8,
         other => {
-            let _ = writeln!(
-                std::io::stderr(),
-                "kdreg: warn: {VARIABLE}={other} is not off, error, warn, info or debug; using warn"
+            let message = format_args!(
+                "{VARIABLE}={other} is not off, error, warn, info or debug; using warn"
             );
+            write(Level::Warn, message);
             Level::Warn as u8
         }
     }
 }
 
-/// Sets where messages go and how many there are.
-pub fn set(sink: Option<Sink>, level: Level) {
-    *SINK.write() = sink;
+/// The place of a receiver, its former one if it has had one.
+fn place(receiver: Receiver) -> Result<*mut Destination, Errno> {
+    let mut first = ALL.load(Ordering::Acquire);
+    let mut next = first;
+    // SAFETY: destinations stay for good, and do not change once published.
+    while let Some(destination) = unsafe { next.as_ref() } {
+        if destination.receiver.is(&receiver) {
+            return Ok(next);
+        }
+        next = destination.next.cast_mut();
+    }
+    let fresh = Box::into_raw(memory::try_box(Destination {
+        receiver,
+        next: first,
+    })?);
+    while let Err(now) = ALL.compare_exchange(first, fresh, Ordering::AcqRel, Ordering::Acquire) {
+        first = now;
+        // SAFETY: nobody else has it yet.
+        unsafe { (*fresh).next = first };
+    }
+    Ok(fresh)
+}
+
+/// Sets where messages go and how many there are. A sink is kept for good.
+///
+/// # Errors
+/// `ENOMEM`, and nothing changes.
+pub fn set(sink: Option<Sink>, level: Level) -> Result<(), Errno> {
+    set_receiver(sink.map(Receiver::Sink), level)
+}
+
+/// As [`set`], for C.
+pub(crate) fn set_function(function: Option<Function>, level: Level) -> Result<(), Errno> {
+    set_receiver(function.map(Receiver::Function), level)
+}
+
+fn set_receiver(receiver: Option<Receiver>, level: Level) -> Result<(), Errno> {
+    let place = receiver.map_or(Ok(std::ptr::null_mut()), place)?;
+    CURRENT.store(place, Ordering::Release);
     // Relaxed: the level is advice; nothing is published through it.
     LEVEL.store(level as u8, Ordering::Relaxed);
+    Ok(())
 }
 
 /// Whether messages of `level` are wanted, for callers whose message is
@@ -112,14 +194,19 @@ pub(crate) fn say(level: Level, message: std::fmt::Arguments<'_>) {
 #[cold]
 fn say_now(level: Level, message: std::fmt::Arguments<'_>) {
     let _held_off = HeldOff::new();
-    let sink = SINK.read().clone();
-    match sink {
-        Some(sink) => sink(level, &message.to_string()),
-        // A closed standard error is no reason to fail.
-        None => drop(writeln!(
-            std::io::stderr(),
-            "kdreg: {}: {message}",
-            level.name()
-        )),
+    // SAFETY: destinations stay for good, and do not change once published.
+    let Some(destination) = (unsafe { CURRENT.load(Ordering::Acquire).as_ref() }) else {
+        write(level, message);
+        return;
+    };
+    let line = Line::of(message);
+    match &destination.receiver {
+        Receiver::Sink(sink) => sink(level, line.as_c_str().to_str().unwrap_or_default()),
+        Receiver::Function(function) => (function.call)(*function, level, line.as_c_str()),
     }
+}
+
+/// Writes a message to standard error.
+fn write(level: Level, message: std::fmt::Arguments<'_>) {
+    Line::of(format_args!("kdreg: {}: {message}", level.name())).write_to_standard_error();
 }

@@ -5,8 +5,7 @@ use super::boundary::{shielded, status};
 use crate::errno::Errno;
 use crate::log::{self, Level};
 use crate::unwinding::{self, call_void};
-use std::ffi::{CStr, CString, c_char, c_int, c_void};
-use std::sync::Arc;
+use std::ffi::{CStr, c_char, c_int, c_void};
 
 const VERSION_STRING: &CStr =
     match CStr::from_bytes_with_nul(concat!(env!("CARGO_PKG_VERSION"), "\0").as_bytes()) {
@@ -77,17 +76,16 @@ pub const KDREG_LOG_DEBUG: c_int = 4;
 pub type kdreg_log_fn =
     Option<unsafe extern "C" fn(ctx: *mut c_void, level: c_int, message: *const c_char)>;
 
-/// Where messages go in C.
-struct Sink {
-    function: unsafe extern "C" fn(*mut c_void, c_int, *const c_char),
-    ctx: *mut c_void,
+/// Calls a function that takes messages.
+fn hand_to(sink: log::Function, level: Level, message: &CStr) {
+    let arguments = [sink.ctx, level as usize, message.as_ptr() as usize, 0, 0];
+    // SAFETY: the caller of kdreg_set_log gave us a function that takes these
+    // arguments, with its context, in any thread.
+    let called = unsafe { call_void(sink.function as *const c_void, arguments) };
+    if let Err(escape) = called {
+        unwinding::hold_end(escape);
+    }
 }
-
-// SAFETY: the caller of kdreg_set_log is told that the function is called, with
-// its context, by any thread.
-unsafe impl Send for Sink {}
-// SAFETY: as above.
-unsafe impl Sync for Sink {}
 
 /// Sends messages up to `level` (KDREG_LOG_*) to `fn`, called with `ctx` from
 /// any thread; NULL sends them to standard error. Until this is called the
@@ -95,7 +93,7 @@ unsafe impl Sync for Sink {}
 /// level, warn when unset. A message under way in another thread may still
 /// reach the previous function.
 ///
-/// Returns 0, or -EINVAL for an unknown level.
+/// Returns 0; -EINVAL for an unknown level; -ENOMEM.
 #[unsafe(no_mangle)]
 pub extern "C-unwind" fn kdreg_set_log(
     r#fn: kdreg_log_fn,
@@ -104,29 +102,11 @@ pub extern "C-unwind" fn kdreg_set_log(
 ) -> c_int {
     status(|| {
         let level = Level::from_number(level).ok_or(Errno::EINVAL)?;
-        let sink: Option<log::Sink> = r#fn.map(|function| {
-            let sink = Sink { function, ctx };
-            Arc::new(move |level: Level, message: &str| {
-                let sink = &sink;
-                // A message with a NUL in it would end there; none has.
-                if let Ok(message) = CString::new(message) {
-                    let arguments = [
-                        sink.ctx as usize,
-                        level as usize,
-                        message.as_ptr() as usize,
-                        0,
-                        0,
-                    ];
-                    // SAFETY: the caller of kdreg_set_log gave us a function
-                    // that takes these arguments.
-                    let called = unsafe { call_void(sink.function as *const c_void, arguments) };
-                    if let Err(escape) = called {
-                        unwinding::hold_end(escape);
-                    }
-                }
-            }) as log::Sink
+        let function = r#fn.map(|function| log::Function {
+            call: hand_to,
+            function: function as usize,
+            ctx: ctx as usize,
         });
-        log::set(sink, level);
-        Ok(())
+        log::set_function(function, level)
     })
 }

@@ -144,19 +144,16 @@ impl Drop for Lease {
 
 /// What the environment says.
 fn wanted(options: &Options) -> Result<Option<Kind>, Errno> {
-    let Some(value) = environment::variable(BACKEND_VARIABLE) else {
+    let Some(value) = environment::variable(c"KDREG_BACKEND") else {
         return Ok(options.backend);
     };
-    match value.to_str() {
-        Some("") => Ok(options.backend),
-        Some("auto") => Ok(None),
-        name => name.and_then(Kind::from_name).map(Some).ok_or_else(|| {
+    match value.as_str() {
+        "" => Ok(options.backend),
+        "auto" => Ok(None),
+        name => Kind::from_name(name).map(Some).ok_or_else(|| {
             log::say(
                 Level::Error,
-                format_args!(
-                    "{BACKEND_VARIABLE}={} is not auto, kernel, userfaultfd or none",
-                    value.display()
-                ),
+                format_args!("{BACKEND_VARIABLE}={name} is not auto, kernel, userfaultfd or none"),
             );
             Errno::EINVAL
         }),

@@ -7,6 +7,7 @@ use super::{Imported, Subscriptions};
 use crate::errno::Errno;
 use crate::lock::{Condvar, Mutex};
 use crate::monitor::{Event, eventfd};
+use crate::process::PerProcess;
 use crate::threads::{self, Stack};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -81,18 +82,24 @@ pub(super) fn start(imported: Arc<Imported>) -> Result<(), Errno> {
 /// libfabric's destructor destroys the locks that `notify` takes; functions
 /// given to atexit run before it, as libfabric was loaded earlier.
 pub(super) fn end_at_exit(imported: &Arc<Imported>) {
-    /// The import of this process, as long as it lasts.
-    static CURRENT: Mutex<Weak<Imported>> = Mutex::new(Weak::new());
+    /// The import of a process, as long as it lasts. Protects the pointer.
+    #[derive(Default)]
+    struct Current(Mutex<Weak<Imported>>);
+    static CURRENT: PerProcess<Current> = PerProcess::new();
     /// Relaxed: only one caller may see `false`.
     static INSTALLED: AtomicBool = AtomicBool::new(false);
     extern "C" fn at_exit() {
         // Not a wait: another thread may have been stopped with the lock.
-        let imported = CURRENT.try_lock().and_then(|current| current.upgrade());
+        let Ok(current) = CURRENT.get() else { return };
+        let imported = current.0.try_lock().and_then(|current| current.upgrade());
         if let Some(imported) = imported.filter(|it| it.monitor.home().is_here()) {
             imported.dispatcher.end_soon();
         }
     }
-    *CURRENT.lock() = Arc::downgrade(imported);
+    // Without memory for it the process ends without that wait.
+    if let Ok(current) = CURRENT.get() {
+        *current.0.lock() = Arc::downgrade(imported);
+    }
     if !INSTALLED.swap(true, Ordering::Relaxed) {
         // SAFETY: registers a function without captured state, in a library
         // that is never unloaded. Failure, for lack of memory, loses a wait.
