@@ -67,21 +67,3 @@ impl Condvar {
         self.0.notify_all();
     }
 }
-
-/// Many readers or one writer.
-#[derive(Default)]
-pub(crate) struct RwLock<T>(sync::RwLock<T>);
-
-impl<T> RwLock<T> {
-    pub const fn new(value: T) -> RwLock<T> {
-        RwLock(sync::RwLock::new(value))
-    }
-
-    pub fn read(&self) -> sync::RwLockReadGuard<'_, T> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub fn write(&self) -> sync::RwLockWriteGuard<'_, T> {
-        self.0.write().unwrap_or_else(PoisonError::into_inner)
-    }
-}

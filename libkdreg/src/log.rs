@@ -58,7 +58,7 @@ pub const VARIABLE: &str = "KDREG_LOG";
 pub type Sink = std::sync::Arc<dyn Fn(Level, &str) + Send + Sync>;
 
 /// A function of C's that takes messages, and how it is called.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy)]
 pub(crate) struct Function {
     /// Calls `function` with `ctx`.
     pub call: fn(Function, Level, &CStr),

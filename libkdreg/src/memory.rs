@@ -37,43 +37,43 @@ pub(crate) fn try_box<T>(value: T) -> Result<Box<T>, Errno> {
 
 /// A value with a count of those that share it.
 #[repr(C)]
-pub(crate) struct Counted<T: ?Sized> {
+pub struct Counted<T: ?Sized> {
     count: AtomicUsize,
     value: T,
 }
 
 /// A share in a value, as `Arc` without weak ones; the last one drops it.
-pub(crate) struct Shared<T: ?Sized>(NonNull<Counted<T>>);
+pub struct Share<T: ?Sized>(NonNull<Counted<T>>);
 
 // SAFETY: as for Arc: shares in several threads hand out `&T`, and the last
 // one, in any thread, drops the value.
-unsafe impl<T: ?Sized + Send + Sync> Send for Shared<T> {}
+unsafe impl<T: ?Sized + Send + Sync> Send for Share<T> {}
 // SAFETY: as above.
-unsafe impl<T: ?Sized + Send + Sync> Sync for Shared<T> {}
+unsafe impl<T: ?Sized + Send + Sync> Sync for Share<T> {}
 
-impl<T> Shared<T> {
+impl<T> Share<T> {
     /// The first share in `value`, which is dropped when there is no memory.
-    pub fn new(value: T) -> Result<Shared<T>, Errno> {
+    pub fn new(value: T) -> Result<Share<T>, Errno> {
         let counted = try_box(Counted {
             count: AtomicUsize::new(1),
             value,
         })?;
-        Ok(Shared(NonNull::from(Box::leak(counted))))
+        Ok(Share(NonNull::from(Box::leak(counted))))
     }
 
     /// The same share, of the value seen as something unsized: `|it| it`, where
     /// the types are known.
-    pub fn unsize<U: ?Sized>(self, coerce: fn(*mut Counted<T>) -> *mut Counted<U>) -> Shared<U> {
+    pub fn unsize<U: ?Sized>(self, coerce: fn(*mut Counted<T>) -> *mut Counted<U>) -> Share<U> {
         let this = std::mem::ManuallyDrop::new(self);
         let unsized_ = coerce(this.0.as_ptr());
         assert!(std::ptr::addr_eq(unsized_, this.0.as_ptr()));
         // Not null, as just seen. A pointer to the same place with another type
         // comes of an unsizing coercion only, which keeps what is there.
-        Shared(NonNull::new(unsized_).expect("the share's own address"))
+        Share(NonNull::new(unsized_).expect("the share's own address"))
     }
 }
 
-impl<T: ?Sized> Shared<T> {
+impl<T: ?Sized> Share<T> {
     /// Where the value is, which tells it from every other.
     pub fn as_ptr(&self) -> *const T {
         std::ptr::from_ref::<T>(self)
@@ -85,7 +85,7 @@ impl<T: ?Sized> Shared<T> {
     }
 }
 
-impl<T: ?Sized> Deref for Shared<T> {
+impl<T: ?Sized> Deref for Share<T> {
     type Target = T;
 
     #[inline(always)]
@@ -95,16 +95,16 @@ impl<T: ?Sized> Deref for Shared<T> {
     }
 }
 
-impl<T: ?Sized> Clone for Shared<T> {
+impl<T: ?Sized> Clone for Share<T> {
     fn clone(&self) -> Self {
         // SAFETY: alive as long as there is a share. Relaxed: the new share
         // comes of this one, which its owner has had all the time.
         unsafe { self.0.as_ref().count.fetch_add(1, Ordering::Relaxed) };
-        Shared(self.0)
+        Share(self.0)
     }
 }
 
-impl<T: ?Sized> Drop for Shared<T> {
+impl<T: ?Sized> Drop for Share<T> {
     fn drop(&mut self) {
         // SAFETY: alive as long as there is a share. Release: what was done
         // with this one comes before the value's end; pairs with the fence.
@@ -123,7 +123,7 @@ mod tests {
     #[test]
     fn the_last_share_drops_the_value() {
         let inner = std::sync::Arc::new(());
-        let first = Shared::new((7, inner.clone())).unwrap();
+        let first = Share::new((7, inner.clone())).unwrap();
         let second = first.clone();
         assert!(first.ptr_eq(&second));
         drop(first);
@@ -135,8 +135,8 @@ mod tests {
 
     #[test]
     fn a_share_can_be_seen_as_an_interface() {
-        let share = Shared::new(7u8).unwrap();
-        let shown: Shared<dyn std::fmt::Display + Send + Sync> = share.unsize(|it| it);
+        let share = Share::new(7u8).unwrap();
+        let shown: Share<dyn std::fmt::Display + Send + Sync> = share.unsize(|it| it);
         assert_eq!(shown.to_string(), "7");
     }
 }

@@ -14,6 +14,7 @@
 //! why that is safe too.)
 
 use crate::errno::Errno;
+use crate::memory;
 use crate::range::page_size;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU64, Ordering};
 
@@ -56,7 +57,7 @@ impl<T: Default + Sync> PerProcess<T> {
     #[cold]
     fn make(&self) -> Result<&'static T, Errno> {
         let cell = self.cell()?;
-        let fresh = Box::into_raw(Box::<T>::default());
+        let fresh = Box::into_raw(memory::try_box(T::default())?);
         match cell.compare_exchange(
             std::ptr::null_mut(),
             fresh,

@@ -7,6 +7,8 @@
 //! the memory is mapped before it is used, and growing it neither moves nor
 //! frees anything.
 
+mod address_space;
+
 use crate::errno::Errno;
 use crate::range::page_size;
 use std::ptr::NonNull;
@@ -66,22 +68,7 @@ impl<T: Zeroed> Reservation<T> {
             .and_then(|bytes| bytes.checked_next_multiple_of(page))
             .ok_or(Errno::ENOMEM)?;
         let mapping_length = payload.checked_add(2 * page).ok_or(Errno::ENOMEM)?;
-        // SAFETY: a new private anonymous mapping at an address of the
-        // kernel's choosing affects no existing memory.
-        let mapping = unsafe {
-            libc::mmap(
-                std::ptr::null_mut(),
-                mapping_length,
-                libc::PROT_NONE,
-                libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE,
-                -1,
-                0,
-            )
-        };
-        if mapping == libc::MAP_FAILED {
-            return Err(Errno::last());
-        }
-        let mapping = NonNull::new(mapping).ok_or(Errno::ENOMEM)?;
+        let mapping = address_space::reserve(mapping_length)?;
         // SAFETY: one page into a mapping of at least two.
         let base = unsafe { mapping.byte_add(page) };
         let reservation = Reservation {

@@ -51,7 +51,7 @@ pub struct Header {
 pub const CAPACITY: usize = SIZE - size_of::<Header>();
 
 /// What every text begins with.
-pub(crate) fn describe_process(text: &mut impl fmt::Write) -> fmt::Result {
+pub(crate) fn describe_process(text: &mut dyn fmt::Write) -> fmt::Result {
     writeln!(
         text,
         "process pid={} version={}",
@@ -155,13 +155,15 @@ impl StatusPage {
 
     /// Shows a text, of which whole lines are kept when it is too long.
     pub fn publish(&mut self, text: &str) {
-        let text = match text.as_bytes().get(..CAPACITY) {
-            None => text,
-            Some(fitting) => match fitting.iter().rposition(|&byte| byte == b'\n') {
-                Some(end) => &text[..=end],
-                None => "",
-            },
-        };
+        self.publish_from(|out| {
+            // What does not fit is left out.
+            let _ = out.write_str(text);
+        });
+    }
+
+    /// Shows what `write` writes: as above, and made in place, since there may
+    /// be no memory to make it in.
+    pub fn publish_from(&mut self, write: impl FnOnce(&mut dyn fmt::Write)) {
         // SAFETY: the mapping lives as long as this value.
         let header = unsafe { self.memory.as_ref() };
         let sequence = header.sequence.load(Ordering::Relaxed);
@@ -170,15 +172,48 @@ impl StatusPage {
         // later one. Pairs with the acquire fence between a reader's text and
         // its second look at the sequence.
         fence(Ordering::Release);
-        header.length.store(text.len() as u64, Ordering::Relaxed);
-        // SAFETY: the text fits behind the header; readers of the same bytes
-        // are other processes, who discard what was read meanwhile.
-        unsafe {
-            let target = self.memory.add(1).cast::<u8>();
-            target.copy_from_nonoverlapping(NonNull::from(text.as_bytes()).cast(), text.len());
-        }
+        let mut text = TextInPage {
+            // SAFETY: the text begins behind the header, inside the mapping.
+            begin: unsafe { self.memory.add(1) }.cast(),
+            length: 0,
+            lines: 0,
+            full: false,
+        };
+        write(&mut text);
+        let length = if text.full { text.lines } else { text.length };
+        header.length.store(length as u64, Ordering::Relaxed);
         // Release: pairs with a reader's acquire of the even sequence.
         header.sequence.store(sequence + 2, Ordering::Release);
+    }
+}
+
+/// The text in the page while it is being written.
+struct TextInPage {
+    begin: NonNull<u8>,
+    length: usize,
+    /// As much of it as is whole lines.
+    lines: usize,
+    /// Something did not fit, and so nothing does any more.
+    full: bool,
+}
+
+impl fmt::Write for TextInPage {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        if self.full || text.len() > CAPACITY - self.length {
+            self.full = true;
+            return Err(fmt::Error);
+        }
+        // SAFETY: it fits in what is left of the mapping; readers of the same
+        // bytes are other processes, who discard what was read meanwhile.
+        unsafe {
+            let target = self.begin.add(self.length);
+            target.copy_from_nonoverlapping(NonNull::from(text.as_bytes()).cast(), text.len());
+        }
+        if let Some(end) = text.as_bytes().iter().rposition(|&byte| byte == b'\n') {
+            self.lines = self.length + end + 1;
+        }
+        self.length += text.len();
+        Ok(())
     }
 }
 

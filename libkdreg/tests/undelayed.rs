@@ -6,7 +6,7 @@
 
 use kdreg::cache::{Cache, Handle, Options, Registrar};
 use kdreg::errno::Errno;
-use kdreg::monitor::manual::Manual;
+use kdreg::monitor::manual::{Manual, Share};
 use kdreg::range::Range;
 use std::sync::mpsc::channel;
 use std::sync::{Arc, Condvar, Mutex};
@@ -80,7 +80,7 @@ fn region(index: usize) -> Range {
 
 /// A full cache whose oldest entry is region 0.
 struct Bed {
-    manual: Arc<Manual>,
+    manual: Share<Manual>,
     gates: Arc<Gates>,
     cache: Cache,
 }

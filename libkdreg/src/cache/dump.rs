@@ -5,6 +5,7 @@ use super::Cache;
 use super::entries::Stamp;
 use crate::errno::Errno;
 use crate::threads;
+use std::fmt;
 use std::io::{self, Write};
 use std::sync::atomic::Ordering;
 
@@ -21,18 +22,14 @@ impl Cache {
 
     fn write(&self, out: &mut dyn Write, statistics: &super::Statistics) -> io::Result<()> {
         let inner = &self.inner;
-        let limit = |value: usize| match value {
-            usize::MAX => "unlimited".to_owned(),
-            value => value.to_string(),
-        };
         writeln!(
             out,
             "kdreg cache on {}: {} of {} entries, {} of {} bytes, {} in use, {} bytes unreleased",
             inner.monitor.kind(),
             statistics.entries,
-            limit(inner.options.max_entries),
+            Limit(inner.options.max_entries),
             statistics.bytes,
-            limit(inner.options.max_bytes),
+            Limit(inner.options.max_bytes),
             statistics.in_use,
             statistics.unreleased_bytes,
         )?;
@@ -83,5 +80,17 @@ impl Cache {
             )?;
         }
         Ok(())
+    }
+}
+
+/// A number of things or bytes at most.
+struct Limit(usize);
+
+impl fmt::Display for Limit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            usize::MAX => f.write_str("unlimited"),
+            value => value.fmt(f),
+        }
     }
 }

@@ -112,9 +112,13 @@ fn buckets(count: usize) -> Result<Reservation<Bucket>, Errno> {
 impl Front {
     pub fn new(page_shift: u32) -> Result<Front, Errno> {
         let buckets = buckets(8)?;
+        let mut tables = Vec::new();
+        tables.try_reserve(1).map_err(|_| Errno::ENOMEM)?;
+        let current = AtomicUsize::new(Table::new(&buckets).0);
+        tables.push(buckets);
         Ok(Front {
-            current: AtomicUsize::new(Table::new(&buckets).0),
-            tables: Mutex::new(vec![buckets]),
+            current,
+            tables: Mutex::new(tables),
             page_shift,
         })
     }

@@ -4,10 +4,10 @@
 
 use crate::errno::Errno;
 use crate::interval_tree::NIL;
+use crate::memory::Share;
 use crate::prefetch::prefetch;
 use crate::reservation::{OnFork, Reservation, Zeroed};
 use std::cell::UnsafeCell;
-use std::sync::Arc;
 
 /// What the lock protects. All zero is a slot that was never used.
 #[repr(C)]
@@ -49,13 +49,13 @@ unsafe impl Sync for LinksCell {}
 unsafe impl Send for LinksCell {}
 
 /// The memory of the links, for who makes it usable; not to look at.
-pub(crate) struct LinksMemory(Arc<Reservation<LinksCell>>);
+pub(crate) struct LinksMemory(Share<Reservation<LinksCell>>);
 
 impl LinksMemory {
     /// Room for the links of `capacity` entries, and the one access to them,
     /// for the owner to keep under its lock.
     pub fn new(capacity: usize) -> Result<(LinksMemory, EntryLinks), Errno> {
-        let links = Arc::new(Reservation::new(capacity, OnFork::Copy)?);
+        let links = Share::new(Reservation::new(capacity, OnFork::Copy)?)?;
         Ok((LinksMemory(links.clone()), EntryLinks { links }))
     }
 
@@ -72,7 +72,7 @@ impl LinksMemory {
 
 /// Exclusive access to the links of all entries: kept inside the lock.
 pub(crate) struct EntryLinks {
-    links: Arc<Reservation<LinksCell>>,
+    links: Share<Reservation<LinksCell>>,
 }
 
 impl EntryLinks {

@@ -55,6 +55,7 @@ mod status;
 use crate::errno::Errno;
 use crate::lock::Mutex;
 use crate::log::{self, Level};
+use crate::memory::{self, Share};
 use crate::monitor::{Monitor, Needs, Validity};
 use crate::process::Home;
 use crate::range::{Range, page_size};
@@ -69,7 +70,6 @@ use lru::LruMemory;
 use state::State;
 use statistics::Shard;
 use std::os::fd::BorrowedFd;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64};
 
 pub use limits::Options;
@@ -109,7 +109,7 @@ pub trait Registrar: Send + Sync {
 /// deregisters everything; no callback runs afterwards. It is not to be
 /// dropped inside one of its own callbacks.
 pub struct Cache {
-    inner: Arc<Inner>,
+    inner: Share<Inner>,
 }
 
 /// What the cache, its reaper and its callers share.
@@ -166,13 +166,13 @@ impl Cache {
         let (tree_memory, tree) = TreeMemory::new(entries.capacity() as usize)?;
         let (lru_memory, lru) = LruMemory::new(entries.capacity() as usize)?;
         let monitor = monitor.sibling()?;
-        let inner = Arc::new(Inner {
+        let inner = Share::new(Inner {
             front: Front::new(page_size().trailing_zeros())?,
             entries,
             validity: monitor.validity(),
             epoch: AtomicU64::new(0),
             lessons: AtomicU32::new(0),
-            shards: Box::new([const { Shard::new() }; OWN_NUMBERS + 1]),
+            shards: memory::try_box([const { Shard::new() }; OWN_NUMBERS + 1])?,
             tree_memory,
             lru_memory,
             options,
@@ -182,7 +182,7 @@ impl Cache {
             home: monitor.home(),
             monitor,
             state: Mutex::new(State::new(links, tree, lru)),
-        });
+        })?;
         if !inner.options.no_reaper {
             reaper::add(&inner)?;
         }

@@ -17,15 +17,14 @@ use crate::cancellation;
 use crate::errno::Errno;
 use crate::lock::{Condvar, Mutex, MutexGuard};
 use crate::log::{self, Level};
+use crate::memory::Share;
 use crate::monitor::{Monitor, eventfd};
 use crate::process::PerProcess;
 use crate::status_page::{self, StatusPage};
 use crate::sync;
 use crate::threads::{self, Stack, Thread, realtime};
 use crate::unwinding;
-use std::collections::HashMap;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -58,7 +57,7 @@ struct Reaper(Mutex<Option<Running>>);
 static REAPER: PerProcess<Reaper> = PerProcess::new();
 
 struct Running {
-    shared: Arc<Shared>,
+    shared: Share<Shared>,
     /// `None`: it was ended by a callback, and no other could be started.
     thread: Option<Thread>,
 }
@@ -73,14 +72,31 @@ struct Shared {
 
 #[derive(Default)]
 struct Caches {
-    /// By the address of the cache's insides, which is also its name in epoll.
-    all: HashMap<u64, Arc<Inner>>,
+    /// In the order in which they were made. The address of a cache's insides is
+    /// also its name in epoll.
+    all: Vec<Share<Inner>>,
     /// The one being reaped.
     busy: Option<u64>,
 }
 
-fn name(cache: &Arc<Inner>) -> u64 {
-    Arc::as_ptr(cache) as u64
+impl Caches {
+    fn add(&mut self, cache: &Share<Inner>) -> Result<(), Errno> {
+        self.all.try_reserve(1).map_err(|_| Errno::ENOMEM)?;
+        self.all.push(cache.clone());
+        Ok(())
+    }
+
+    fn remove(&mut self, cache: &Share<Inner>) {
+        self.all.retain(|other| !other.ptr_eq(cache));
+    }
+
+    fn named(&self, sought: u64) -> Option<Share<Inner>> {
+        self.all.iter().find(|cache| name(cache) == sought).cloned()
+    }
+}
+
+fn name(cache: &Share<Inner>) -> u64 {
+    cache.as_ptr() as u64
 }
 
 /// The name of the stop descriptor in epoll: no address is 0.
@@ -99,7 +115,7 @@ pub(super) fn rouse() {
 }
 
 /// Has `cache` reaped from now on.
-pub(super) fn add(cache: &Arc<Inner>) -> Result<(), Errno> {
+pub(super) fn add(cache: &Share<Inner>) -> Result<(), Errno> {
     stop_at_exit();
     rouse();
     let mut reaper = REAPER.get()?.0.lock();
@@ -111,10 +127,12 @@ pub(super) fn add(cache: &Arc<Inner>) -> Result<(), Errno> {
         running.thread = Some(start(&running.shared)?);
     }
     let shared = &running.shared;
-    shared.caches.lock().all.insert(name(cache), cache.clone());
-    let result = watch(shared, cache.monitor.event_fd().as_raw_fd(), name(cache));
+    let added = shared.caches.lock().add(cache);
+    let result = added.and_then(|()| {
+        let fd = cache.monitor.event_fd().as_raw_fd();
+        watch(shared, fd, name(cache)).inspect_err(|_| shared.caches.lock().remove(cache))
+    });
     if result.is_err() {
-        shared.caches.lock().all.remove(&name(cache));
         end_if_idle(reaper);
     }
     result
@@ -122,7 +140,7 @@ pub(super) fn add(cache: &Arc<Inner>) -> Result<(), Errno> {
 
 /// Ends the reaping of `cache`; when this returns, the reaper is not in one of
 /// its callbacks. Not to be called from one of them.
-pub(super) fn remove(cache: &Arc<Inner>) {
+pub(super) fn remove(cache: &Share<Inner>) {
     let Ok(reaper) = REAPER.get() else { return };
     let shared = match &*reaper.0.lock() {
         Some(running) => running.shared.clone(),
@@ -138,7 +156,7 @@ pub(super) fn remove(cache: &Arc<Inner>) {
         );
     }
     let mut caches = shared.caches.lock();
-    caches.all.remove(&name(cache));
+    caches.remove(cache);
     while caches.busy == Some(name(cache)) {
         caches = shared.over.wait(caches);
     }
@@ -219,19 +237,19 @@ impl Running {
         }
         // SAFETY: a fresh descriptor that nobody else owns.
         let epoll = unsafe { OwnedFd::from_raw_fd(epoll) };
-        let shared = Arc::new(Shared {
+        let shared = Share::new(Shared {
             epoll,
             stop: eventfd::new()?,
             caches: Mutex::default(),
             over: Condvar::new(),
-        });
+        })?;
         watch(&shared, shared.stop.as_fd().as_raw_fd(), STOP)?;
         let thread = Some(start(&shared)?);
         Ok(Running { shared, thread })
     }
 }
 
-fn start(shared: &Arc<Shared>) -> Result<Thread, Errno> {
+fn start(shared: &Share<Shared>) -> Result<Thread, Errno> {
     // Caches work without it: they are only not to be seen from outside.
     let page = StatusPage::new().and_then(|page| {
         watch(shared, page.requests(), STATUS)?;
@@ -256,11 +274,11 @@ fn start(shared: &Arc<Shared>) -> Result<Thread, Errno> {
 /// A callback ended the calling thread, the reaper: another one takes its place,
 /// unless nobody needs one any more.
 #[cold]
-fn have_followed(shared: &Arc<Shared>) {
+fn have_followed(shared: &Share<Shared>) {
     let Ok(reaper) = REAPER.get() else { return };
     let mut reaper = reaper.0.lock();
     let Some(running) = &mut *reaper else { return };
-    if !Arc::ptr_eq(&running.shared, shared) {
+    if !running.shared.ptr_eq(shared) {
         return;
     }
     RESTING.store(true, Ordering::Relaxed);
@@ -379,14 +397,17 @@ fn show(shared: &Shared, page: &mut StatusPage) {
     if !page.take_requests() {
         return;
     }
-    let mut names: Vec<u64> = shared.caches.lock().all.keys().copied().collect();
-    names.sort_unstable();
-    let mut text = String::new();
-    let _ = status_page::describe_process(&mut text);
-    for (id, name) in names.into_iter().enumerate() {
-        shared.with(name, |cache| cache.describe(id, &mut text));
-    }
-    page.publish(&text);
+    page.publish_from(|text| {
+        let _ = status_page::describe_process(text);
+        // By place: without a list of all, which needs memory. One that is
+        // destroyed meanwhile has another left out.
+        for id in 0.. {
+            let Some(cache) = shared.caches.lock().all.get(id).map(name) else {
+                break;
+            };
+            shared.with(cache, |cache| cache.describe(id, text));
+        }
+    });
 }
 
 impl Shared {
@@ -397,7 +418,7 @@ impl Shared {
         if EXITING.load(Ordering::Relaxed) {
             return;
         }
-        let Some(cache) = caches.all.get(&name).cloned() else {
+        let Some(cache) = caches.named(name) else {
             return;
         };
         caches.busy = Some(name);

@@ -6,13 +6,13 @@
 use super::Inner;
 use super::entries::Stamp;
 use crate::threads;
-use std::fmt::Write as _;
+use std::fmt::Write;
 use std::sync::atomic::Ordering;
 
 /// How many entries each list has.
 const LISTED: usize = 10;
 
-/// Writing to a String cannot fail.
+/// What does not fit is left out.
 macro_rules! add {
     ($text:expr, $($format:tt)*) => {{
         let _ = write!($text, $($format)*);
@@ -22,7 +22,7 @@ macro_rules! add {
 impl Inner {
     /// Appends what there is to say of this cache, as number `id` of the
     /// process. Takes the cache's lock for as long as statistics() does.
-    pub(super) fn describe(&self, id: usize, text: &mut String) {
+    pub(super) fn describe(&self, id: usize, text: &mut dyn Write) {
         let activity = self.monitor.activity();
         let _ = activity.describe(self.monitor.kind(), text);
         let s = self.statistics();
@@ -51,7 +51,7 @@ impl Inner {
         if self.options.max_bytes != usize::MAX {
             add!(text, " max_bytes={}", self.options.max_bytes);
         }
-        text.push('\n');
+        add!(text, "\n");
         let (mut largest, mut hottest) = (Top::default(), Top::default());
         // A statement of its own: in the loop's head the lock would be held
         // until the loop is over.
@@ -68,8 +68,8 @@ impl Inner {
         self.list("hottest", id, &hottest, text);
     }
 
-    fn list(&self, list: &str, id: usize, top: &Top, text: &mut String) {
-        for &(_, index) in &top.0 {
+    fn list(&self, list: &str, id: usize, top: &Top, text: &mut dyn Write) {
+        for &(_, index) in top.all() {
             let entry = self.entries.at(index);
             // It may be another entry by now, or none.
             let Some(range) = entry.range_if_any() else {
@@ -96,14 +96,22 @@ impl Inner {
 
 /// The entries with the highest values, highest first.
 #[derive(Default)]
-struct Top(Vec<(u64, u32)>);
+struct Top {
+    all: [(u64, u32); LISTED],
+    count: usize,
+}
 
 impl Top {
+    fn all(&self) -> &[(u64, u32)] {
+        &self.all[..self.count]
+    }
+
     fn offer(&mut self, value: u64, index: u32) {
-        let place = self.0.partition_point(|&(other, _)| other >= value);
+        let place = self.all().partition_point(|&(other, _)| other >= value);
         if place < LISTED {
-            self.0.truncate(LISTED - 1);
-            self.0.insert(place, (value, index));
+            self.count = (self.count + 1).min(LISTED);
+            self.all[place..self.count].rotate_right(1);
+            self.all[place] = (value, index);
         }
     }
 }
@@ -118,7 +126,7 @@ mod tests {
         for value in [3, 1, 4, 1, 5, 9, 2, 6, 5, 3, 5, 8, 9, 7, 9] {
             top.offer(value, value as u32);
         }
-        let values: Vec<u64> = top.0.iter().map(|&(value, _)| value).collect();
+        let values: Vec<u64> = top.all().iter().map(|&(value, _)| value).collect();
         assert_eq!(values, [9, 9, 9, 8, 7, 6, 5, 5, 5, 4]);
     }
 }

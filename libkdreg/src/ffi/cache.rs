@@ -10,12 +10,13 @@ use crate::cache::{Cache, Entry, Handle, Held, Options, Registrar, Statistics};
 use crate::cancellation::held_off;
 use crate::errno::Errno;
 use crate::log::{self, Level};
+use crate::memory;
 use crate::monitor::{self, Monitor, Needs};
 use crate::range::Range;
 use crate::unwinding::{self, call_int};
 use std::ffi::{c_int, c_void};
 use std::fs::File;
-use std::io::Write;
+use std::io::{self, Write};
 use std::mem::ManuallyDrop;
 use std::os::fd::{AsRawFd, FromRawFd};
 
@@ -281,7 +282,7 @@ pub extern "C-unwind" fn kdreg_cache_create(
         } else {
             handle::resolve::<Monitor>(monitor)?
         };
-        let cache = handle::open(Cache::new(monitor, options, Box::new(callbacks))?)?;
+        let cache = handle::open(Cache::new(monitor, options, memory::try_box(callbacks)?)?)?;
         // SAFETY: checked above.
         unsafe { out.write(cache) };
         Ok(())
@@ -461,13 +462,43 @@ pub(crate) fn dump_to(cache: &Cache, fd: c_int) -> Result<(), Errno> {
     if unsafe { libc::fcntl(fd, libc::F_GETFD) } < 0 {
         return Err(Errno::EBADF);
     }
-    let mut text = Vec::new();
-    cache.dump(&mut text)?;
-    // SAFETY: an open descriptor, as just checked; it stays the caller's,
-    // which is what ManuallyDrop is for.
-    let mut file = ManuallyDrop::new(unsafe { File::from_raw_fd(fd) });
-    file.write_all(&text)
+    let mut out = Descriptor {
+        fd,
+        buffer: [0; 4096],
+        filled: 0,
+    };
+    cache.dump(&mut out)?;
+    out.flush()
         .map_err(|error| Errno::new(error.raw_os_error().unwrap_or(libc::EIO)))
+}
+
+/// A descriptor of the caller's, written to in large pieces, without a buffer
+/// that there may be no memory for.
+struct Descriptor {
+    fd: c_int,
+    buffer: [u8; 4096],
+    filled: usize,
+}
+
+impl Write for Descriptor {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.filled == self.buffer.len() {
+            self.flush()?;
+        }
+        let taken = bytes.len().min(self.buffer.len() - self.filled);
+        self.buffer[self.filled..self.filled + taken].copy_from_slice(&bytes[..taken]);
+        self.filled += taken;
+        Ok(taken)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        // SAFETY: an open descriptor, as `dump_to` checked; it stays the
+        // caller's, which is what ManuallyDrop is for.
+        let mut file = ManuallyDrop::new(unsafe { File::from_raw_fd(self.fd) });
+        file.write_all(&self.buffer[..self.filled])?;
+        self.filled = 0;
+        Ok(())
+    }
 }
 
 /// Reads something from an entry that the caller holds.

@@ -9,11 +9,11 @@
 use crate::cache::Cache;
 use crate::errno::Errno;
 use crate::lock::Mutex;
+use crate::memory;
 use crate::monitor::Monitor;
 use crate::process::PerProcess;
 use crate::race_detector;
 use crate::reservation::{OnFork, Reservation, Zeroed};
-use std::collections::VecDeque;
 use std::sync::atomic::{AtomicPtr, AtomicU8, AtomicU32, AtomicU64, Ordering};
 
 /// Handles open at a time, in one line of forks.
@@ -29,6 +29,9 @@ pub(crate) struct Slot {
     /// Release when opened, Acquire when resolved: publishes `object`.
     identity: AtomicU64,
     object: AtomicPtr<()>,
+    /// Closed: the number, plus one, of the slot that was closed next; 0: none
+    /// was. Relaxed: under `Closed`'s lock.
+    next: AtomicU32,
 }
 
 // SAFETY: atomics; zero is a closed handle; the object is dropped by `close`.
@@ -47,9 +50,44 @@ struct Table {
     fresh: AtomicU32,
 }
 
-/// Closed slots of this process, oldest first.
+/// Closed slots of this process, oldest first. In the slots themselves: closing
+/// needs no memory.
 #[derive(Default)]
-struct Closed(Mutex<VecDeque<u32>>);
+struct Closed(Mutex<Queue>);
+
+/// First and last, plus one each; 0: there are none.
+#[derive(Default)]
+struct Queue {
+    first: u32,
+    last: u32,
+    length: usize,
+}
+
+impl Queue {
+    fn push(&mut self, table: &Table, index: u32) {
+        table.slots.at(index).next.store(0, Ordering::Relaxed);
+        match self.last {
+            0 => self.first = index + 1,
+            last => table
+                .slots
+                .at(last - 1)
+                .next
+                .store(index + 1, Ordering::Relaxed),
+        }
+        self.last = index + 1;
+        self.length += 1;
+    }
+
+    fn pop(&mut self, table: &Table) -> Option<u32> {
+        let index = self.first.checked_sub(1)?;
+        self.first = table.slots.at(index).next.load(Ordering::Relaxed);
+        if self.first == 0 {
+            self.last = 0;
+        }
+        self.length -= 1;
+        Some(index)
+    }
+}
 
 static CLOSED: PerProcess<Closed> = PerProcess::new();
 
@@ -91,11 +129,11 @@ fn make_table() -> Result<&'static Table, Errno> {
 }
 
 fn make(place: &AtomicPtr<Table>) -> Result<&'static Table, Errno> {
-    let fresh = Box::into_raw(Box::new(Table {
+    let fresh = Box::into_raw(memory::try_box(Table {
         slots: Reservation::new(MAX_HANDLES, OnFork::Zero)?,
         inherited: Reservation::new(MAX_HANDLES, OnFork::Copy)?,
         fresh: AtomicU32::new(0),
-    }));
+    })?);
     let null = std::ptr::null_mut();
     match place.compare_exchange(null, fresh, Ordering::Release, Ordering::Acquire) {
         // SAFETY: published just now, never freed.
@@ -134,35 +172,44 @@ unsafe impl Object for Cache {
 pub(crate) fn open<T: Object>(object: T) -> Result<*mut T::Opaque, Errno> {
     let table = table()?;
     let closed = CLOSED.get()?;
-    let reused = {
-        let mut closed = closed.0.lock();
-        if closed.len() > QUARANTINE {
-            closed.pop_front()
-        } else {
-            None
-        }
-    };
-    let index = match reused {
-        Some(index) => index,
-        // Relaxed: only uniqueness is needed.
-        None => match table.fresh.fetch_add(1, Ordering::Relaxed) {
-            index if (index as usize) < MAX_HANDLES => index,
-            _ => {
-                table.fresh.store(MAX_HANDLES as u32, Ordering::Relaxed);
-                closed.0.lock().pop_front().ok_or(Errno::EMFILE)?
-            }
-        },
-    };
-    table.slots.commit(index as usize + 1)?;
-    table.inherited.commit(index as usize + 1)?;
+    let object = memory::try_box(object)?;
+    let index = take_slot(table, closed)?;
     let slot = table.slots.at(index);
     slot.object
-        .store(Box::into_raw(Box::new(object)).cast(), Ordering::Relaxed);
+        .store(Box::into_raw(object).cast(), Ordering::Relaxed);
     table.inherited.at(index).store(T::TYPE, Ordering::Relaxed);
     let sequence = SEQUENCE.fetch_add(1, Ordering::Relaxed);
     slot.identity
         .store(sequence << 8 | u64::from(T::TYPE), Ordering::Release);
     Ok(std::ptr::from_ref(slot).cast_mut().cast())
+}
+
+/// A slot that is nobody's.
+fn take_slot(table: &Table, closed: &Closed) -> Result<u32, Errno> {
+    {
+        let mut closed = closed.0.lock();
+        if closed.length > QUARANTINE
+            && let Some(index) = closed.pop(table)
+        {
+            return Ok(index);
+        }
+    }
+    // Before a number is taken: one that is given out has memory. Others that
+    // do the same at once take the next ones.
+    let mut fresh = table.fresh.load(Ordering::Relaxed);
+    while (fresh as usize) < MAX_HANDLES {
+        table.slots.commit(fresh as usize + 1)?;
+        table.inherited.commit(fresh as usize + 1)?;
+        // Relaxed: only uniqueness is needed.
+        match table
+            .fresh
+            .compare_exchange(fresh, fresh + 1, Ordering::Relaxed, Ordering::Relaxed)
+        {
+            Ok(_) => return Ok(fresh),
+            Err(now) => fresh = now,
+        }
+    }
+    closed.0.lock().pop(table).ok_or(Errno::EMFILE)
 }
 
 /// The slot a handle names, if it names one.
@@ -260,7 +307,10 @@ pub(crate) fn close<T: Object>(
     // SAFETY: from `open`; the exchange made it ours alone.
     let object = *unsafe { Box::from_raw(object) };
     table.inherited.at(index).store(0, Ordering::Relaxed);
-    CLOSED.get()?.0.lock().push_back(index);
+    // Without the list (no memory for it) the slot stays unused.
+    if let Ok(closed) = CLOSED.get() {
+        closed.0.lock().push(table, index);
+    }
     Ok(object)
 }
 

@@ -41,7 +41,7 @@ pub(crate) struct Activity {
 
 impl Activity {
     /// Writes a line for the status page.
-    pub fn describe(&self, kind: Kind, text: &mut impl fmt::Write) -> fmt::Result {
+    pub fn describe(&self, kind: Kind, text: &mut dyn fmt::Write) -> fmt::Result {
         write!(
             text,
             "monitor name={:#x} backend={kind} regions={}",

@@ -14,8 +14,8 @@ use super::subscription;
 use super::table::{Matching, Table};
 use super::{Event, Monitor, Reason, Region, Validity};
 use crate::errno::Errno;
+pub use crate::memory::Share;
 use crate::range::Range;
-use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 
 /// Watches nothing by itself: [`Manual::change`] says what changed.
@@ -28,28 +28,28 @@ pub struct Manual {
 
 impl Manual {
     /// A backend and a monitor on it. Its check is the kernel backend's.
-    pub fn open() -> Result<(Arc<Manual>, Monitor), Errno> {
+    pub fn open() -> Result<(Share<Manual>, Monitor), Errno> {
         Manual::make(Matching::ByAddress, false)
     }
 
     /// As `open`, with the check of relaxed userfaultfd.
-    pub fn open_guarded() -> Result<(Arc<Manual>, Monitor), Errno> {
+    pub fn open_guarded() -> Result<(Share<Manual>, Monitor), Errno> {
         Manual::make(Matching::ByAddress, true)
     }
 
     /// As `open`, without the tree: monitoring and unmonitoring are each a few
     /// stores in the table. Nothing can be changed by address on it; a cache
     /// on it is told by [`Cache::invalidate`](crate::cache::Cache::invalidate).
-    pub fn open_unmatched() -> Result<(Arc<Manual>, Monitor), Errno> {
+    pub fn open_unmatched() -> Result<(Share<Manual>, Monitor), Errno> {
         Manual::make(Matching::BySlot, false)
     }
 
-    fn make(matching: Matching, guarded: bool) -> Result<(Arc<Manual>, Monitor), Errno> {
-        let manual = Arc::new(Manual {
+    fn make(matching: Matching, guarded: bool) -> Result<(Share<Manual>, Monitor), Errno> {
+        let manual = Share::new(Manual {
             table: Table::new(0, matching)?,
             matching,
             guarded,
-        });
+        })?;
         let monitor = Monitor::on(Lease::manual(manual.clone())?, false)?;
         Ok((manual, monitor))
     }

@@ -44,7 +44,7 @@ pub fn probe(kind: Kind) -> Probe {
             kind,
             error: Some(error),
             capabilities: Capabilities::NONE,
-            reason,
+            reason: reason.to_string(),
         },
     }
 }

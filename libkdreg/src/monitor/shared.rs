@@ -16,9 +16,10 @@ use crate::environment;
 use crate::errno::Errno;
 use crate::lock::Mutex;
 use crate::log::{self, Level};
+use crate::memory::Share;
 use crate::process::{Home, PerProcess};
+use std::fmt;
 use std::ops::Deref;
-use std::sync::Arc;
 
 /// The environment variable that overrides the choice of backend: `auto`, or
 /// a name from [`Kind::name`].
@@ -52,7 +53,7 @@ struct Shared {
 type Backends = [Option<Leased>; Kind::ALL.len()];
 
 /// A shared backend and how many leases there are.
-type Leased = (Arc<dyn Backend>, usize);
+type Leased = (Share<dyn Backend>, usize);
 
 static SHARED: PerProcess<Shared> = PerProcess::new();
 
@@ -63,7 +64,7 @@ fn place(kind: Kind) -> usize {
 /// A share in a backend; the last one ends it.
 pub(crate) struct Lease {
     /// `None` only while being dropped.
-    backend: Option<Arc<dyn Backend>>,
+    backend: Option<Share<dyn Backend>>,
     /// Whether it is one of the process's shared backends.
     shared: bool,
     home: Home,
@@ -79,7 +80,7 @@ impl Deref for Lease {
 }
 
 impl Lease {
-    fn private(backend: Arc<dyn Backend>) -> Result<Lease, Errno> {
+    fn private(backend: Share<dyn Backend>) -> Result<Lease, Errno> {
         Ok(Lease {
             backend: Some(backend),
             shared: false,
@@ -88,8 +89,8 @@ impl Lease {
     }
 
     /// A lease on a backend that tests drive by hand.
-    pub fn manual(backend: Arc<Manual>) -> Result<Lease, Errno> {
-        Lease::private(backend)
+    pub fn manual(backend: Share<Manual>) -> Result<Lease, Errno> {
+        Lease::private(backend.unsize(|it| it))
     }
 
     /// Another lease on the same backend.
@@ -112,7 +113,7 @@ impl Lease {
         let same = self
             .backend
             .as_ref()
-            .is_some_and(|own| Arc::ptr_eq(own, &entry.0));
+            .is_some_and(|own| own.ptr_eq(&entry.0));
         same.then_some(entry)
     }
 }
@@ -174,35 +175,66 @@ pub(crate) fn acquire(options: &Options) -> Result<Lease, Errno> {
                 Level::Error,
                 format_args!("backend {kind} does not work here: {refusal}"),
             );
-            if refusal.error.value() == libc::EMFILE || refusal.error == Errno::ENOMEM {
+            if is_want(refusal.error) {
                 refusal.error
             } else {
                 Errno::ENODEV
             }
         });
     }
-    let mut last = Errno::ENODEV;
+    let mut refusals = [const { None }; Kind::ALL.len()];
     for kind in Kind::ALL {
         match lease(kind, options) {
             Ok(lease) => {
-                let level = if kind == Kind::None {
-                    Level::Warn
+                if kind == Kind::None {
+                    warn_of_none(&refusals);
                 } else {
-                    Level::Info
-                };
-                log::say(level, format_args!("using backend {kind}"));
+                    log::say(Level::Info, format_args!("using backend {kind}"));
+                }
                 return Ok(lease);
+            }
+            // What passes is no reason to do without for good.
+            Err(refusal) if is_want(refusal.error) => {
+                log::say(
+                    Level::Warn,
+                    format_args!("backend {kind} cannot be had: {refusal}"),
+                );
+                return Err(refusal.error);
             }
             Err(refusal) => {
                 log::say(
                     Level::Info,
                     format_args!("not using backend {kind}: {refusal}"),
                 );
-                last = refusal.error;
+                refusals[place(kind)] = Some(refusal);
             }
         }
     }
-    Err(last)
+    let last = refusals.into_iter().flatten().last();
+    Err(last.map_or(Errno::ENODEV, |refusal| refusal.error))
+}
+
+/// Whether something is lacking that may be there another time.
+fn is_want(error: Errno) -> bool {
+    [libc::ENOMEM, libc::EMFILE, libc::ENFILE].contains(&error.value())
+}
+
+/// Says why nothing will be cached.
+fn warn_of_none(refusals: &[Option<Refusal>]) {
+    for (kind, refusal) in Kind::ALL.iter().zip(refusals) {
+        // Without the module that is the ordinary case, and userfaultfd's to
+        // make up for.
+        if let (Kind::Userfaultfd, Some(refusal)) = (kind, refusal) {
+            log::say(
+                Level::Warn,
+                format_args!("not using backend {kind}: {refusal}"),
+            );
+        }
+    }
+    log::say(
+        Level::Warn,
+        format_args!("using backend none: every transfer is registered for itself"),
+    );
 }
 
 fn lease(kind: Kind, options: &Options) -> Result<Lease, Refusal> {
@@ -241,29 +273,64 @@ fn lease(kind: Kind, options: &Options) -> Result<Lease, Refusal> {
 /// Why a backend does not work here.
 pub(crate) struct Refusal {
     pub error: Errno,
-    pub reason: String,
+    pub reason: Reason,
 }
 
-impl std::fmt::Display for Refusal {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.reason)
+/// A line of text, made without memory, which may be what there is none of; what
+/// is too long is cut off.
+#[derive(Clone, Copy)]
+pub(crate) struct Reason {
+    bytes: [u8; 240],
+    length: usize,
+}
+
+impl Refusal {
+    pub fn new(error: Errno, reason: fmt::Arguments<'_>) -> Refusal {
+        let mut text = Reason {
+            bytes: [0; 240],
+            length: 0,
+        };
+        // A piece that does not fit is left out.
+        let _ = fmt::write(&mut text, reason);
+        Refusal {
+            error,
+            reason: text,
+        }
+    }
+}
+
+impl fmt::Write for Reason {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let room = self.bytes.get_mut(self.length..self.length + text.len());
+        room.ok_or(fmt::Error)?.copy_from_slice(text.as_bytes());
+        self.length += text.len();
+        Ok(())
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(std::str::from_utf8(&self.bytes[..self.length]).unwrap_or_default())
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.reason.fmt(f)
     }
 }
 
 impl From<Errno> for Refusal {
     fn from(error: Errno) -> Self {
-        Refusal {
-            error,
-            reason: error.to_string(),
-        }
+        Refusal::new(error, format_args!("{error}"))
     }
 }
 
 /// Makes a backend.
-pub(crate) fn make(kind: Kind, max_regions: u32) -> Result<Arc<dyn Backend>, Refusal> {
+pub(crate) fn make(kind: Kind, max_regions: u32) -> Result<Share<dyn Backend>, Refusal> {
     match kind {
-        Kind::Kernel => Ok(Kernel::start(max_regions)?),
-        Kind::Userfaultfd => Ok(Userfaultfd::start(max_regions)?),
-        Kind::None => Ok(Arc::new(Nothing)),
+        Kind::Kernel => Ok(Kernel::start(max_regions)?.unsize(|it| it)),
+        Kind::Userfaultfd => Ok(Userfaultfd::start(max_regions)?.unsize(|it| it)),
+        Kind::None => Ok(Share::new(Nothing)?.unsize(|it| it)),
     }
 }

@@ -13,10 +13,11 @@
 
 use crate::errno::Errno;
 use crate::lock::Mutex;
+use crate::memory;
 use crate::monitor::guard::Guard;
 use crate::process::PerProcess;
 use crate::reservation::{OnFork, Reservation};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
 
 /// The most regions one monitor can hold. Address space for this many is
 /// reserved, memory used only for those that exist.
@@ -26,6 +27,8 @@ pub(crate) const MAX_REGIONS: u32 = 1 << 20;
 pub(crate) struct Words {
     pub guard: Guard,
     array: Reservation<AtomicU32>,
+    /// The next of those that no monitor uses. Relaxed: under `Spare`'s lock.
+    next: AtomicPtr<Words>,
 }
 
 impl Words {
@@ -50,31 +53,46 @@ impl Words {
     }
 }
 
-/// Word arrays that no monitor uses at the moment. Protected by a lock that is
-/// a leaf: nothing is called while it is held.
+/// Word arrays that no monitor uses at the moment: the first, which leads to the
+/// next. Protected by a lock that is a leaf: nothing is called while it is held.
 #[derive(Default)]
-struct Spare(Mutex<Vec<&'static Words>>);
+struct Spare(Mutex<Option<&'static Words>>);
 
 static SPARE: PerProcess<Spare> = PerProcess::new();
 
 /// Words for a new monitor.
 pub(crate) fn take() -> Result<&'static Words, Errno> {
-    if let Some(words) = SPARE.get()?.0.lock().pop() {
+    let reused = {
+        let mut spare = SPARE.get()?.0.lock();
+        let first = *spare;
+        if let Some(words) = first {
+            // SAFETY: null, or words that `give_back` put there; none are ever
+            // freed.
+            *spare = unsafe { words.next.load(Ordering::Relaxed).as_ref() };
+        }
+        first
+    };
+    if let Some(words) = reused {
         words.guard.renew();
         return Ok(words);
     }
-    let array = Reservation::new(MAX_REGIONS as usize, OnFork::Zero)?;
-    Ok(Box::leak(Box::new(Words {
+    Ok(Box::leak(memory::try_box(Words {
         guard: Guard::new(),
-        array,
-    })))
+        array: Reservation::new(MAX_REGIONS as usize, OnFork::Zero)?,
+        next: AtomicPtr::new(std::ptr::null_mut()),
+    })?))
 }
 
 /// Gives the words of a closed monitor back; all of them are even.
 pub(crate) fn give_back(words: &'static Words) {
     // Without the pool (no memory for it) they stay unused: harmless.
     if let Ok(spare) = SPARE.get() {
-        spare.0.lock().push(words);
+        let mut first = spare.0.lock();
+        let next = first.map_or(std::ptr::null_mut(), |next| {
+            std::ptr::from_ref(next).cast_mut()
+        });
+        words.next.store(next, Ordering::Relaxed);
+        *first = Some(words);
     }
 }
 

@@ -11,6 +11,7 @@
 use super::terms::{Given, Terms};
 use crate::cancellation::{self, held_off};
 use crate::errno::Errno;
+use crate::log::{self, Level};
 use crate::memory;
 use crate::race_detector::unwatched;
 use crate::unwinding;
@@ -209,7 +210,20 @@ pub(crate) fn spawn<F: FnOnce() + Send + 'static>(
                 drop(start.as_ref().body.assume_init_read());
                 free::<F>(start.cast());
             }
-            Err(error)
+            if error != Errno::EAGAIN {
+                return Err(error);
+            }
+            // The C library says so of memory, too.
+            log::say(
+                Level::Warn,
+                format_args!(
+                    "the thread {} cannot be started: as many threads as there may be \
+                     (RLIMIT_NPROC, pids.max), or no memory for its stack (RLIMIT_AS; \
+                     RLIMIT_MEMLOCK where mlockall(MCL_FUTURE) locks it)",
+                    name.to_str().unwrap_or_default()
+                ),
+            );
+            Err(Errno::ENOMEM)
         }
     }
 }

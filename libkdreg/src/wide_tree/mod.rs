@@ -30,11 +30,11 @@ mod tests;
 
 use crate::errno::Errno;
 use crate::interval_tree::NIL;
+use crate::memory::Share;
 use crate::prefetch::prefetch;
 use crate::reservation::{OnFork, Reservation, Zeroed};
 use node::{Columns, Inner, Leaf, Node};
 use std::cell::UnsafeCell;
-use std::sync::Arc;
 
 /// Levels of inner nodes at most: six children each would hold 2^33 leaves.
 const HIGHEST: usize = 14;
@@ -61,12 +61,12 @@ unsafe impl Sync for NodeCell {}
 unsafe impl Send for NodeCell {}
 
 /// Memory for a tree, committed outside the owner's lock.
-pub(crate) struct TreeMemory(Arc<Reservation<NodeCell>>);
+pub(crate) struct TreeMemory(Share<Reservation<NodeCell>>);
 
 impl TreeMemory {
     /// Room for `capacity` ranges, and the one tree in it.
     pub fn new(capacity: usize) -> Result<(TreeMemory, Tree), Errno> {
-        let memory = Arc::new(Reservation::new(nodes(capacity), OnFork::Copy)?);
+        let memory = Share::new(Reservation::new(nodes(capacity), OnFork::Copy)?)?;
         let tree = Tree {
             memory: memory.clone(),
             root: NIL,
@@ -99,7 +99,7 @@ struct Key {
 /// See the module's documentation. A range is stored for an entry, a number of
 /// the owner's.
 pub(crate) struct Tree {
-    memory: Arc<Reservation<NodeCell>>,
+    memory: Share<Reservation<NodeCell>>,
     /// NIL: there never was a range.
     root: u32,
     /// Levels of inner nodes above the leaves.

@@ -6,9 +6,9 @@
 
 use super::super::links::{EntryLinks, Filing};
 use crate::errno::Errno;
+use crate::memory::Share;
 use crate::reservation::{OnFork, Reservation, Zeroed};
 use std::cell::UnsafeCell;
-use std::sync::Arc;
 
 const WIDTH: usize = 4;
 
@@ -31,12 +31,12 @@ unsafe impl Sync for FiledCell {}
 unsafe impl Send for FiledCell {}
 
 /// Memory for the heap, committed outside the lock.
-pub(crate) struct LruMemory(Arc<Reservation<FiledCell>>);
+pub(crate) struct LruMemory(Share<Reservation<FiledCell>>);
 
 impl LruMemory {
     /// Room for `capacity` entries, and the one heap in it.
     pub(super) fn with_heap(capacity: usize) -> Result<(LruMemory, Heap), Errno> {
-        let memory = Arc::new(Reservation::new(capacity, OnFork::Copy)?);
+        let memory = Share::new(Reservation::new(capacity, OnFork::Copy)?)?;
         Ok((LruMemory(memory.clone()), Heap { memory, count: 0 }))
     }
 
@@ -53,7 +53,7 @@ impl LruMemory {
 
 /// See the module's documentation.
 pub(super) struct Heap {
-    memory: Arc<Reservation<FiledCell>>,
+    memory: Share<Reservation<FiledCell>>,
     count: usize,
 }
 

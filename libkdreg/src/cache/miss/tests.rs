@@ -3,7 +3,7 @@
 
 use super::super::{Cache, Handle, Options, Registrar};
 use super::*;
-use crate::monitor::manual::Manual;
+use crate::monitor::manual::{Manual, Share};
 use crate::monitor::{self, Kind, Monitor};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
@@ -17,7 +17,7 @@ enum Trouble {
     /// It fails.
     Fails(Errno),
     /// The memory changes.
-    Changes(Arc<Manual>),
+    Changes(Share<Manual>),
     /// Somebody else asks for the same range, and is faster.
     Rival(OnceLock<Weak<Cache>>),
 }

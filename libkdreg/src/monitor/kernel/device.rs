@@ -59,29 +59,32 @@ impl Device {
                 }
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
                 Err(error) => {
-                    return Err(Refusal {
-                        error: Errno::new(error.raw_os_error().unwrap_or(libc::EIO)),
-                        reason: format!("cannot open {path}: {error}"),
-                    });
+                    let error = Errno::new(error.raw_os_error().unwrap_or(libc::EIO));
+                    return Err(Refusal::new(
+                        error,
+                        format_args!("cannot open {path}: {error}"),
+                    ));
                 }
             }
         }
         let Some((path, fd)) = device else {
-            return Err(Refusal {
-                error: Errno::ENODEV,
-                reason: format!(
+            return Err(Refusal::new(
+                Errno::ENODEV,
+                format_args!(
                     "no {}: the kernel module is not loaded (modprobe kdreg)",
                     uapi::KDREG_DEVICE_NAME
                 ),
-            });
+            ));
         };
         let mut features = KdregFeatures::default();
         let features = control(&fd, uapi::KDREG_IOCTL_FEATURES, &mut features)
             .is_ok()
             .then_some(features);
-        let slots = configure(&fd, u64::from(slots), features).map_err(|error| Refusal {
-            error,
-            reason: format!("{path} does not take a configuration: {error}"),
+        let slots = configure(&fd, u64::from(slots), features).map_err(|error| {
+            Refusal::new(
+                error,
+                format_args!("{path} does not take a configuration: {error}"),
+            )
         })?;
         let (status, slots) = slots;
         // SAFETY: CONFIG_DATA returned the address of a status page that it

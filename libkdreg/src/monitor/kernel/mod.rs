@@ -24,12 +24,12 @@ use super::words::MAX_REGIONS;
 use super::{Event, Region, Validity, eventfd, mapped, subscription};
 use crate::errno::Errno;
 use crate::lock::Mutex;
+use crate::memory::Share;
 use crate::process::{self, Home, PerProcess};
 use crate::range::Range;
 use crate::uapi::{KDREG_FEATURE_SYNCHRONOUS, Kdreg2Event};
 use device::{Device, Name};
 use std::os::fd::AsRawFd;
-use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 
 /// Devices that no monitor uses.
@@ -54,7 +54,7 @@ fn cookie(slot: u32, generation: u32) -> u64 {
 
 impl Kernel {
     /// Opens a device, or takes one that is idle.
-    pub fn start(max_regions: u32) -> Result<Arc<Kernel>, Refusal> {
+    pub fn start(max_regions: u32) -> Result<Share<Kernel>, Refusal> {
         let table = Table::new(max_regions, Matching::BySlot)?;
         let home = Home::here()?;
         let idle = IDLE.get()?.0.lock().pop();
@@ -66,12 +66,12 @@ impl Kernel {
                 device
             }
         };
-        Ok(Arc::new(Kernel {
+        Ok(Share::new(Kernel {
             device: Some(device),
             table,
             pump: Mutex::new(()),
             home,
-        }))
+        })?)
     }
 
     fn device(&self) -> &Device {

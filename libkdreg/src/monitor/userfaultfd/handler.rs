@@ -19,6 +19,7 @@ use super::backlog::Backlog;
 use super::disturbed::Disturbed;
 use super::in_flight::{Identity, Whose};
 use crate::errno::Errno;
+use crate::memory::Share;
 use crate::monitor::table::Table;
 use crate::monitor::{Kind, Reason};
 use crate::process;
@@ -26,7 +27,6 @@ use crate::range::Range;
 use crate::status_page::{self, ShortText, StatusPage};
 use crate::threads::{self, Stack, Thread, realtime};
 use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd, RawFd};
-use std::sync::Arc;
 
 /// What the handler shares with those who monitor.
 pub(super) struct Events {
@@ -48,7 +48,7 @@ impl Events {
 pub(super) fn start(
     userfaultfd: OwnedFd,
     stop: RawFd,
-    events: Arc<Events>,
+    events: Share<Events>,
 ) -> Result<Thread, Errno> {
     // Monitors work without it: they are only not to be seen from outside.
     let mut page = StatusPage::new().ok();

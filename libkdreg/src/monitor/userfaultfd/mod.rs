@@ -38,6 +38,7 @@ use super::validity::{AWAKE, NAP, PATIENCE};
 use super::{Event, Reason, Region, Validity, eventfd, subscription};
 use crate::errno::Errno;
 use crate::lock::Mutex;
+use crate::memory::Share;
 use crate::process::{self, Home};
 use crate::range::Range;
 use crate::sync;
@@ -46,7 +47,6 @@ use handler::Events;
 use in_flight::{InFlight, changes_in_flight};
 use mappings::Mappings;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 pub(super) use watch::REST_TIME as REST;
 use watch::Watches;
@@ -55,7 +55,7 @@ use watch::Watches;
 pub(crate) struct Userfaultfd {
     /// Owned by the handler, open as long as this exists unless the guard is dead.
     fd: RawFd,
-    events: Arc<Events>,
+    events: Share<Events>,
     /// /proc/self/pagemap where it can confirm a watch (Linux 6.7).
     pagemap: Option<OwnedFd>,
     mappings: Mappings,
@@ -72,7 +72,7 @@ pub(crate) struct Userfaultfd {
 
 impl Userfaultfd {
     /// Starts a backend for at most `max_regions` regions.
-    pub fn start(max_regions: u32) -> Result<Arc<Userfaultfd>, Refusal> {
+    pub fn start(max_regions: u32) -> Result<Share<Userfaultfd>, Refusal> {
         let events = abi::FEATURE_WP
             | abi::FEATURE_EVENT_UNMAP
             | abi::FEATURE_EVENT_REMOVE
@@ -88,22 +88,15 @@ impl Userfaultfd {
             }
             Err(error) => return Err(explain(error)),
         };
-        let mappings = Mappings::open().map_err(|error| Refusal {
-            error,
-            reason: format!("cannot read /proc/self/maps: {error}"),
-        })?;
+        let mappings = Mappings::open().map_err(|error| unreadable("/proc/self/maps", error))?;
         let pagemap = if every_memory {
-            Some(
-                mappings::open_proc(c"/proc/self/pagemap").map_err(|error| Refusal {
-                    error,
-                    reason: format!("cannot read /proc/self/pagemap: {error}"),
-                })?,
-            )
+            let pagemap = mappings::open_proc(c"/proc/self/pagemap");
+            Some(pagemap.map_err(|error| unreadable("/proc/self/pagemap", error))?)
         } else {
             None
         };
         let table = Table::new(max_regions, Matching::ByAddress)?;
-        let events = Arc::new(Events::new(table));
+        let events = Share::new(Events::new(table))?;
         let stop = eventfd::new()?;
         let home = Home::here()?;
         let raw = fd.as_raw_fd();
@@ -116,7 +109,7 @@ impl Userfaultfd {
             }
         };
         realtime::notice_all(&handler);
-        Ok(Arc::new(Userfaultfd {
+        Ok(Share::new(Userfaultfd {
             fd: raw,
             events,
             pagemap,
@@ -127,7 +120,7 @@ impl Userfaultfd {
             stop,
             handler: Some(handler),
             home,
-        }))
+        })?)
     }
 
     fn table(&self) -> &Table {
@@ -170,19 +163,43 @@ impl Userfaultfd {
     }
 }
 
+/// Says what to do about a file of /proc that cannot be had.
+fn unreadable(path: &str, error: Errno) -> Refusal {
+    let error_is = |value| error.value() == value;
+    if error_is(libc::ENOENT) {
+        Refusal::new(
+            error,
+            format_args!("there is no {path}: /proc is not mounted here (a chroot?)"),
+        )
+    } else if error_is(libc::EACCES) || error_is(libc::EPERM) {
+        Refusal::new(
+            error,
+            format_args!(
+                "cannot read {path}: the process has changed its user or rights and may not look \
+                 at itself. Open a monitor before, or prctl(PR_SET_DUMPABLE, 1) after that"
+            ),
+        )
+    } else {
+        Refusal::new(error, format_args!("cannot read {path}: {error}"))
+    }
+}
+
 /// Says what to do about a userfaultfd that cannot be had.
 fn explain(error: Errno) -> Refusal {
     let reason = match error.value() {
-        libc::ENOSYS => "this kernel was built without userfaultfd (CONFIG_USERFAULTFD)".to_owned(),
-        libc::EPERM => "userfaultfd is not permitted: a seccomp filter, or a kernel before 5.11 \
-                        with vm.unprivileged_userfaultfd=0"
-            .to_owned(),
-        libc::EINVAL => {
-            "this kernel's userfaultfd has no write-protect mode (Linux 5.7)".to_owned()
+        libc::ENOSYS => {
+            format_args!("this kernel was built without userfaultfd (CONFIG_USERFAULTFD)")
         }
-        _ => format!("userfaultfd: {error}"),
+        libc::EPERM => format_args!(
+            "userfaultfd is not permitted: a seccomp filter, or a kernel before 5.11 with \
+             vm.unprivileged_userfaultfd=0"
+        ),
+        libc::EINVAL => {
+            format_args!("this kernel's userfaultfd has no write-protect mode (Linux 5.7)")
+        }
+        _ => format_args!("userfaultfd: {error}"),
     };
-    Refusal { error, reason }
+    Refusal::new(error, reason)
 }
 
 impl Backend for Userfaultfd {
