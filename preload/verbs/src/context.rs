@@ -42,18 +42,7 @@ pub struct Context {
     pub create_wq: Slot,
 }
 
-const UNUSED: Context = Context {
-    address: AtomicUsize::new(0),
-    sight: AtomicU8::new(Sight::Some as u8),
-    poll_cq: Slot::new(std::ptr::null_mut()),
-    post_send: Slot::new(std::ptr::null_mut()),
-    post_recv: Slot::new(std::ptr::null_mut()),
-    post_srq_recv: Slot::new(std::ptr::null_mut()),
-    post_srq_ops: Slot::new(std::ptr::null_mut()),
-    create_wq: Slot::new(std::ptr::null_mut()),
-};
-
-static KNOWN: [Context; CAPACITY] = [UNUSED; CAPACITY];
+static KNOWN: [Context; CAPACITY] = [const { Context::unused() }; CAPACITY];
 
 /// Protects which contexts there are. Leaf.
 static CHANGES: Mutex<()> = Mutex::new(());
@@ -183,6 +172,19 @@ pub fn closing(context: *mut ibv_context) {
 }
 
 impl Context {
+    const fn unused() -> Context {
+        Context {
+            address: AtomicUsize::new(0),
+            sight: AtomicU8::new(Sight::Some as u8),
+            poll_cq: Slot::new(std::ptr::null_mut()),
+            post_send: Slot::new(std::ptr::null_mut()),
+            post_recv: Slot::new(std::ptr::null_mut()),
+            post_srq_recv: Slot::new(std::ptr::null_mut()),
+            post_srq_ops: Slot::new(std::ptr::null_mut()),
+            create_wq: Slot::new(std::ptr::null_mut()),
+        }
+    }
+
     /// Something was made that is posted to unseen.
     pub fn lose_sight(&self) {
         self.sight.store(Sight::Some as u8, Ordering::Relaxed);

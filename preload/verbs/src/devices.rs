@@ -2,7 +2,7 @@
 //! Devices, protection domains and queues: what begins and ends with them.
 
 use crate::abi::{ibv_context, ibv_pd, ibv_qp, ibv_qp_ex, ibv_srq};
-use crate::{context, domain, pieces, queues, real, watch};
+use crate::{context, domain, pieces, queues, real, report, watch};
 use std::ffi::{c_int, c_void};
 
 /// `ibv_open_device`: what is posted there is seen.
@@ -13,7 +13,7 @@ use std::ffi::{c_int, c_void};
 pub unsafe extern "C" fn ibv_open_device(device: *mut c_void) -> *mut ibv_context {
     // SAFETY: the program's.
     let context = unsafe { real::open_device(device) };
-    if !context.is_null() && !watch::is_forked_child() {
+    if !context.is_null() && !watch::is_forked_child() && !report::settings().disabled {
         context::opened(context);
     }
     context

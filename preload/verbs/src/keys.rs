@@ -6,7 +6,8 @@
 //! taken for outstanding by all of them.
 
 use crate::abi::{ibv_context, ibv_sge};
-use crate::queues::{Lock, Posted};
+use crate::lock::Lock;
+use crate::queues::Posted;
 use crate::reserved::Reserved;
 use std::cell::UnsafeCell;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};

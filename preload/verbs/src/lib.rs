@@ -24,6 +24,7 @@ mod function;
 mod kdreg;
 mod keep;
 mod keys;
+mod lock;
 mod objects;
 mod pieces;
 mod post;

@@ -21,8 +21,8 @@
 //!   `uncounted` for good.
 
 use crate::abi::{ibv_context, ibv_qp_ex};
+use crate::lock::Lock;
 use crate::reserved::Reserved;
-use std::cell::UnsafeCell;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
@@ -31,26 +31,6 @@ use std::sync::{Mutex, PoisonError};
 const CAPACITY: usize = 1 << 14;
 /// How far a place may be from where it is looked for first.
 const PROBES: usize = 32;
-
-/// A lock that is taken in one call of a driver's and given back in another.
-/// Zero bytes are an unlocked one.
-pub struct Lock(UnsafeCell<libc::pthread_mutex_t>);
-
-// SAFETY: for use by any thread is what it is there for.
-unsafe impl Sync for Lock {}
-
-impl Lock {
-    pub fn lock(&self) {
-        // SAFETY: a default mutex, which is never moved.
-        unsafe { libc::pthread_mutex_lock(self.0.get()) };
-    }
-
-    /// Only by the thread that locked it.
-    pub fn unlock(&self) {
-        // SAFETY: as above.
-        unsafe { libc::pthread_mutex_unlock(self.0.get()) };
-    }
-}
 
 /// How many completions a queue can count. Beyond, it counts no more.
 const MOST: u64 = (1 << 40) - 1;

@@ -91,7 +91,7 @@ fn switch(name: &str) -> bool {
     std::env::var_os(name).is_some_and(|value| !value.is_empty() && value != "0")
 }
 
-/// Read at the first registration. A OnceLock that is not waited for in a
+/// Read when the first device is opened. A OnceLock that is not waited for in a
 /// forked child: that asks for no settings.
 pub fn settings() -> &'static Settings {
     static SETTINGS: OnceLock<Settings> = OnceLock::new();
@@ -153,7 +153,8 @@ extern "C" fn at_exit() {
         "{} registrations asked for: {} hits, {} registered, {}, {} failed; {} merged, \
          {} invalidated, {} evicted, {} uncached; {}, {} reregistered; backend {}",
         ASKED.get(),
-        all.hits,
+        // What somebody had already was found, and not given.
+        all.hits.saturating_sub(IN_USE.get()),
         all.registrations,
         sum(&PASSED, "passed through"),
         FAILED.get(),
