@@ -271,15 +271,6 @@ struct ibv_qp *ibv_create_qp(struct ibv_pd *pd, struct ibv_qp_init_attr *attr)
     return &made->ex.qp_base;
 }
 
-int ibv_query_qp(struct ibv_qp *qp, struct ibv_qp_attr *attr, int mask, struct ibv_qp_init_attr *init)
-{
-    (void)mask;
-    memset(attr, 0, sizeof *attr);
-    memset(init, 0, sizeof *init);
-    init->sq_sig_all = ((struct queue_pair *)qp)->all;
-    return 0;
-}
-
 int ibv_destroy_qp(struct ibv_qp *qp)
 {
     free(qp);

@@ -176,6 +176,19 @@ static void reads(void)
     CHECK_IS(ibv_dereg_mr(mr), 0);
     CHECK(is_gone(key), "the second is outstanding");
     CHECK_IS(ibv_destroy_qp(qp), 0);
+    check_says("  one without, and then one with: when that has completed nobody knows of which it was");
+    qp = make_qp(false, false);
+    mr = reg(LOCAL);
+    key = mr->lkey;
+    post_read(qp, mr, false);
+    post_read(qp, mr, true);
+    post_read(qp, mr, true);
+    CHECK_IS(fake_answer(qp, 'x'), IBV_WC_SUCCESS);
+    CHECK_IS(fake_answer(qp, 'x'), IBV_WC_SUCCESS);
+    CHECK_IS(polled(), IBV_WC_SUCCESS);
+    CHECK_IS(ibv_dereg_mr(mr), 0);
+    CHECK(is_gone(key), "the third is outstanding");
+    CHECK_IS(ibv_destroy_qp(qp), 0);
 }
 
 static void refused(void)

@@ -107,7 +107,7 @@ pub struct ibv_qp_ex {
     pub qp_base: ibv_qp,
     _comp_mask: u64,
     _wr_id: u64,
-    pub wr_flags: c_uint,
+    _wr_flags: c_uint,
     pub wr_atomic_cmp_swp: Slot,
     pub wr_atomic_fetch_add: Slot,
     _binds: [*mut c_void; 2],
@@ -142,13 +142,11 @@ pub struct ibv_send_wr {
     pub sg_list: *mut ibv_sge,
     pub num_sge: c_int,
     pub opcode: c_int,
-    pub send_flags: c_uint,
 }
 
 pub const WR_RDMA_READ: c_int = 4;
 pub const WR_ATOMIC_CMP_AND_SWP: c_int = 5;
 pub const WR_ATOMIC_FETCH_AND_ADD: c_int = 6;
-pub const SEND_SIGNALED: c_uint = 1 << 1;
 
 #[repr(C)]
 pub struct ibv_wc {
@@ -168,18 +166,6 @@ pub const WC_COMP_SWAP: c_int = 3;
 pub const WC_FETCH_ADD: c_int = 4;
 pub const WC_RECV: c_int = 1 << 7;
 pub const WC_RECV_RDMA_WITH_IMM: c_int = WC_RECV + 1;
-
-/// `struct ibv_qp_init_attr`, to be asked for by `ibv_query_qp`.
-#[repr(C)]
-pub struct ibv_qp_init_attr {
-    _pointers: [*mut c_void; 4],
-    _cap: [u32; 5],
-    _qp_type: c_int,
-    pub sq_sig_all: c_int,
-}
-
-/// At least a `struct ibv_qp_attr`, which nothing is read of.
-pub type QpAttr = [u64; 64];
 
 pub const ACCESS_LOCAL_WRITE: u32 = 1;
 pub const ACCESS_REMOTE_WRITE: u32 = 1 << 1;

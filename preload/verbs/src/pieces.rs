@@ -121,9 +121,7 @@ unsafe extern "C" fn start(qp: *mut ibv_qp_ex) {
 }
 
 /// A request begins that writes to local memory.
-fn begin(qp: *mut ibv_qp_ex, queues: &queues::Queues) {
-    // SAFETY: the program's queue pair; its flags are those of this request.
-    unsafe { post::count_read(qp.cast(), &queues.send, (*qp).wr_flags) };
+fn begin(queues: &queues::Queues) {
     let place = queues.send.place();
     queues.pieces.current.store(place + 1, Ordering::Relaxed);
     queues.pieces.taken.fetch_add(1, Ordering::Relaxed);
@@ -131,21 +129,21 @@ fn begin(qp: *mut ibv_qp_ex, queues: &queues::Queues) {
 
 unsafe extern "C" fn read(qp: *mut ibv_qp_ex, rkey: u32, addr: u64) {
     let queues = queues(qp);
-    begin(qp, queues);
+    begin(queues);
     // SAFETY: the program's.
     unsafe { driver!(queues, wr_rdma_read, Read)(qp, rkey, addr) }
 }
 
 unsafe extern "C" fn add(qp: *mut ibv_qp_ex, rkey: u32, addr: u64, value: u64) {
     let queues = queues(qp);
-    begin(qp, queues);
+    begin(queues);
     // SAFETY: the program's.
     unsafe { driver!(queues, wr_atomic_fetch_add, Add)(qp, rkey, addr, value) }
 }
 
 unsafe extern "C" fn swap(qp: *mut ibv_qp_ex, rkey: u32, addr: u64, compare: u64, value: u64) {
     let queues = queues(qp);
-    begin(qp, queues);
+    begin(queues);
     // SAFETY: the program's.
     unsafe { driver!(queues, wr_atomic_cmp_swp, Swap)(qp, rkey, addr, compare, value) }
 }

@@ -8,8 +8,8 @@
 
 use crate::abi::*;
 use crate::context::{self, Context, Sight};
-use crate::queues::{self, Half, Posted, Queues};
-use crate::{keys, real, watch};
+use crate::queues::{self, Posted, Queues};
+use crate::{keys, watch};
 use std::ffi::{c_int, c_void};
 use std::mem::transmute;
 use std::sync::atomic::Ordering;
@@ -238,11 +238,7 @@ unsafe fn send(
         // SAFETY: a request of the list.
         let request = unsafe { &*one };
         if writes(request.opcode) {
-            let posted = queues.map(|queues| {
-                // SAFETY: the program's queue pair.
-                unsafe { count_read(qp, &queues.send, request.send_flags) };
-                Posted::at(queues, true, queues.send.place())
-            });
+            let posted = queues.map(|queues| Posted::at(queues, true, queues.send.place()));
             // SAFETY: its buffers.
             for sge in unsafe { sges(request.sg_list, request.num_sge) } {
                 keys::write(context, sge.lkey, posted);
@@ -260,19 +256,6 @@ unsafe fn send(
         queues.send.order.unlock();
     }
     error
-}
-
-/// A read is to be posted with these flags: without a completion of its own
-/// nothing can be counted any more, unless the queue pair gives one to each.
-///
-/// # Safety
-/// The program's queue pair.
-pub unsafe fn count_read(qp: *mut ibv_qp, half: &Half, flags: u32) {
-    // When the driver's answer is wrong, the count lags, or ends.
-    // SAFETY: the program's.
-    if flags & SEND_SIGNALED == 0 && !half.is_uncounted() && !unsafe { real::completes_all(qp) } {
-        half.give_up_counting();
-    }
 }
 
 pub unsafe extern "C" fn post_srq_ops(

@@ -17,8 +17,9 @@
 //! * A number that a queue had that went with work unpolled is not counted for
 //!   again: what is left in the completion queue would be taken for the new
 //!   one's.
-//! * A read without a completion of its own (unsignaled) makes its send queue
-//!   `uncounted` for good.
+//! * A read without a completion of its own (unsignaled) has a place like any.
+//!   So the n-th completion is that of the n-th place or of a later one, and all
+//!   up to that place are done: the count only lags, by one from then on.
 
 use crate::abi::{ibv_context, ibv_qp_ex};
 use crate::lock::Lock;

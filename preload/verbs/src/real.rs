@@ -4,7 +4,6 @@
 
 use crate::abi::*;
 use crate::function::Function;
-use crate::report;
 use std::cell::Cell;
 use std::ffi::{c_int, c_void};
 
@@ -22,8 +21,6 @@ type OpenDevice = unsafe extern "C" fn(*mut c_void) -> *mut ibv_context;
 type OfQp = unsafe extern "C" fn(*mut ibv_qp) -> c_int;
 type OfSrq = unsafe extern "C" fn(*mut ibv_srq) -> c_int;
 type ToExtended = unsafe extern "C" fn(*mut ibv_qp) -> *mut ibv_qp_ex;
-type QueryQp =
-    unsafe extern "C" fn(*mut ibv_qp, *mut QpAttr, c_int, *mut ibv_qp_init_attr) -> c_int;
 type OfContext = unsafe extern "C" fn(*mut ibv_context) -> c_int;
 
 static REG_MR: Function = Function::new(c"ibv_reg_mr", c"IBVERBS_1.1");
@@ -40,7 +37,6 @@ static OPEN_DEVICE: Function = Function::new(c"ibv_open_device", c"IBVERBS_1.1")
 static DESTROY_QP: Function = Function::new(c"ibv_destroy_qp", c"IBVERBS_1.1");
 static DESTROY_SRQ: Function = Function::new(c"ibv_destroy_srq", c"IBVERBS_1.1");
 static QP_TO_QP_EX: Function = Function::new(c"ibv_qp_to_qp_ex", c"IBVERBS_1.6");
-static QUERY_QP: Function = Function::new(c"ibv_query_qp", c"IBVERBS_1.1");
 
 thread_local! {
     /// Whether this thread is inside libibverbs, on behalf of `Request::make`.
@@ -254,24 +250,4 @@ pub unsafe fn qp_to_qp_ex(qp: *mut ibv_qp) -> *mut ibv_qp_ex {
         // SAFETY: its type in <infiniband/verbs.h>.
         unsafe { std::mem::transmute::<*mut c_void, ToExtended>(found)(qp) }
     })
-}
-
-/// Whether each request that is posted to send gives a completion; `false` also
-/// when the driver does not say.
-///
-/// # Safety
-/// The program's queue pair.
-pub unsafe fn completes_all(qp: *mut ibv_qp) -> bool {
-    let errno = report::errno();
-    let mut attr: QpAttr = [0; 64];
-    // SAFETY: null pointers and numbers.
-    let mut init: ibv_qp_init_attr = unsafe { std::mem::zeroed() };
-    let error = QUERY_QP.get().map_or(libc::ENOSYS, |found| {
-        // SAFETY: its type in <infiniband/verbs.h>; room for both answers.
-        unsafe {
-            std::mem::transmute::<*mut c_void, QueryQp>(found)(qp, &raw mut attr, 0, &raw mut init)
-        }
-    });
-    report::set_errno(errno);
-    error == 0 && init.sq_sig_all != 0
 }
