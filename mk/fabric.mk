@@ -3,9 +3,11 @@
 #
 #   make test-fabric            what README.md says of both, and more
 #   make test-fabric FABRIC_TESTS='*openmpi*'    some of ctest/fabric/tests
+#   make test-fabric LIBFABRIC_SOURCE=<dir>      with a libfabric newer than the distribution's
 
 FABRIC_TESTS ?= *
-export FABRIC_TESTS
+LIBFABRIC_SOURCE ?=
+export FABRIC_TESTS LIBFABRIC_SOURCE
 STAGES += test-fabric
 
 .PHONY: test-fabric

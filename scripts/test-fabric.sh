@@ -12,7 +12,7 @@ module=$root/kernel/kdreg.ko
 
 echo "making what runs in the guest ..."
 ctest/fabric/build-libfabric "$target/libfabric"
-ctest/fabric/build-programs "$target/prefix" "$work"
+ctest/fabric/build-programs "$target/prefix" "$work" "$target/libfabric/prefix"
 
 # The blocks of README.md that this stage stands for.
 rm -rf "$work/tests" "$work/readme"
