@@ -133,6 +133,11 @@ impl Context {
         self.lock().statistics()
     }
 
+    /// The longest that the lock of the process was held.
+    pub(crate) fn longest_hold(&self) -> u64 {
+        self.space.longest_hold()
+    }
+
     /// Bytes that the opener has by all descriptors.
     pub(crate) fn user_memory(&self) -> u64 {
         self.account.used()

@@ -2,7 +2,7 @@
 
 //! The device file: system calls in, results and error numbers out.
 
-use crate::{abi::*, account, context::Context, request::Request, table::Table};
+use crate::{abi::*, account, context::Context, hold, request::Request, table::Table};
 use core::{
     mem::{size_of, size_of_val, MaybeUninit},
     pin::Pin,
@@ -349,22 +349,38 @@ unsafe extern "C" fn show_fdinfo(seq: *mut bindings::seq_file, file: *mut bindin
     seq_print!(seq, "kdreg-total-events:\t{}\n", s.total);
     seq_print!(seq, "kdreg-user-memory:\t{}\n", context.user_memory());
     seq_print!(seq, "kdreg-user-memory-limit:\t{}\n", account::limit());
+    if hold::is_measuring() {
+        seq_print!(seq, "kdreg-longest-hold:\t{}\n", context.longest_hold());
+    }
 }
 
-/// When statistics were last dumped, in nanoseconds.
-static LAST_DUMP: Atomic<u64> = Atomic::new(0);
-/// Anybody may ask, but nobody shall fill the log.
-const DUMP_INTERVAL: u64 = 100_000_000;
+/// When the next statistics may be dumped, in nanoseconds of the monotonic clock.
+static NEXT_DUMP: Atomic<u64> = Atomic::new(0);
+/// Anybody may ask, but nobody shall fill the log: so many in a row, and then one in such a time
+/// (nanoseconds). A day of it is 17,280 lines of a hundred bytes.
+const DUMPS_IN_A_ROW: u64 = 10;
+const DUMP_INTERVAL: u64 = 10_000_000_000;
 
-/// DUMP_STATS. Soon after another one, it says nothing.
-fn dump_statistics(context: &Context) {
+/// Whether there may be one now. There are never more than there may, whoever comes at the same
+/// moment.
+fn may_dump() -> bool {
     // SAFETY: This can be called at any time.
     let now = unsafe { bindings::ktime_get_mono_fast_ns() };
-    // Relaxed: should two come at the same moment, both are dumped.
-    if now.wrapping_sub(LAST_DUMP.load(Relaxed)) < DUMP_INTERVAL {
+    // Relaxed: this says nothing about anything else.
+    let next = NEXT_DUMP.load(Relaxed);
+    if next > now.saturating_add(DUMP_INTERVAL * (DUMPS_IN_A_ROW - 1)) {
+        return false;
+    }
+    // As time goes by, credit for some in a row comes back.
+    let after = next.max(now) + DUMP_INTERVAL;
+    NEXT_DUMP.cmpxchg(next, after, Relaxed).is_ok()
+}
+
+/// DUMP_STATS. Where there have been too many, it says nothing.
+fn dump_statistics(context: &Context) {
+    if !may_dump() {
         return;
     }
-    LAST_DUMP.store(now, Relaxed);
     let s = context.statistics();
     pr_info!(
         "max_regions {} active {} monitored {} unmonitored {} retired {}\n",

@@ -7,20 +7,41 @@
 //!
 //! In the order in which they are taken:
 //!
-//! 1. `Context::config` (mutex): CONFIG_DATA, and whether the notifier is registered.
-//! 2. The locks of memory management: the mmap lock, those of vmas and reverse maps, reclaim.
-//! 3. `Status::pages` (mutex): the table of state pages. Taken by page faults on the status
+//! 1. `Context::config` (mutex): CONFIG_DATA of one descriptor.
+//! 2. `Space::registered` (mutex): whether the notifier of the process is. Held while it is being
+//!    registered, which takes the mmap lock; so it is one of the process, never one of all.
+//! 3. The locks of memory management: the mmap lock, those of vmas and reverse maps, reclaim.
+//! 4. `Status::pages` (mutex): the table of state pages. Taken by page faults on the status
 //!    mapping, and held across allocations.
-//! 4. `Context::regions` (spin lock): regions, their trees, lists and words, events, counters.
-//!    Taken by the MMU notifier, in reclaim too; so under it nothing is allocated or freed, nothing
-//!    sleeps, and user memory is not touched. Never taken in interrupt context, as notifiers run in
-//!    process context: interrupts stay enabled.
-//! 5. The locks inside the wait queues. Waiters are woken after `regions` has been let go.
+//! 5. `Space::changes` (spin lock, one for a process): its descriptors, their regions, their trees,
+//!    lists and words, events, counters. Taken by the MMU notifier, in reclaim too; so under it
+//!    nothing is allocated or freed, nothing sleeps, and user memory is not touched. Looking a
+//!    mapping up takes RCU and no lock. Never taken in interrupt context, as notifiers run in
+//!    process context: interrupts stay enabled. Held for 256 regions at most (`space::STEP`),
+//!    whatever a call or a change has to do with; `hold` measures it.
+//! 6. The locks inside the wait queues. Waiters are woken after `changes` has been let go.
+//!
+//! `USERS` and `SPACES` (mutexes): what users and processes there are. Leaves, held for a look.
+//!
+//! # PREEMPT_RT
+//!
+//! There the spin lock is a sleeping lock with priority inheritance, and this is what it has to be:
+//! a raw one would keep the processor for the time of 256 regions. Sleeping is allowed wherever it
+//! is taken. Notifiers are called under the mmap lock or under the locks of reverse maps, which are
+//! sleeping locks on every kernel, inside SRCU, which allows sleeping, and never under a page table
+//! lock, as the range is announced before that is taken and after it is let go. What a caller from
+//! the OOM killer or from reclaim must not do is wait for memory, by whatever way: whoever holds
+//! the lock allocates nothing and waits for nobody, so it ends, and inherits the caller's priority
+//! meanwhile. What is called where sleeping is not allowed even there (`free_notifier`) takes
+//! no lock. Nothing counts on a spin lock to disable preemption: there is no data per processor.
+//! The words and counters that user space reads are atomics of their own. RCU is asked for in
+//! `vma_lookup` alone, which begins and ends it inside.
 //!
 //! # Who calls whom
 //!
-//! `device` (system calls) → `context` (one descriptor) → `regions` (what the spin lock protects) →
-//! `slots`, `unused`, `tree`, `cookies`, `status`. `notifier` calls into `context`.
+//! `device` (system calls) → `context`, `events` (one descriptor) → `space` (all of a process, what the
+//! spin lock protects) → `members`, `regions` → `slots`, `unused`, `tree`, `cookies`, `status`.
+//! `notifier` calls into `space`. `account` charges what `slots` and `status` allocate.
 
 mod abi;
 mod account;
@@ -30,6 +51,7 @@ mod context;
 mod cookies;
 mod device;
 mod events;
+mod hold;
 mod members;
 mod names;
 mod notifier;
@@ -67,6 +89,10 @@ module! {
         max_user_memory: u64 {
             default: 0,
             description: "Most bytes of kernel memory for all descriptors of a user (default a 25th of memory)",
+        },
+        measure_holds: u8 {
+            default: 0,
+            description: "Measure how long locks are held, and show it in fdinfo (default 0)",
         },
         first_generation: u32 {
             default: 0,
@@ -112,6 +138,7 @@ impl kernel::Module for Kdreg {
     fn init(_module: &'static ThisModule) -> Result<Self> {
         account::init(compat::parameter(module_parameters::max_user_memory.value()));
         space::init();
+        hold::init(compat::parameter::<u8>(module_parameters::measure_holds.value()) != 0);
         let name = KBox::pin_init(Name::register(c"kdreg"), GFP_KERNEL)?;
         let compat = if compat::parameter::<u8>(module_parameters::compat_name.value()) == 0 {
             None

@@ -214,7 +214,7 @@ impl Regions {
         self.unused.free = index;
     }
 
-    /// Takes an active slot out of its tree and the table of cookies. The caller gives it another
+    /// Takes an active slot out of the table of cookies and its tree. The caller gives it another
     /// use, and publishes the counters.
     fn unlink(&mut self, index: u32) {
         let Some(slot) = self
@@ -224,10 +224,18 @@ impl Regions {
         else {
             return;
         };
+        self.cookies.remove(&self.slots, slot);
+        self.untree(index);
+    }
+
+    /// The second half of that.
+    fn untree(&mut self, index: u32) {
+        let Some(slot) = self.slots.get(index) else {
+            return;
+        };
         let class = slot.wanted.get().class();
         // SAFETY: By the type invariants an active slot is in this tree.
         unsafe { self.trees[class].remove(&slot.range) };
-        self.cookies.remove(&self.slots, slot);
         if self.trees[class].is_empty() {
             self.occupied[class / 64] &= !(1 << (class % 64));
         }
@@ -246,8 +254,9 @@ impl Regions {
 
     /// Starts to monitor a region.
     ///
-    /// ENOSPC when all slots are in use, be it by events that have not been read; EBUSY when the
-    /// cookie is in use for something else.
+    /// ENOSPC when all slots are in use, be it by events that have not been read, or the cookie is
+    /// one too many that the table has to keep in one place; EBUSY when it is in use for something
+    /// else.
     pub(crate) fn monitor(&mut self, request: &Request) -> Result<Added> {
         if self.statistics.max == 0 {
             return Err(ENOSPC);
@@ -360,7 +369,7 @@ impl Regions {
     unsafe fn add(&mut self, request: &Request) -> Result<Added> {
         // SAFETY: As the caller promises.
         let head = unsafe { self.cookies.head_of(&self.slots, request.cookie) };
-        if let Some(slot) = Cookies::find(&self.slots, head, request.cookie) {
+        if let Some(slot) = Cookies::find_or_room(&self.slots, head, request.cookie)? {
             return if slot.range.bounds() == (request.start, request.last)
                 && slot.wanted.get() == request.wanted
             {
@@ -391,12 +400,6 @@ impl Regions {
         // `take_chunks`, after which the trees are not used again.
         unsafe { self.trees[class].insert(&slot.range, request.start, request.last) };
         Ok(Added::New(Self::params(slot)))
-    }
-
-    /// The active slot with this cookie.
-    fn find(&self, cookie: u64) -> Option<&Slot> {
-        let head = self.cookies.head(&self.slots, cookie)?;
-        Cookies::find(&self.slots, head, cookie)
     }
 
     fn params(slot: &Slot) -> Kdreg2MonitoringParams {
@@ -434,14 +437,18 @@ impl Regions {
         if location >= self.statistics.max.into() {
             return Err(EINVAL);
         }
-        let Some(slot) = self.find(cookie) else {
+        let Some(head) = self.cookies.head(&self.slots, cookie) else {
+            return Ok(());
+        };
+        let Some(slot) = Cookies::find(&self.slots, head, cookie) else {
             return Ok(());
         };
         let index = slot.index.get();
         if u64::from(index) != location || slot.valid_word() != generation {
             return Err(crate::errno(kernel::bindings::EBADSLT));
         }
-        self.unlink(index);
+        Cookies::remove_from(&self.slots, head, slot);
+        self.untree(index);
         self.release(index);
         self.statistics.unmonitored += 1;
         Ok(())
@@ -480,24 +487,6 @@ impl Regions {
         self.occupied[DISCERNING / 64..] != [0; (CLASSES - DISCERNING) / 64]
     }
 
-    /// The next class from `from` on of which there are regions and which `change` concerns.
-    fn next_class(&self, from: usize, change: Change) -> Option<usize> {
-        let mut from = from;
-        while from < CLASSES {
-            let rest = self.occupied[from / 64] >> (from % 64);
-            if rest == 0 {
-                from = (from / 64 + 1) * 64;
-                continue;
-            }
-            from += rest.trailing_zeros() as usize;
-            if change.concerns(from) {
-                return Some(from);
-            }
-            from += 1;
-        }
-        None
-    }
-
     /// Marks up to `limit` of the regions that overlap the range, and that the change concerns, as
     /// changed. Returns how many it marked; fewer than `limit` means that none is left.
     pub(crate) fn mark(&mut self, changing: Changing, limit: u32) -> u32 {
@@ -509,6 +498,7 @@ impl Regions {
     }
 
     /// Does it; the caller publishes the counters.
+    #[inline(always)]
     fn mark_up_to(&mut self, changing: Changing, limit: u32) -> u32 {
         let Changing {
             start,
@@ -516,24 +506,33 @@ impl Regions {
             change,
         } = changing;
         let mut marked = 0;
-        let mut next = self.next_class(0, change);
-        while let Some(class) = next {
-            while let Some(node) = self.trees[class].first_overlap(start, last) {
-                if marked == limit {
-                    return marked;
+        for word in 0..CLASSES / 64 {
+            // Nothing is added meanwhile; what is taken out is not found.
+            let mut rest = self.occupied[word];
+            while rest != 0 {
+                let class = word * 64 + rest.trailing_zeros() as usize;
+                rest &= rest - 1;
+                if !change.concerns(class) {
+                    continue;
                 }
-                // SAFETY: By the type invariants every node in `trees` is the `range` of a slot,
-                // which stays where it is while we are in here.
-                let index = unsafe { (*container_of!(node.as_ptr(), Slot, range)).index.get() };
-                self.changed(index, change);
-                marked += 1;
+                while let Some(node) = self.trees[class].first_overlap(start, last) {
+                    if marked == limit {
+                        return marked;
+                    }
+                    // SAFETY: By the type invariants every node in `trees` is the `range` of a slot,
+                    // which stays where it is while we are in here.
+                    let index =
+                        unsafe { (*container_of!(node.as_ptr(), Slot, range)).index.get() };
+                    self.changed(index, change);
+                    marked += 1;
+                }
             }
-            next = self.next_class(class + 1, change);
         }
         marked
     }
 
     /// A monitored region changed: first the word, then the event.
+    #[inline(never)]
     fn changed(&mut self, index: u32, change: Change) {
         self.unlink(index);
         let Some((slot, word)) = self.slots.get_with_word(index) else {

@@ -33,14 +33,13 @@ impl Request {
     ) -> Result<Self> {
         let wanted = Wanted::new(changes, flags).ok_or(EINVAL)?;
         let start = addresses.untag(addr);
-        let further = length.checked_sub(1).ok_or(EINVAL)?;
-        let last = start.checked_add(further).ok_or(EINVAL)?;
-        if !addresses.contain(last) || cookie == KDREG2_BAD_COOKIE_VALUE {
+        let further = length.wrapping_sub(1);
+        if further >= addresses.from(start) || cookie == KDREG2_BAD_COOKIE_VALUE {
             return Err(EINVAL);
         }
         Ok(Self {
             start,
-            last,
+            last: start.wrapping_add(further),
             tag: Addresses::tag(addr),
             wanted,
             cookie,

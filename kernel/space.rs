@@ -9,6 +9,7 @@
 //! kernel calls back when nobody runs in it any more ([`Space::freed`]).
 
 use crate::{
+    hold::{Hold, Timed},
     members::{List, Member, ALL, WATCHING},
     notifier::Notifier,
     regions::Regions,
@@ -21,7 +22,7 @@ use kernel::{
     new_condvar, new_mutex, new_spinlock,
     prelude::*,
     sync::{
-        aref::ARef, global_lock, lock::spinlock::SpinLockGuard, Arc, CondVar, Mutex, SpinLock,
+        aref::ARef, global_lock, Arc, CondVar, Mutex, SpinLock,
     },
 };
 
@@ -62,13 +63,13 @@ pub(crate) struct Space {
     #[pin]
     registered: Mutex<bool>,
     #[pin]
-    changes: SpinLock<Changes>,
+    changes: SpinLock<Timed<Changes>>,
     /// MONITOR waits here for large invalidations to finish, close for a member's last use.
     #[pin]
     settled: CondVar,
 }
 
-type Guard<'a> = SpinLockGuard<'a, Changes>;
+type Guard<'a> = Hold<'a, Changes>;
 
 /// The lock of an address space, held to get at the regions of one of its members.
 pub(crate) struct Locked<'a> {
@@ -140,13 +141,13 @@ impl Space {
                 notifier: Notifier::new(),
                 owner,
                 registered <- new_mutex!(false, "kdreg::registered"),
-                changes <- new_spinlock!(Changes {
+                changes <- new_spinlock!(Timed::new(Changes {
                     all: List::new(),
                     watching: List::new(),
                     in_flight: 0,
                     added_in_flight: false,
                     marking: 0,
-                }, "kdreg::changes"),
+                }), "kdreg::changes"),
                 settled <- new_condvar!("kdreg::settled"),
             }),
             GFP_KERNEL_ACCOUNT,
@@ -155,6 +156,16 @@ impl Space {
 
     pub(crate) fn owner(&self) -> &ARef<Mm> {
         &self.owner
+    }
+
+    #[inline(always)]
+    fn hold(&self) -> Guard<'_> {
+        Hold::take(&self.changes)
+    }
+
+    /// The longest that the spin lock was held, in nanoseconds, where that is measured.
+    pub(crate) fn longest_hold(&self) -> u64 {
+        self.hold().longest()
     }
 
     // --- Members ---------------------------------------------------------------------------
@@ -168,7 +179,7 @@ impl Space {
     pub(crate) unsafe fn lock<'a>(&'a self, member: &'a Member) -> Locked<'a> {
         Locked {
             member,
-            changes: self.changes.lock(),
+            changes: self.hold(),
         }
     }
 
@@ -179,11 +190,11 @@ impl Space {
     /// As for [`Space::lock`].
     #[inline(always)]
     pub(crate) unsafe fn lock_settled<'a>(&'a self, member: &'a Member) -> Locked<'a> {
-        let mut changes = self.changes.lock();
+        let mut changes = self.hold();
         // An invalidation that does not hold the lock is on its way through many regions. It needs
         // nothing from us and takes no longer than they are many. None begins while we hold it.
         while changes.marking > 0 {
-            self.settled.wait(&mut changes);
+            changes.wait(&self.settled);
         }
         Locked { member, changes }
     }
@@ -196,16 +207,16 @@ impl Space {
     pub(crate) unsafe fn join(&self, member: &Member) {
         // SAFETY: The lock is held, and its list is the only one for this link; the caller promises
         // the rest.
-        unsafe { self.changes.lock().all.add(member) };
+        unsafe { self.hold().all.add(member) };
     }
 
     /// Lets a member go: when this returns, nobody uses it any more. May sleep while one of its
     /// changes is being marked, which waits for nobody.
     pub(crate) fn leave(&self, member: &Member) {
-        let mut changes = self.changes.lock();
+        let mut changes = self.hold();
         member.set_leaving();
         while member.is_pinned() {
-            self.settled.wait(&mut changes);
+            changes.wait(&self.settled);
         }
         // SAFETY: The lock is held, and its lists are the only ones.
         unsafe {
@@ -262,7 +273,7 @@ impl Space {
     /// A change begins: marks the regions that are there. `rights` says what a change of protection
     /// leaves, and is asked only where that matters. See [`Space::mark`].
     pub(crate) fn begin_change(&self, changing: Changing, rights: impl FnOnce() -> Rights) {
-        let mut changes = self.changes.lock();
+        let mut changes = self.hold();
         changes.in_flight += 1;
         self.mark(changes, changing, rights);
     }
@@ -270,7 +281,7 @@ impl Space {
     /// A change has been made: marks the regions that were added while it was, which may have been
     /// registered with pages that are gone now. See [`Space::mark`].
     pub(crate) fn end_change(&self, changing: Changing, rights: impl FnOnce() -> Rights) {
-        let mut changes = self.changes.lock();
+        let mut changes = self.hold();
         if changes.end() {
             self.mark(changes, changing, rights);
         }
@@ -305,7 +316,7 @@ impl Space {
                 }
                 continue;
             }
-            if regions.are_discerning() {
+            if changing.change.is_of_protection() && regions.are_discerning() {
                 // What it says holds for all members, as the mapping does not change meanwhile.
                 if let Some(rights) = rights.take() {
                     changing.change = changing.change.leaves(rights());
@@ -342,7 +353,7 @@ impl Space {
             changes.marking += 1;
             while marked == STEP {
                 drop(changes);
-                changes = self.changes.lock();
+                changes = self.hold();
                 // SAFETY: The lock is held, and the member is pinned.
                 marked = unsafe { member.regions() }.mark(changing, STEP);
             }
@@ -351,7 +362,7 @@ impl Space {
         }
         drop(changes);
         member.events.wake();
-        let changes = self.changes.lock();
+        let changes = self.hold();
         settled |= member.unpin();
         (changes, settled)
     }
@@ -360,7 +371,7 @@ impl Space {
     /// event or look at a word. Gives the memory of all members back. May sleep.
     pub(crate) fn owner_gone(&self) {
         let mut settled = false;
-        let mut changes = self.changes.lock();
+        let mut changes = self.hold();
         let mut next = changes.all.first();
         while let Some(member) = next {
             // SAFETY: Members in the list are alive. This one stays there while the lock is held or
@@ -372,7 +383,7 @@ impl Space {
             drop(changes);
             drop(chunks);
             member.status.owner_gone();
-            changes = self.changes.lock();
+            changes = self.hold();
             settled |= member.unpin();
             next = changes.all.next(member);
         }

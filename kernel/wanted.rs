@@ -38,7 +38,10 @@ pub(crate) const DISCERNING: usize = (Protection::Reading as usize) << OTHERS_BI
 #[repr(transparent)]
 pub(crate) struct Wanted(u16);
 
-// What `new` puts together.
+/// Every `KDREG_MONITOR_` bit.
+const FLAGS: u32 = KDREG_MONITOR_REASON | KDREG_MONITOR_NEEDS_READ | KDREG_MONITOR_NEEDS_WRITE;
+
+// What `put_together` puts together; and flags are small numbers.
 const _: () = assert!(
     CHANGE_BITS == 7
         && KDREG_CHANGE_PROTECTION == 1 << 2
@@ -57,18 +60,27 @@ impl Wanted {
     /// some that do not exist.
     #[inline(always)]
     pub(crate) fn new(changes: u32, flags: u32) -> Option<Self> {
-        const FLAGS: u32 =
-            KDREG_MONITOR_REASON | KDREG_MONITOR_NEEDS_READ | KDREG_MONITOR_NEEDS_WRITE;
-        // The two at once: in an entry of a batch they are neighbours.
-        const UNKNOWN: u64 = !(KDREG_CHANGE_ALL as u64 | (FLAGS as u64) << 32);
-        if (u64::from(changes) | u64::from(flags) << 32) & UNKNOWN != 0 {
+        /// What most ask for, by their flags.
+        const BY_DEFAULT: [Wanted; FLAGS as usize + 1] = {
+            let mut all = [Wanted(0); FLAGS as usize + 1];
+            let mut flags = 0;
+            while flags <= FLAGS {
+                all[flags as usize] = Wanted::put_together(KDREG_CHANGE_DEFAULT, flags);
+                flags += 1;
+            }
+            all
+        };
+        if changes == 0 {
+            return BY_DEFAULT.get(flags as usize).copied();
+        }
+        if changes & !KDREG_CHANGE_ALL != 0 || flags & !FLAGS != 0 {
             return None;
         }
-        let changes = if changes == 0 {
-            KDREG_CHANGE_DEFAULT
-        } else {
-            changes
-        };
+        Some(Self::put_together(changes, flags))
+    }
+
+    /// From bits that exist, and not none.
+    const fn put_together(changes: u32, flags: u32) -> Self {
         let protection = if changes & KDREG_CHANGE_PROTECTION == 0 {
             Protection::Ignored
         } else if flags & KDREG_MONITOR_NEEDS_WRITE != 0 {
@@ -80,9 +92,7 @@ impl Wanted {
             Protection::Any
         };
         let class = others(changes) | (protection as u32) << OTHERS_BITS;
-        Some(Self(
-            (class | (flags & KDREG_MONITOR_REASON) << CLASS_BITS) as u16,
-        ))
+        Self((class | (flags & KDREG_MONITOR_REASON) << CLASS_BITS) as u16)
     }
 
     /// Which changes count, as a number below [`CLASSES`].
@@ -147,6 +157,12 @@ impl Change {
                 0
             },
         }
+    }
+
+    /// Whether it is one of protection, perhaps besides others.
+    #[inline(always)]
+    pub(crate) fn is_of_protection(self) -> bool {
+        self.protection != 0
     }
 
     /// The same change of protection for regions that need no more than `rights`.

@@ -1,0 +1,196 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * What an unprivileged process can make others pay, in instructions: by the
+ * cookies it chooses, and by many descriptors. Only where time is made of
+ * instructions, as for `cost`; skipped elsewhere.
+ */
+#include "kt.h"
+
+#include <grp.h>
+#include <sys/resource.h>
+#include <time.h>
+
+enum { REGIONS = 8192, BATCH = 64, DESCRIPTORS = 1000, REPEAT = 51 };
+
+static size_t page;
+static struct kdreg_monitor_entry entries[REGIONS];
+
+static uint64_t now(void)
+{
+#ifdef __x86_64__
+    return __builtin_ia32_rdtsc();
+#else
+    struct timespec t;
+
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
+#endif
+}
+
+static int by_value(const void *a, const void *b)
+{
+    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+
+    return x < y ? -1 : x > y;
+}
+
+static uint64_t median(uint64_t *values, size_t count)
+{
+    qsort(values, count, sizeof *values, by_value);
+    return values[count / 2];
+}
+
+static bool counting(void)
+{
+    uint64_t values[9];
+
+    for (unsigned i = 0; i < 9; i++) {
+        uint64_t start = now();
+
+        for (volatile unsigned n = 0; n < 1000; n++)
+            ;
+        values[i] = now() - start;
+    }
+    uint64_t middle = median(values, 9);
+    return middle >= 3000 && middle <= 8000 && values[4] - values[0] < 20;
+}
+
+static void become_nobody(void)
+{
+    CHECK(setgroups(0, NULL) == 0 && setresgid(65534, 65534, 65534) == 0 &&
+              setresuid(65534, 65534, 65534) == 0, "%m");
+}
+
+/* --- Cookies -------------------------------------------------------------- */
+
+static uint64_t honest(uint64_t i) { return (i + 1) * 0x9e3779b97f4a7c15ULL >> 1; }
+static uint64_t top(uint64_t i) { return i << 48; }
+static uint64_t upper(uint64_t i) { return i << 32; }
+static uint64_t high(uint64_t i) { return i << 40; }
+static uint64_t spread(uint64_t i) { return i << 50 | i; }
+static uint64_t even(uint64_t i) { return i << 13; }
+static uint64_t counted(uint64_t i) { return i; }
+static uint64_t slotted(uint64_t i) { return i << 32 | i; }
+
+static const struct {
+    const char *name;
+    uint64_t (*cookie)(uint64_t);
+} kinds[] = {
+    {"honest", honest},   {"i << 48", top},  {"i << 32", upper}, {"i << 40", high},
+    {"i << 50 | i", spread}, {"i << 13", even}, {"i", counted},     {"i << 32 | i", slotted},
+};
+
+/* For each region: added, found again, and marked by one call. */
+static void cost_of(uint64_t (*cookie)(uint64_t), uint64_t cost[3])
+{
+    int fd = kt_open();
+    char *memory = kt_space(16 * page);
+    uint64_t start;
+
+    kt_config(fd, REGIONS);
+    for (unsigned i = 0; i < REGIONS; i++)
+        entries[i] = (struct kdreg_monitor_entry){
+            .addr = (uintptr_t)memory + i % 16 * page + i / 16, .length = 1, .cookie = cookie(i)};
+    for (unsigned again = 0; again < 2; again++) {
+        start = now();
+        for (unsigned i = 0; i < REGIONS; i += BATCH) {
+            struct kdreg_batch batch = {.entries = (uintptr_t)(entries + i), .count = BATCH};
+
+            CHECK(ioctl(fd, KDREG_IOCTL_MONITOR_BATCH, &batch) == 0, "%m");
+        }
+        cost[again] = (now() - start) / REGIONS;
+        for (unsigned i = 0; i < REGIONS; i++)
+            CHECK(entries[i].status == 0, "%d", entries[i].status);
+    }
+    start = now();
+    munmap(memory, 16 * page);
+    cost[2] = (now() - start) / REGIONS;
+    close(fd);
+}
+
+static void cookies(void)
+{
+    uint64_t base[3], cost[3];
+
+    for (unsigned k = 0; k < sizeof kinds / sizeof *kinds; k++) {
+        cost_of(kinds[k].cookie, k ? cost : base);
+        const uint64_t *c = k ? cost : base;
+        printf("%-12s %4lu to monitor, %4lu to find, %4lu to mark, per region\n", kinds[k].name, c[0],
+               c[1], c[2]);
+        for (unsigned i = 0; k && i < 3; i++)
+            CHECK(cost[i] <= 2 * base[i], "cookies %s: %lu instead of %lu", kinds[k].name, cost[i],
+                  base[i]);
+    }
+}
+
+/* --- Descriptors ---------------------------------------------------------- */
+
+static uint64_t cost_discard(char *memory)
+{
+    uint64_t values[REPEAT];
+
+    for (unsigned i = 0; i < REPEAT; i++) {
+        memory[0] = 1;
+        uint64_t start = now();
+        madvise(memory, page, MADV_DONTNEED);
+        values[i] = now() - start;
+    }
+    return median(values, REPEAT);
+}
+
+static uint64_t cost_close(int *fds, unsigned count)
+{
+    uint64_t start = now();
+
+    for (unsigned i = 0; i < count; i++)
+        close(fds[i]);
+    return (now() - start) / count;
+}
+
+static void descriptors(void)
+{
+    static int fds[DESCRIPTORS];
+    char *memory = kt_map(page);
+    uint64_t none = cost_discard(memory), one = 0;
+
+    for (unsigned i = 0; i < DESCRIPTORS; i++) {
+        fds[i] = kt_open();
+        kt_config(fds[i], 16);
+        if (i == 0)
+            one = cost_discard(memory);
+    }
+    uint64_t many = cost_discard(memory);
+    printf("madvise of a page: %lu with no descriptor, %lu with one, %lu with %u\n", none, one, many,
+           DESCRIPTORS);
+    CHECK(many <= one + one / 10);
+    /* A grace period takes milliseconds, which pass while nothing runs. */
+    uint64_t each = cost_close(fds, DESCRIPTORS);
+    printf("close: %lu each\n", each);
+    CHECK(each < 100000);
+}
+
+static void in_child(void (*body)(void))
+{
+    pid_t child = fork();
+
+    if (child == 0) {
+        become_nobody();
+        body();
+        _exit(0);
+    }
+    CHECK(kt_wait(child) == 0);
+}
+
+int main(void)
+{
+    struct rlimit files = {2048, 2048};
+
+    page = kt_page();
+    if (!counting())
+        kt_skip("time is not made of instructions here");
+    CHECK(setrlimit(RLIMIT_NOFILE, &files) == 0, "%m");
+    close(kt_open());
+    in_child(cookies);
+    in_child(descriptors);
+    return 0;
+}
