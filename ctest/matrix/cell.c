@@ -153,7 +153,7 @@ static int monitor_all(void)
     }
     for (int i = 0; i < ENTRIES; i++) {
         struct watched *watched = &cell.watched[entry_over[i]];
-        int error = kdreg_cache_get(cell.cache, watched->addr, watched->length, KDREG_ACCESS_READ, &cell.entries[i]);
+        int error = kdreg_cache_get(cell.cache, watched->addr, watched->length, cell.memory.writable ? KDREG_ACCESS_READ | KDREG_ACCESS_WRITE : KDREG_ACCESS_READ, &cell.entries[i]);
         if (error)
             failed("kdreg_cache_get over region %d: %s", entry_over[i], kdreg_strerror(error));
         bool valid = kdreg_entry_valid(cell.cache, cell.entries[i]);
@@ -270,6 +270,8 @@ static void cell_child(uint32_t backend, const struct kind *kind, const struct c
         done(claimed ? DETECTED : seen ? UNCLAIMED_SEEN : UNCLAIMED, 0);
     if (harmed && !(caps & KDREG_CAP_MIGRATE))
         failed("a harmless call invalidated a region");
+    if (harmed && change->flags & TAKES_NOTHING && backend == KDREG_BACKEND_KERNEL && cell.memory.unit == cell.memory.page)
+        failed_unless_moved("a change of protection that takes nothing away invalidated a region");
     done(harmed ? DROPPED : KEPT, 0);
 }
 

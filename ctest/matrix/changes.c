@@ -4,6 +4,8 @@
 #include <fcntl.h>
 #include <linux/falloc.h>
 #include <linux/userfaultfd.h>
+#include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -11,6 +13,7 @@
 #include <sys/shm.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 #ifndef MATRIX_STATIC
 #include <dlfcn.h>
@@ -213,6 +216,65 @@ static int plan_protect_read(struct memory *memory, int *first, int *count, stru
 static int plan_protect_same(struct memory *memory, int *first, int *count, struct call *call)
 {
     return plan_protect(memory, *first, *count, call, memory->writable ? PROT_READ | PROT_WRITE : PROT_READ);
+}
+
+/* Before monitoring: so that plan_protect_same adds rights. */
+static int prepare_read_only(struct memory *memory)
+{
+    return mprotect(memory->base, UNITS * memory->unit, PROT_READ) ? -errno : 0;
+}
+
+static bool put(const char *name, const char *text)
+{
+    int fd = open(name, O_WRONLY | O_CLOEXEC);
+    bool done = fd >= 0 && write(fd, text, strlen(text)) == (ssize_t)strlen(text);
+    if (fd >= 0)
+        close(fd);
+    return done;
+}
+
+/* How often NUMA balancing has been through this process's memory; -1: it does not say. */
+static long numa_scans(void)
+{
+    FILE *file = fopen("/proc/self/sched", "re");
+    char line[160];
+    long scans = -1;
+    while (file && scans < 0 && fgets(line, sizeof line, file))
+        (void)!sscanf(line, "mm->numa_scan_seq : %ld", &scans);
+    if (file)
+        fclose(file);
+    return scans;
+}
+
+/* Lets NUMA balancing look at who uses the memory, which nobody does meanwhile. */
+static long do_numa_hint(const struct call *call)
+{
+    (void)call;
+    if (access("/sys/devices/system/node/node1", F_OK) || !put("/proc/sys/kernel/numa_balancing", "1"))
+        return -ENOSYS;
+    put("/sys/kernel/debug/sched/numa_balancing/scan_delay_ms", "10");
+    put("/sys/kernel/debug/sched/numa_balancing/scan_period_min_ms", "10");
+    long first = numa_scans(), scans = first;
+    struct timespec used = {0, 0};
+    /* It comes with a process's ticks; in vain in one that is not looked at. */
+    while (first >= 0 && scans < first + 2 && used.tv_sec < 20) {
+        for (volatile int i = 0; i < 1000000; i++)
+            ;
+        scans = numa_scans();
+        clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &used);
+    }
+    put("/proc/sys/kernel/numa_balancing", "0");
+    return scans >= first + 2 && first >= 0 ? 0 : -ENOSYS;
+}
+
+static int plan_numa_hint(struct memory *memory, int *first, int *count, struct call *call)
+{
+    (void)memory;
+    (void)first;
+    (void)count;
+    call_set(call, 0, 0, 0, 0, 0, 0, 0);
+    call->function = do_numa_hint;
+    return 0;
 }
 
 static int plan_protect_key(struct memory *memory, int *first, int *count, struct call *call)
@@ -452,7 +514,9 @@ const struct change changes[] = {
     {"MADV_PAGEOUT", KDREG_CAP_MIGRATE, REASON(MIGRATE) | REASON(DISCARD) | REASON(UNMAP), NULL, prepare_clean, plan_PAGEOUT, IF_PAGES_MOVED},
     {"MADV_COLLAPSE", KDREG_CAP_MIGRATE, REASON(MIGRATE) | REASON(DISCARD) | REASON(UNMAP), suits_thp, prepare_small_pages, plan_COLLAPSE, IF_PAGES_MOVED},
     {"harmless: fork", 0, 0, NULL, NULL, plan_fork, WHOLE_ONLY | LIBC_ONLY | FORKS},
-    {"harmless: mprotect to what it was", 0, 0, NULL, NULL, plan_protect_same, 0},
+    {"harmless: mprotect to what it was", 0, 0, NULL, NULL, plan_protect_same, TAKES_NOTHING},
+    {"harmless: mprotect that adds rights", 0, 0, suits_writable, prepare_read_only, plan_protect_same, TAKES_NOTHING},
+    {"harmless: NUMA hint", 0, 0, NULL, NULL, plan_numa_hint, WHOLE_ONLY | LIBC_ONLY | TAKES_NOTHING},
     {"harmless: MADV_WILLNEED", 0, 0, NULL, NULL, plan_WILLNEED, 0},
     {"harmless: MADV_COLD", 0, 0, NULL, NULL, plan_COLD, 0},
     {"harmless: MADV_NORMAL", 0, 0, NULL, NULL, plan_NORMAL, 0},

@@ -78,6 +78,7 @@ enum {
     WHOLE_ONLY = 1,       /* chooses its own part: no extents */
     LIBC_ONLY = 2,        /* no system call of its own: only as a function call */
     IF_PAGES_MOVED = 4,   /* the kernel may do nothing: counts only where the physical pages differ afterwards */
+    TAKES_NOTHING = 16,   /* a change of protection that the kernel backend must tell from others, but for huge pages */
     FORKS = 8,            /* a child is made on the way */
 };
 extern const struct change changes[];

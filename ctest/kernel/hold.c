@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * How long the lock of a process is held at most, in instructions: for few and
+ * for many regions, under honest and under hostile cookies, by whatever call.
+ * Only where the module measures it (measure_holds=1) and where time is made of
+ * instructions; skipped elsewhere.
+ *
+ * The bound is that of one step: 256 regions, whatever there are in all.
+ */
+#include "kt.h"
+
+#include <time.h>
+
+/* For a region of a step: its trees are deeper where there are more, and an
+ * interrupt may come in between. */
+enum { STEP = 256, PER_REGION = 800, BATCH = 4096 };
+
+static struct kdreg_monitor_entry entries[BATCH];
+static struct kdreg_unmonitor_entry ends[BATCH];
+static size_t page;
+
+static uint64_t honest(uint64_t i) { return (i + 1) * 0x9e3779b97f4a7c15ULL >> 1; }
+static uint64_t hostile(uint64_t i) { return i << 43; }
+
+static long longest(int fd)
+{
+    char name[64], line[128];
+    long value = -1;
+
+    snprintf(name, sizeof name, "/proc/self/fdinfo/%d", fd);
+    FILE *file = fopen(name, "r");
+    CHECK(file, "%m");
+    while (fgets(line, sizeof line, file))
+        (void)!sscanf(line, "kdreg-longest-hold: %ld", &value);
+    fclose(file);
+    return value;
+}
+
+static void fill(int fd, char *memory, size_t regions, uint64_t (*cookie)(uint64_t), bool stop)
+{
+    for (size_t from = 0; from < regions; from += BATCH) {
+        uint32_t n = regions - from < BATCH ? (uint32_t)(regions - from) : BATCH;
+        struct kdreg_batch batch = {.entries = (uintptr_t)entries, .count = n};
+
+        for (uint32_t i = 0; i < n; i++)
+            entries[i] = (struct kdreg_monitor_entry){.addr = (uintptr_t)memory + (from + i) % (16 * page),
+                                                      .length = 1,
+                                                      .cookie = cookie(from + i)};
+        CHECK(ioctl(fd, KDREG_IOCTL_MONITOR_BATCH, &batch) == 0, "%m");
+        for (uint32_t i = 0; i < n; i++) {
+            CHECK(entries[i].status == 0, "%d", entries[i].status);
+            ends[i] = (struct kdreg_unmonitor_entry){.cookie = entries[i].cookie,
+                                                     .location = entries[i].location,
+                                                     .generation = entries[i].generation};
+        }
+        batch.entries = (uintptr_t)ends;
+        if (stop)
+            CHECK(ioctl(fd, KDREG_IOCTL_UNMONITOR_BATCH, &batch) == 0, "%m");
+    }
+}
+
+/* Everything that there is to do to so many regions, in a process of its own. */
+static void measure(size_t regions, uint64_t (*cookie)(uint64_t), const char *name)
+{
+    pid_t child = fork();
+
+    if (child == 0) {
+        long step[6];
+        int fd = kt_open();
+        char *memory = kt_space(16 * page);
+
+        kt_config(fd, regions);
+        fill(fd, memory, regions, cookie, true);
+        step[0] = longest(fd);
+        fill(fd, memory, regions, cookie, false);
+        step[1] = longest(fd);
+        CHECK(madvise(memory, 16 * page, MADV_DONTNEED) == 0, "%m");
+        step[2] = longest(fd);
+        CHECK(ioctl(fd, KDREG2_IOCTL_FLUSH) == 0, "%m");
+        step[3] = longest(fd);
+        fill(fd, memory, regions, cookie, false);
+        CHECK(ioctl(fd, KDREG2_IOCTL_UNMONITOR_ALL) == 0, "%m");
+        step[4] = longest(fd);
+        kt_config(fd, regions + 1);
+        step[5] = longest(fd);
+        printf("| %7zu | %-7s | %6ld | %6ld | %6ld | %6ld | %6ld | %6ld |\n", regions, name, step[0],
+               step[1], step[2], step[3], step[4], step[5]);
+        fflush(stdout);
+        CHECK(step[5] <= STEP * PER_REGION, "the lock was held for %ld instructions", step[5]);
+        exit(0);
+    }
+    CHECK(kt_wait(child) == 0);
+}
+
+int main(void)
+{
+    int fd = kt_open();
+
+    page = kt_page();
+    if (longest(fd) < 0)
+        kt_skip("the module does not measure (measure_holds)");
+    close(fd);
+    printf("the longest hold up to each step, in instructions:\n"
+           "| regions | cookies |  added |  again | marked | flushed | all ended | resized |\n");
+    fflush(stdout);
+    for (size_t regions = 1000; regions <= 1000000; regions *= 10) {
+        measure(regions, honest, "honest");
+        measure(regions, hostile, "hostile");
+    }
+    return 0;
+}
