@@ -193,12 +193,7 @@ unsafe impl Sync for Callbacks {}
 
 impl Registrar for Callbacks {
     fn needs(&self, access: u32) -> Needs {
-        const READS: u32 = KDREG_ACCESS_READ | KDREG_ACCESS_REMOTE_READ;
-        if access != 0 && access & !READS == 0 {
-            Needs::Read
-        } else {
-            Needs::Write
-        }
+        Needs::of_access(access)
     }
 
     fn register(&self, range: Range, access: u32) -> Result<Handle, Errno> {

@@ -149,6 +149,20 @@ pub enum Needs {
     Write,
 }
 
+impl Needs {
+    /// What a registration needs that lets a device read memory, or be read
+    /// from (`KDREG_ACCESS_READ`, `KDREG_ACCESS_REMOTE_READ`), and no more; for
+    /// any other rights, and for none, everything.
+    pub(crate) fn of_access(access: u32) -> Needs {
+        const READS: u32 = 1 << 0 | 1 << 2;
+        if access != 0 && access & !READS == 0 {
+            Needs::Read
+        } else {
+            Needs::Write
+        }
+    }
+}
+
 /// The backends there are.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
 #[repr(u32)]

@@ -29,7 +29,7 @@ mod library;
 use crate::cache::{self, Cache, Handle, Held, Registrar};
 use crate::errno::Errno;
 use crate::log::{self, Level};
-use crate::monitor::Monitor;
+use crate::monitor::{Monitor, Needs};
 use crate::range::Range;
 use library::Library;
 use std::ffi::{c_int, c_void};
@@ -66,6 +66,10 @@ unsafe impl Send for Domain {}
 unsafe impl Sync for Domain {}
 
 impl Registrar for Domain {
+    fn needs(&self, access: u32) -> Needs {
+        Needs::of_access(access)
+    }
+
     fn register(&self, range: Range, access: u32) -> Result<Handle, Errno> {
         let flags = access::of_verbs(access)? | self.always;
         let (addr, length) = (range.start() as *mut c_void, range.len());
