@@ -70,15 +70,16 @@ impl Context {
     pub(crate) fn new() -> Result<Pin<KBox<Self>>> {
         let space = Holder::of_current()?;
         let account = Account::of_current()?;
-        let charge = account.charge(size_of::<Self>())?;
+        let charge = account.charge(size_of::<Self>() + Regions::BOXED)?;
         let status = Status::new(space.owner().clone(), account.clone())?;
+        let regions = Regions::new(status.clone())?;
         let context = KBox::pin_init(
             pin_init!(Self {
                 space,
                 account,
                 _charge: charge,
                 config <- new_mutex!((), "kdreg::config"),
-                member <- Member::new(status.clone()),
+                member <- Member::new(regions, status.clone()),
                 status,
             }),
             GFP_KERNEL_ACCOUNT,

@@ -66,10 +66,10 @@ unsafe impl Sync for Member {}
 
 impl Member {
     /// A member that is in no list yet.
-    pub(crate) fn new(status: Arc<Status>) -> impl PinInit<Self> {
+    pub(crate) fn new(regions: Regions, status: Arc<Status>) -> impl PinInit<Self> {
         pin_init!(Self {
             links: [const { Link::new() }; 2],
-            regions: UnsafeCell::new(Regions::new(status.clone())),
+            regions: UnsafeCell::new(regions),
             pins: Cell::new(0),
             leaving: Cell::new(false),
             events <- Waiters::new(),

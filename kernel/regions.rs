@@ -17,7 +17,7 @@ use crate::{
     unused::Unused,
     wanted::{Change, CHANGE_BITS, CLASSES, DISCERNING},
 };
-use kernel::{container_of, prelude::*, sync::Arc};
+use kernel::{alloc::flags::*, container_of, prelude::*, sync::Arc};
 
 /// What became of a [`Request`].
 pub(crate) enum Added {
@@ -95,7 +95,8 @@ pub(crate) struct Statistics {
 /// - Slots that hold an event are on `events`, or are in a [`Taken`].
 pub(crate) struct Regions {
     slots: Slots,
-    trees: [IntervalTree; CLASSES],
+    /// Boxed, as a page full of them has no place on the stack, where what is made begins.
+    trees: KBox<[IntervalTree; CLASSES]>,
     occupied: [u64; CLASSES / 64],
     cookies: Cookies,
     events: List,
@@ -107,10 +108,13 @@ pub(crate) struct Regions {
 }
 
 impl Regions {
-    pub(crate) fn new(status: Arc<Status>) -> Self {
-        Self {
+    /// No regions. May sleep.
+    pub(crate) fn new(status: Arc<Status>) -> Result<Self> {
+        let trees = KBox::new_uninit(GFP_KERNEL_ACCOUNT | __GFP_ZERO)?;
+        Ok(Self {
             slots: Slots::new(),
-            trees: [const { IntervalTree::new() }; CLASSES],
+            // SAFETY: All zeroes is an empty tree: two null pointers.
+            trees: unsafe { trees.assume_init() },
             occupied: [0; CLASSES / 64],
             cookies: Cookies::new(),
             events: List::EMPTY,
@@ -118,8 +122,11 @@ impl Regions {
             taken: 0,
             statistics: Statistics::default(),
             status,
-        }
+        })
     }
+
+    /// What it has besides its own size, and besides slots and their words.
+    pub(crate) const BOXED: usize = size_of::<[IntervalTree; CLASSES]>();
 
     pub(crate) fn statistics(&self) -> Statistics {
         Statistics {
@@ -163,7 +170,9 @@ impl Regions {
     pub(crate) fn take_chunks(&mut self) -> Slots {
         // INVARIANT: There is no slot any more, and the trees start anew: the old ones are
         // forgotten without touching their nodes again.
-        self.trees = [const { IntervalTree::new() }; CLASSES];
+        for tree in self.trees.iter_mut() {
+            *tree = IntervalTree::new();
+        }
         self.occupied = [0; CLASSES / 64];
         self.cookies.clear();
         self.events = List::EMPTY;
