@@ -11,6 +11,9 @@
 #                               metadata, such as /lib/modules/$(uname -r)/build)
 #   make debug-kernel           a KASAN, lockdep and kmemleak kernel
 #   make debug-module           the module for it, outside the source directory
+#   make arm64-tree             a tree for Debian's stock arm64 kernel, and the
+#                               root file system of an arm64 guest
+#   make arm64-module           the module for it, in target/arm64/module
 #
 # KERNEL_TREE_DIR=<dir> puts the trees elsewhere than under target/, or shares
 # them between checkouts.
@@ -20,10 +23,12 @@ KDREG_TOP := $(abspath $(dir $(lastword $(MAKEFILE_LIST)))/..)
 KERNEL_TREE_DIR ?= $(KDREG_TOP)/target/kernel
 export KERNEL_TREE_DIR
 KDREG_DEBUG_MODULE := $(KERNEL_TREE_DIR)/debug/module/kdreg.ko
+KDREG_ARM64_MODULE := $(KDREG_TOP)/target/arm64/module/kdreg.ko
 
 STAGES += test-kernel-tree
 
-.PHONY: test-kernel-tree kernel-tree module module-clean debug-kernel debug-module
+.PHONY: test-kernel-tree kernel-tree module module-clean debug-kernel debug-module \
+        arm64-tree arm64-module
 
 test-kernel-tree: ## Which kernel would be taken, and which the module is built for
 	@$(KDREG_TOP)/kernel/tree/selftest
@@ -46,11 +51,19 @@ endif
 debug-kernel: kernel-tree
 	@$(KDREG_TOP)/kernel/tree/make-debug-kernel
 
+arm64-tree: kernel-tree
+	@$(KDREG_TOP)/kernel/tree/make-arm64-tree
+
 # From a copy of the sources: kbuild's MO= refuses to build elsewhere while
 # products of the stock build lie beside them.
+copy-module-sources = mkdir -p $(dir $(1)) && rm -f $(dir $(1))*.rs && \
+    cp -p $(KDREG_TOP)/kernel/Kbuild $(KDREG_TOP)/kernel/*.rs $(dir $(1))
+
+arm64-module: arm64-tree
+	@$(call copy-module-sources,$(KDREG_ARM64_MODULE))
+	@$(KDREG_TOP)/kernel/tree/kmake --arm64 M=$(dir $(KDREG_ARM64_MODULE)) modules
+
 debug-module: debug-kernel
-	@mkdir -p $(dir $(KDREG_DEBUG_MODULE))
-	@rm -f $(dir $(KDREG_DEBUG_MODULE))*.rs
-	@cp -p $(KDREG_TOP)/kernel/Kbuild $(KDREG_TOP)/kernel/*.rs $(dir $(KDREG_DEBUG_MODULE))
+	@$(call copy-module-sources,$(KDREG_DEBUG_MODULE))
 	@$(KDREG_TOP)/kernel/tree/kmake --debug --bind $(KERNEL_TREE_DIR) \
 	    M=$(dir $(KDREG_DEBUG_MODULE)) modules

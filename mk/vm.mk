@@ -6,14 +6,20 @@
 #   make test-kernel            the tests labelled "kernel", on the stock kernel
 #   make test-debug-kernel      the same under KASAN, lockdep and kmemleak; less
 #                               of it: what repeats itself does so a tenth as often
+#   make test-kernel-arm64      the device tests and the matrix on the stock arm64
+#                               kernel, emulated, with libkdreg built for it; what
+#                               repeats itself does so a fourth as often
 #   ... GUEST_TESTS=<regex>     only the tests whose names match
 
 VM_TOP := $(abspath $(dir $(lastword $(MAKEFILE_LIST)))/..)
 CTEST_BUILD ?= $(VM_TOP)/target/ctest
+# Where nothing else was asked for, all; on arm64, what is about the kernel.
+test-kernel-arm64: GUEST_TESTS ?= ^(device|verbs)-|^kernel-matrix$$|^guest-
 GUEST_TESTS ?= .
 VM_RUN := $(VM_TOP)/ctest/vm/run
 
-.PHONY: vm vm-prerequisites kernel-tree-ahead test-kernel test-debug-kernel test-vm
+.PHONY: vm vm-prerequisites kernel-tree-ahead test-kernel test-debug-kernel test-kernel-arm64 \
+        arm64-programs test-vm
 
 vm-prerequisites:
 	@$(VM_TOP)/ctest/vm/prerequisites
@@ -40,6 +46,18 @@ test-debug-kernel: vm-prerequisites debug-module kernel-programs
 	ctest --test-dir $(CTEST_BUILD) --output-on-failure --no-tests=error -L kernel -LE instructions \
 	    -R '$(GUEST_TESTS)'; \
 	status=$$?; $(VM_TOP)/ctest/vm/summary $(CTEST_BUILD) && exit $$status
+
+# Not part of make test: an emulated machine of another architecture has no
+# other way than to be slow.
+test-kernel-arm64: arm64-module arm64-programs
+	KDREG_GUEST_TESTS='$(GUEST_TESTS)' KDREG_VM_OPTIONS="--arch arm64" KDREG_VM_MODULE=$(KDREG_ARM64_MODULE) KDREG_TEST_SLOWNESS=4 \
+	ctest --test-dir $(VM_TOP)/target/arm64/ctest --output-on-failure --no-tests=error -L kernel -LE instructions \
+	    -R '$(GUEST_TESTS)'; \
+	status=$$?; $(VM_TOP)/ctest/vm/summary $(VM_TOP)/target/arm64/ctest && exit $$status
+
+arm64-programs: arm64-tree
+	@$(VM_TOP)/ctest/vm/prerequisites arm64
+	@sh $(VM_TOP)/scripts/build-arm64.sh
 
 .PHONY: kernel-programs
 kernel-programs:

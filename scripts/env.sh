@@ -3,7 +3,7 @@
 
 root=$(cd "$(dirname "$0")/.." && pwd)
 target=$root/target
-dist=$target/dist
+dist=${KDREG_DIST:-$target/dist}
 fixtures=$root/scripts/fixtures
 version=$(sed -n 's/^version = "\(.*\)"$/\1/p' "$root/Cargo.toml")
 soname=libkdreg.so.${version%%.*}

@@ -8,7 +8,7 @@ choose_accel() {
     kvm | tcg) ;;
     auto)
         accel=tcg
-        if [ -z "$icount" ] && kvm_works; then accel=kvm; fi ;;
+        if [ "$arch" = amd64 ] && [ -z "$icount" ] && kvm_works; then accel=kvm; fi ;;
     *) die "--accel takes kvm or tcg, not '$accel'" ;;
     esac
     [ -z "$icount" ] || [ "$accel" = tcg ] || die "--icount needs --accel tcg"

@@ -7,7 +7,7 @@ INITRD_MODULES="9pnet_virtio 9p overlay"
 # build_initrd KERNEL FILE
 build_initrd() {
     local kernel=$1 out=$2 dir busybox=$TREE/bin/busybox module
-    [ -x "$busybox" ] || die "the tree has no busybox: run 'make kernel-tree' again"
+    [ -x "$busybox" ] && [ -x "$BUSYBOX" ] || die "the tree has no busybox: run 'make kernel-tree' again"
     dir=$(mktemp -d "${TMPDIR:-/tmp}/kdreg-initrd.XXXXXX")
     mkdir -p "$dir"/{bin,dev,proc,sys,modules,new,lower,over}
     cp "$busybox" "$dir/bin/"
@@ -17,7 +17,7 @@ build_initrd() {
     if [ "$kernel" = "$STOCK_KERNEL" ]; then
         for module in $INITRD_MODULES; do add_module "$module"; done
     fi
-    (cd "$dir" && find . | "$busybox" cpio -o -H newc -R 0:0 2>/dev/null) >"$out"
+    (cd "$dir" && find . | "$BUSYBOX" cpio -o -H newc -R 0:0 2>/dev/null) >"$out"
     rm -rf "$dir"
 }
 

@@ -12,16 +12,14 @@ share() {
 qemu_command() {
     local i
     # A guest must not outlive this script, however it ends.
-    qemu=(setpriv --pdeathsig KILL qemu-system-x86_64
-        -nodefaults -no-user-config -display none -no-reboot -machine q35 -kernel "$kernel" -initrd "$scratch/initrd")
+    qemu=(setpriv --pdeathsig KILL "$QEMU"
+        -nodefaults -no-user-config -display none -no-reboot "${machine[@]}" -kernel "$kernel" -initrd "$scratch/initrd")
     if [ "$accel" = kvm ]; then
         qemu+=(-accel kvm -cpu host)
     elif [ -n "$icount" ]; then
-        # The emulator takes every byte of "rep movsb" for an instruction.
-        # Without these features the kernel copies eight bytes at a time.
-        qemu+=(-accel tcg,thread=single -cpu max,-erms,-fsrm -icount shift=0)
+        qemu+=(-accel tcg,thread=single "${cpu[@]}" -icount shift=0)
     else
-        qemu+=(-accel tcg,thread=multi -cpu max)
+        qemu+=(-accel tcg,thread=multi "${cpu[@]}")
     fi
     if [ "$numa" = 1 ]; then
         qemu+=(-m "$memory" -smp "$cpus")
@@ -49,15 +47,15 @@ qemu_command() {
     # which a guest that hangs is asked for its state.
     mkfifo "$run/monitor.in" "$run/monitor.out"
     qemu+=(-chardev "file,id=console,path=$run/console" -serial chardev:console
-        -chardev stdio,id=terminal,signal=off -serial chardev:terminal
+        -chardev stdio,id=terminal,signal=off "${terminal_device[@]}"
         -chardev "pipe,id=monitor,path=$run/monitor" -mon chardev=monitor)
     # loglevel: warnings show while booting, everything afterwards. An oops
     # ends the guest rather than leave it half alive; an NMI (see cut_off) does
     # too, after a report on all tasks and CPUs. Emulation is slow: lock-up and
     # stall detectors wait long enough not to go off for that alone.
-    qemu+=(-append "console=ttyS0,115200 loglevel=5 panic=-1 oops=panic unknown_nmi_panic \
+    qemu+=(-append "console=$console loglevel=5 panic=-1 oops=panic $machine_append \
 panic_sys_info=tasks,all_bt,locks watchdog_thresh=60 rcupdate.rcu_cpu_stall_timeout=120 \
-tsc=nowatchdog log_buf_len=4M net.ifnames=0 ${append[*]}")
+log_buf_len=4M net.ifnames=0 ${append[*]}")
 }
 
 run_qemu() {

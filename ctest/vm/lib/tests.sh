@@ -8,7 +8,7 @@ MAX_BOOTS=4
 tests_left() {
     local file
     for file in "$tests"/*; do
-        [ -f "$file" ] && [ -x "$file" ] || continue
+        [ -f "$file" ] && [ -x "$file" ] && [[ ${file##*/} =~ $only ]] || continue
         grep -qs "^${file##*/} " "$tests/results.txt" || echo "${file##*/}"
     done
 }
