@@ -36,13 +36,13 @@ test-vm: vm-prerequisites kernel-tree
 	@$(VM_TOP)/ctest/vm/selftest
 
 test-kernel: vm-prerequisites module kernel-programs
-	ctest --test-dir $(CTEST_BUILD) --output-on-failure --no-tests=error -L kernel -R '$(GUEST_TESTS)'
+	KDREG_GUEST_TESTS='$(GUEST_TESTS)' ctest --test-dir $(CTEST_BUILD) --output-on-failure --no-tests=error -L kernel -R '$(GUEST_TESTS)'
 
 # Checked code in an emulated machine is slow and large: limits are stretched,
 # and work is cut. Instructions are not counted there. Ends with a table of all
 # that ran, whether or not it passed.
 test-debug-kernel: vm-prerequisites debug-module kernel-programs
-	KDREG_VM_OPTIONS="--debug --memory 4096" KDREG_VM_MODULE=$(KDREG_DEBUG_MODULE) KDREG_TEST_SLOWNESS=10 \
+	KDREG_GUEST_TESTS='$(GUEST_TESTS)' KDREG_VM_OPTIONS="--debug --memory 4096" KDREG_VM_MODULE=$(KDREG_DEBUG_MODULE) KDREG_TEST_SLOWNESS=10 \
 	ctest --test-dir $(CTEST_BUILD) --output-on-failure --no-tests=error -L kernel -LE instructions \
 	    -R '$(GUEST_TESTS)'; \
 	status=$$?; $(VM_TOP)/ctest/vm/summary $(CTEST_BUILD) && exit $$status
