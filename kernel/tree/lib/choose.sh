@@ -68,7 +68,7 @@ choose_kernel() {
         fi
         if [ -n "$lacks" ]; then
             passed+="    $abi ($version): not there: $lacks"$'\n'
-        elif is_here "$abi" || fetch_kernel "$abi" "$version"; then
+        elif is_here "$abi" || fetch_kernel "$abi" "$version" </dev/null; then
             [ -z "$passed" ] || printf 'Passed over:\n%s' "$passed" >&2
             settle "$abi"
             return
