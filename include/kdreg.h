@@ -711,7 +711,8 @@ int kdreg_close(kdreg_t *monitor);
  *
  * Returns 0 and the region in `*out`; -EFAULT when part of the range is not
  * mapped; -EBUSY when another userfaultfd owns the memory; -EOPNOTSUPP when
- * this backend cannot watch it; -ENOSPC when the monitor is full; -ENOMEM;
+ * this backend cannot watch it; -ENOSPC when the monitor is full, or the process
+ * has nearly as many mappings as it may; -EAGAIN when they kept changing; -ENOMEM;
  * -ENXIO when the backend has stopped; -EINVAL for length 0 or a range that
  * wraps around or reaches into kernel addresses; -EBADF; -ECHILD.
  */

@@ -57,17 +57,6 @@ impl Drop for Arena {
     }
 }
 
-/// How many more mappings this process may have (`vm.max_map_count`), with
-/// some left for what it needs itself.
-pub fn mappings_left() -> usize {
-    const OWN: usize = 4096;
-    let text = std::fs::read_to_string("/proc/sys/vm/max_map_count").unwrap_or_default();
-    let most: usize = text.trim().parse().unwrap_or(65_530);
-    let maps = std::fs::read("/proc/self/maps").unwrap_or_default();
-    let now = maps.iter().filter(|&&byte| byte == b'\n').count();
-    most.saturating_sub(now + OWN)
-}
-
 /// How regions lie to each other.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Layout {
@@ -109,7 +98,6 @@ impl Random {
 /// Regions by number, relative to an arena's base.
 pub struct Regions {
     keys: Vec<Key>,
-    layout: Layout,
     span: usize,
 }
 
@@ -146,13 +134,7 @@ impl Regions {
             Layout::Packed | Layout::Gapped => next + PAGE,
             Layout::Scattered => SCATTER,
         };
-        Regions { keys, layout, span }
-    }
-
-    /// Whether each region is a mapping of its own once it is watched by
-    /// userfaultfd.
-    pub fn splitting_mappings(&self) -> bool {
-        self.layout != Layout::Packed
+        Regions { keys, span }
     }
 
     /// So many of the pages that follow a region, at random, as addresses in

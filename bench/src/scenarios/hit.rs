@@ -2,9 +2,9 @@
 //! Hits and finds by one thread.
 
 use super::{Context, Place};
-use crate::layout::{Key, Layout, PAGE, Regions, mappings_left};
+use crate::layout::{Key, Layout, PAGE, Regions};
 use crate::measure::{Lane, Track};
-use crate::subjects::{Cache, Kind, Setup, Subject, floors};
+use crate::subjects::{Cache, Kind, Setup, floors};
 use std::collections::HashMap;
 use std::time::Duration;
 
@@ -12,26 +12,6 @@ use std::time::Duration;
 /// one region that had to wait for a processor says nothing of ten.
 pub fn patience(context: &Context) -> Duration {
     Duration::from_secs(context.effort.pick(3600, 2, 20))
-}
-
-pub fn on_userfaultfd(name: &str) -> bool {
-    name.contains("userfaultfd")
-}
-
-/// How many regions with room between them each cache on userfaultfd can
-/// have, all of them in one process: watched, a region is a mapping of its own
-/// between two others.
-pub fn most_scattered(subjects: &[Subject]) -> usize {
-    let caches = subjects.iter().filter(|s| on_userfaultfd(&s.name)).count();
-    mappings_left() / (2 * caches.max(1))
-}
-
-/// Why there is no number for more.
-pub fn no_room(most: usize) -> String {
-    format!(
-        "left out: each region splits a mapping in three, and vm.max_map_count has room for {most} regions \
-         in each of the caches side by side"
-    )
 }
 
 pub fn hit(context: &Context) -> Result<(), String> {
@@ -66,7 +46,6 @@ fn one_size(
     };
     let regions = Regions::new(layout, count);
     let mut lanes = Vec::new();
-    let most = most_scattered(&context.field.subjects);
     for subject in &context.field.subjects {
         if matches!(subject.kind, Kind::Check | Kind::Variant) || subject.name == floors::SHARED {
             continue;
@@ -77,10 +56,6 @@ fn one_size(
         if expected > patience(context) {
             let why = format!("not filled: would take {:.0} s", expected.as_secs_f64());
             context.no_number(place, &subject.name, &why);
-            continue;
-        }
-        if regions.splitting_mappings() && on_userfaultfd(&subject.name) && count > most {
-            context.no_number(place, &subject.name, &no_room(most));
             continue;
         }
         context.progress(&format!(

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Telling a cache that a range is gone.
 
-use super::hit::{most_scattered, no_room, on_userfaultfd};
 use super::{Context, Place};
 use crate::layout::{Key, Layout, PAGE, Random, Regions};
 use crate::measure::{Lane, thread_time};
@@ -40,14 +39,8 @@ pub fn can_be_told(name: &str) -> bool {
 fn lanes(context: &Context, place: Place, regions: &Regions) -> Vec<Lane> {
     let mut lanes = Vec::new();
     let caches = context.field.caches_and_variants();
-    let split = regions.splitting_mappings();
-    let most = most_scattered(&caches);
     for subject in caches {
         if !can_be_told(&subject.name) {
-            continue;
-        }
-        if split && on_userfaultfd(&subject.name) && regions.len() > most {
-            context.no_number(place, &subject.name, &no_room(most));
             continue;
         }
         context.progress(&format!(

@@ -248,7 +248,8 @@ pub extern "C-unwind" fn kdreg_close(monitor: *mut kdreg_t) -> c_int {
 ///
 /// Returns 0 and the region in `*out`; -EFAULT when part of the range is not
 /// mapped; -EBUSY when another userfaultfd owns the memory; -EOPNOTSUPP when
-/// this backend cannot watch it; -ENOSPC when the monitor is full; -ENOMEM;
+/// this backend cannot watch it; -ENOSPC when the monitor is full, or the process
+/// has nearly as many mappings as it may; -EAGAIN when they kept changing; -ENOMEM;
 /// -ENXIO when the backend has stopped; -EINVAL for length 0 or a range that
 /// wraps around or reaches into kernel addresses; -EBADF; -ECHILD.
 #[unsafe(no_mangle)]

@@ -193,7 +193,8 @@ impl Monitor {
     /// # Errors
     /// `EFAULT` when part of it is not mapped, `EBUSY` when another
     /// userfaultfd owns the memory, `EOPNOTSUPP` when this backend cannot
-    /// watch it, `ENOSPC` when the monitor is full, `ENOMEM`.
+    /// watch it, `ENOSPC` when the monitor is full or the process has nearly as
+    /// many mappings as it may, `EAGAIN` when they kept changing, `ENOMEM`.
     pub fn monitor(&self, range: Range, cookie: u64) -> Result<Region, Errno> {
         self.monitor_for(range, cookie, Needs::Write)
     }
