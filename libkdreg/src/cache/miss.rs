@@ -101,7 +101,13 @@ impl Inner {
         if !missed.keep {
             return self.register_uncached(slot, narrow);
         }
-        let attempts = if missed.proven { ATTEMPTS } else { 0 };
+        // To be asked again once it is watched. Now it saves watching it.
+        let lately = !self.ordered && self.monitor.discarded_lately(bare.served);
+        let attempts = if missed.proven && !lately {
+            ATTEMPTS
+        } else {
+            0
+        };
         let mut alone = missed.alone;
         for _ in 0..attempts {
             let merged = match alone {
@@ -245,7 +251,7 @@ impl Inner {
             // registration that is not kept needs no watch.
             Err(_) => return Attempt::NotKept,
         };
-        if !right() {
+        if !right() || !self.ordered && self.monitor.discarded_lately(request.served) {
             self.monitor.unmonitor_name(region.name());
             return Attempt::NotKept;
         }

@@ -85,6 +85,13 @@ pub(crate) trait Backend: Send + Sync {
         true
     }
 
+    /// Whether a part of `range`, over which a region is armed, was discarded
+    /// so lately that its pages may still be about to go: then a registration
+    /// over it is not to be kept. Never, where discards are ordered.
+    fn discarded_lately(&self, _range: Range) -> bool {
+        false
+    }
+
     /// Adds a subscriber.
     fn subscribe(&self) -> Result<Subscriber, Errno>;
 

@@ -282,6 +282,11 @@ impl Monitor {
         self.backend.discards_are_ordered()
     }
 
+    /// As [`Backend::discarded_lately`](backend::Backend::discarded_lately).
+    pub(crate) fn discarded_lately(&self, range: Range) -> bool {
+        self.backend.discarded_lately(range)
+    }
+
     pub(crate) fn validity(&self) -> Validity {
         self.validity
     }

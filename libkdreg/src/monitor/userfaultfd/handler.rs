@@ -16,6 +16,7 @@
 
 use super::abi::{EVENT_REMAP, EVENT_REMOVE, EVENT_UNMAP, Message};
 use super::backlog::Backlog;
+use super::discards::{self, Discards};
 use super::disturbed::Disturbed;
 use super::in_flight::{Identity, Whose};
 use crate::errno::Errno;
@@ -32,6 +33,7 @@ use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd, RawFd};
 pub(super) struct Events {
     pub table: Table,
     pub disturbed: Disturbed,
+    pub discards: Discards,
 }
 
 impl Events {
@@ -39,6 +41,7 @@ impl Events {
         Events {
             table,
             disturbed: Disturbed::new(),
+            discards: Discards::new(),
         }
     }
 }
@@ -277,12 +280,15 @@ fn read(fd: RawFd, messages: &mut [Message]) -> Result<usize, Errno> {
 }
 
 /// Notes what one event changed, to be marked. What may have ended or moved a
-/// registration is noted for those who monitor first: `watch` says why.
+/// registration, and what may still be about to take pages, is noted for those
+/// who monitor first: `watch` and `discards` say why.
 fn take_in(message: &Message, events: &Events, backlog: &mut Backlog) {
     let [first, second, third] = message.argument.map(|word| word as usize);
     let mut changed = |start: usize, length: usize, reason| {
         if let Ok(range) = Range::new(start, length) {
-            if reason != Reason::Discard {
+            if reason == Reason::Discard {
+                events.discards.note(range, discards::now());
+            } else {
                 events.disturbed.note(range);
             }
             backlog.push(range, reason);

@@ -21,6 +21,7 @@
 
 mod abi;
 mod backlog;
+mod discards;
 mod disturbed;
 mod handler;
 mod headroom;
@@ -239,6 +240,10 @@ impl Backend for Userfaultfd {
     /// when they do.
     fn discards_are_ordered(&self) -> bool {
         false
+    }
+
+    fn discarded_lately(&self, range: Range) -> bool {
+        self.events.discards.lately(range, discards::now)
     }
 
     fn subscribe(&self) -> Result<Subscriber, Errno> {
