@@ -12,6 +12,7 @@
 //! The kernel wants a process to register first. A forked child is another
 //! process: it registers by itself.
 
+use crate::errno::Errno;
 use crate::log::{self, Level};
 use crate::process::PerProcess;
 use crate::sync;
@@ -43,6 +44,12 @@ impl Default for Served {
 }
 
 static SERVED: PerProcess<Served> = PerProcess::new();
+
+/// Finds out whether the kernel serves this process, which needs memory: for who
+/// will ask where there may be none.
+pub(crate) fn prepare() -> Result<(), Errno> {
+    SERVED.get().map(drop)
+}
 
 /// Whether [`heavy`] may be relied on. Once `false`, it stays so.
 pub(crate) fn is_available() -> bool {

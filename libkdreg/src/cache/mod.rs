@@ -52,6 +52,7 @@ mod state;
 mod statistics;
 mod status;
 
+use crate::barrier;
 use crate::errno::Errno;
 use crate::lock::Mutex;
 use crate::log::{self, Level};
@@ -161,6 +162,8 @@ impl Cache {
         if !alignment.is_power_of_two() || alignment < page_size() {
             return Err(Errno::EINVAL);
         }
+        // A hit asks for it, and allocates nothing.
+        barrier::prepare()?;
         let options = options.with_defaults();
         let (entries, links) = Entries::new(options.capacity()?)?;
         let (tree_memory, tree) = TreeMemory::new(entries.capacity() as usize)?;
