@@ -277,3 +277,20 @@ impl Capabilities {
         self.0
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Needs;
+
+    #[test]
+    fn what_only_reads_needs_reading() {
+        const READ: u32 = crate::ffi::cache::KDREG_ACCESS_READ;
+        const REMOTE_READ: u32 = crate::ffi::cache::KDREG_ACCESS_REMOTE_READ;
+        for access in [READ, REMOTE_READ, READ | REMOTE_READ] {
+            assert_eq!(Needs::of_access(access), Needs::Read);
+        }
+        for access in [0, READ | 2, 8, 16 | REMOTE_READ, READ | 1 << 16, u32::MAX] {
+            assert_eq!(Needs::of_access(access), Needs::Write);
+        }
+    }
+}
