@@ -73,7 +73,12 @@ impl Account {
         let user = match known {
             Some(user) => user,
             None => {
-                let user = Arc::new(User { used: Atomic::new(0) }, GFP_KERNEL)?;
+                let user = Arc::new(
+                    User {
+                        used: Atomic::new(0),
+                    },
+                    GFP_KERNEL,
+                )?;
                 let entry = registry::entry(uid, user.clone())?;
                 let mut users = USERS.lock();
                 match users.hold(&uid) {

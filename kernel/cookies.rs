@@ -17,9 +17,9 @@
 //! does. Where chains have one slot on average, a chain that long comes about once in 10^89.
 
 use crate::slots::{Slot, Slots, NIL};
-use kernel::error::{code::ENOSPC, Result};
 use core::cell::Cell;
 use kernel::bindings;
+use kernel::error::{code::ENOSPC, Result};
 
 /// The most slots in a chain.
 const CHAIN_MAX: usize = 64;

@@ -162,17 +162,18 @@ fn do_ioctl(context: &Context, cmd: u32, arg: usize) -> Result {
 fn monitor(context: &Context, arg: usize) -> Result {
     let mut data: Kdreg2IoctlMonitor = fetch(arg)?;
     let addresses = context.addresses();
-    let result = Request::new(addresses, data.addr, data.length, data.cookie, 0, 0).and_then(|request| {
-        context.monitor(&request, |params| {
-            store(
-                arg,
-                &Kdreg2IoctlMonitor {
-                    monitoring_params: *params,
-                    ..data
-                },
-            )
-        })
-    });
+    let result =
+        Request::new(addresses, data.addr, data.length, data.cookie, 0, 0).and_then(|request| {
+            context.monitor(&request, |params| {
+                store(
+                    arg,
+                    &Kdreg2IoctlMonitor {
+                        monitoring_params: *params,
+                        ..data
+                    },
+                )
+            })
+        });
     if result.is_err() {
         data.monitoring_params = Kdreg2MonitoringParams {
             location: KDREG2_LOCATION_NONE,

@@ -136,7 +136,9 @@ impl Drop for Notifiers {
 
 impl kernel::Module for Kdreg {
     fn init(_module: &'static ThisModule) -> Result<Self> {
-        account::init(compat::parameter(module_parameters::max_user_memory.value()));
+        account::init(compat::parameter(
+            module_parameters::max_user_memory.value(),
+        ));
         space::init();
         hold::init(compat::parameter::<u8>(module_parameters::measure_holds.value()) != 0);
         let name = KBox::pin_init(Name::register(c"kdreg"), GFP_KERNEL)?;

@@ -3,11 +3,7 @@
 //! What the descriptors of one address space are to it: lists of members, whose regions the lock of
 //! the address space protects.
 
-use crate::{
-    regions::Regions,
-    status::Status,
-    waiters::Waiters,
-};
+use crate::{regions::Regions, status::Status, waiters::Waiters};
 use core::{
     cell::{Cell, UnsafeCell},
     marker::PhantomPinned,

@@ -296,7 +296,8 @@ impl Regions {
         let mut at = done.entries;
         for entry in entries.get_mut(at..).unwrap_or(&mut []) {
             // SAFETY: There was a bucket at the beginning, and only `take_chunks` takes any away.
-            let added = Request::of(addresses, entry).and_then(|request| unsafe { self.add(&request) });
+            let added =
+                Request::of(addresses, entry).and_then(|request| unsafe { self.add(&request) });
             match added {
                 Ok(Added::New(params)) => {
                     new |= 1u64.wrapping_shl(at as u32);
@@ -530,8 +531,7 @@ impl Regions {
                     }
                     // SAFETY: By the type invariants every node in `trees` is the `range` of a slot,
                     // which stays where it is while we are in here.
-                    let index =
-                        unsafe { (*container_of!(node.as_ptr(), Slot, range)).index.get() };
+                    let index = unsafe { (*container_of!(node.as_ptr(), Slot, range)).index.get() };
                     self.changed(index, change);
                     marked += 1;
                 }

@@ -21,9 +21,7 @@ use kernel::{
     mm::Mm,
     new_condvar, new_mutex, new_spinlock,
     prelude::*,
-    sync::{
-        aref::ARef, global_lock, Arc, CondVar, Mutex, SpinLock,
-    },
+    sync::{aref::ARef, global_lock, Arc, CondVar, Mutex, SpinLock},
 };
 
 /// Regions or events handled before the spin lock is let go for a moment.

@@ -62,7 +62,14 @@ impl Waiters {
     /// Wakes all. Does not sleep.
     pub(crate) fn wake(&self) {
         // SAFETY: By the type invariants it is a wait queue.
-        unsafe { bindings::__wake_up(self.queue.get(), bindings::TASK_NORMAL as c_uint, 0, null_mut()) };
+        unsafe {
+            bindings::__wake_up(
+                self.queue.get(),
+                bindings::TASK_NORMAL as c_uint,
+                0,
+                null_mut(),
+            )
+        };
     }
 
     /// Sleeps until `ready`, which is called a few times and must not sleep itself. ERESTARTSYS when
