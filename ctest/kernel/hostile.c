@@ -7,6 +7,7 @@
 #include "kt.h"
 
 #include <grp.h>
+#include <signal.h>
 #include <sys/resource.h>
 #include <time.h>
 
@@ -169,6 +170,58 @@ static void descriptors(void)
     CHECK(each < 100000);
 }
 
+/* --- Beside a victim ------------------------------------------------------ */
+
+/* What another process pays: to close a descriptor, and for a munmap. */
+static void victim(uint64_t *closing, uint64_t *unmapping)
+{
+    static uint64_t closes[REPEAT], unmaps[REPEAT];
+
+    for (unsigned i = 0; i < REPEAT; i++) {
+        int fd = kt_open();
+        char *memory;
+        uint64_t start;
+
+        kt_config(fd, 16);
+        memory = kt_map(page);
+        kt_monitor(fd, memory, page, 1);
+        start = now();
+        munmap(memory, page);
+        unmaps[i] = now() - start;
+        start = now();
+        close(fd);
+        closes[i] = now() - start;
+    }
+    *closing = median(closes, REPEAT);
+    *unmapping = median(unmaps, REPEAT);
+}
+
+/* Regions without end, under the worst of cookies, and changes to all of them. */
+__attribute__((noreturn)) static void attack(void)
+{
+    uint64_t cost[3];
+
+    become_nobody();
+    for (;;)
+        cost_of(top, cost);
+}
+
+static void beside(void)
+{
+    uint64_t closing[2], unmapping[2];
+
+    victim(&closing[0], &unmapping[0]);
+    pid_t attacker = fork();
+    if (attacker == 0)
+        attack();
+    victim(&closing[1], &unmapping[1]);
+    CHECK(kill(attacker, SIGKILL) == 0 && waitpid(attacker, NULL, 0) == attacker, "%m");
+    printf("victim: close %lu alone, %lu beside; munmap %lu alone, %lu beside\n", closing[0],
+           closing[1], unmapping[0], unmapping[1]);
+    CHECK(closing[1] <= 2 * closing[0] && closing[0] < 100000);
+    CHECK(unmapping[1] <= 2 * unmapping[0]);
+}
+
 static void in_child(void (*body)(void))
 {
     pid_t child = fork();
@@ -181,7 +234,7 @@ static void in_child(void (*body)(void))
     CHECK(kt_wait(child) == 0);
 }
 
-/* hostile [cookies | descriptors] */
+/* hostile [cookies | descriptors | beside] */
 int main(int argc, char **argv)
 {
     struct rlimit files = {2048, 2048};
@@ -195,5 +248,7 @@ int main(int argc, char **argv)
         in_child(cookies);
     if (argc < 2 || !strcmp(argv[1], "descriptors"))
         in_child(descriptors);
+    if (argc < 2 || !strcmp(argv[1], "beside"))
+        beside();
     return 0;
 }
