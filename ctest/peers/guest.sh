@@ -49,3 +49,8 @@ hit_rate() {
     sed -n 's/.*kdreg-verbs: \([0-9]*\) registrations asked for: \([0-9]*\) hits.*/\1 \2/p' "$@" |
         awk '{ asked += $1; hits += $2 } END { print asked ? int(100 * hits / asked) : 0 }'
 }
+
+# statistics FILE...: what the preloads said of processes that registered anything, to be read.
+statistics() {
+    grep -hE 'kdreg-verbs: [1-9]|kdreg-fabric.*registrations' "$@" | sed 's/^/|   /' | head -n 4
+}
