@@ -54,6 +54,7 @@ pub mod adaptors;
 mod barrier;
 pub mod cache;
 mod cancellation;
+mod descriptor;
 mod environment;
 pub mod errno;
 #[cfg(feature = "capi")]

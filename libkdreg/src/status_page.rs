@@ -19,9 +19,10 @@
 //! A sequence lock. The sequence is odd while the text changes, and a reader
 //! who finds it odd, or different afterwards, reads again.
 
+use crate::descriptor::Descriptor;
 use crate::errno::Errno;
 use std::fmt;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, RawFd};
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU64, Ordering, fence};
 
@@ -93,11 +94,11 @@ impl fmt::Write for ShortText {
 pub(crate) struct StatusPage {
     memory: NonNull<Header>,
     /// Keeps the page where others find it.
-    _memfd: OwnedFd,
+    _memfd: Descriptor,
     /// Readable when somebody asks.
-    requests: OwnedFd,
+    requests: Descriptor,
     /// Held so that the pipe is never without a writer, which polls as ready.
-    _writer: OwnedFd,
+    _writer: Descriptor,
 }
 
 // SAFETY: the memory is the page's own, and written through `&mut self` only.
@@ -109,8 +110,7 @@ impl StatusPage {
         let mut ends = [0; 2];
         // SAFETY: writes two descriptors into a local array.
         owned(unsafe { libc::pipe2(ends.as_mut_ptr(), libc::O_CLOEXEC | libc::O_NONBLOCK) })?;
-        // SAFETY: fresh descriptors that nobody else owns.
-        let [requests, writer] = ends.map(|fd| unsafe { OwnedFd::from_raw_fd(fd) });
+        let [requests, writer] = ends.map(Descriptor::new);
         let inode = inode(&requests)?;
         let memfd = memfd()?;
         let memory = map(&memfd)?;
@@ -234,7 +234,7 @@ fn owned(result: libc::c_int) -> Result<libc::c_int, Errno> {
 }
 
 /// What tells a descriptor's file from others of its kind.
-fn inode(file: &OwnedFd) -> Result<u64, Errno> {
+fn inode(file: &Descriptor) -> Result<u64, Errno> {
     // SAFETY: plain data, filled by fstat.
     let mut about: libc::stat = unsafe { std::mem::zeroed() };
     // SAFETY: writes a local variable.
@@ -242,7 +242,7 @@ fn inode(file: &OwnedFd) -> Result<u64, Errno> {
     Ok(about.st_ino)
 }
 
-fn memfd() -> Result<OwnedFd, Errno> {
+fn memfd() -> Result<Descriptor, Errno> {
     const MFD_NOEXEC_SEAL: libc::c_uint = 8;
     let flags = libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING;
     // SAFETY: the name is a C string. Kernels before 6.3 do not know the
@@ -252,8 +252,7 @@ fn memfd() -> Result<OwnedFd, Errno> {
         Err(Errno::EINVAL) => owned(unsafe { libc::memfd_create(NAME.as_ptr(), flags) }),
         other => other,
     }?;
-    // SAFETY: a fresh descriptor that nobody else owns.
-    let memfd = unsafe { OwnedFd::from_raw_fd(fd) };
+    let memfd = Descriptor::new(fd);
     let seals = libc::F_SEAL_SHRINK | libc::F_SEAL_GROW | libc::F_SEAL_SEAL;
     // SAFETY: calls on our own descriptor, without pointers.
     unsafe {
@@ -264,7 +263,7 @@ fn memfd() -> Result<OwnedFd, Errno> {
     Ok(memfd)
 }
 
-fn map(memfd: &OwnedFd) -> Result<NonNull<Header>, Errno> {
+fn map(memfd: &Descriptor) -> Result<NonNull<Header>, Errno> {
     // SAFETY: a new mapping affects no existing memory.
     let memory = unsafe {
         libc::mmap(

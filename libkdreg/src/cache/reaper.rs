@@ -14,6 +14,7 @@
 
 use super::Inner;
 use crate::cancellation;
+use crate::descriptor::Descriptor;
 use crate::errno::Errno;
 use crate::lock::{Condvar, Mutex, MutexGuard};
 use crate::log::{self, Level};
@@ -24,7 +25,7 @@ use crate::status_page::{self, StatusPage};
 use crate::sync;
 use crate::threads::{self, Stack, Thread, realtime};
 use crate::unwinding;
-use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -63,8 +64,8 @@ struct Running {
 }
 
 struct Shared {
-    epoll: OwnedFd,
-    stop: OwnedFd,
+    epoll: Descriptor,
+    stop: Descriptor,
     caches: Mutex<Caches>,
     /// Signalled when a reap is over.
     over: Condvar,
@@ -83,6 +84,13 @@ impl Caches {
     fn add(&mut self, cache: &Share<Inner>) -> Result<(), Errno> {
         self.all.try_reserve(1).map_err(|_| Errno::ENOMEM)?;
         self.all.push(cache.clone());
+        Ok(())
+    }
+
+    fn take_over(&mut self, former: &mut Caches) -> Result<(), Errno> {
+        let count = former.all.len();
+        self.all.try_reserve(count).map_err(|_| Errno::ENOMEM)?;
+        self.all.append(&mut former.all);
         Ok(())
     }
 
@@ -119,6 +127,14 @@ pub(super) fn add(cache: &Share<Inner>) -> Result<(), Errno> {
     stop_at_exit();
     rouse();
     let mut reaper = REAPER.get()?.0.lock();
+    if let Some(running) = &mut *reaper
+        && !running.has_its_descriptors()
+    {
+        let next = Running::new()?;
+        running.give_way_to(&next.shared)?;
+        // It hears of nothing any more, and nobody waits for it.
+        *running = next;
+    }
     let running = match &mut *reaper {
         Some(running) => running,
         None => reaper.insert(Running::new()?),
@@ -146,14 +162,18 @@ pub(super) fn remove(cache: &Share<Inner>) {
         Some(running) => running.shared.clone(),
         None => return,
     };
-    // SAFETY: takes a descriptor out of our own epoll set; no pointer is read.
-    unsafe {
-        libc::epoll_ctl(
-            shared.epoll.as_raw_fd(),
-            libc::EPOLL_CTL_DEL,
-            cache.monitor.event_fd().as_raw_fd(),
-            std::ptr::null_mut(),
-        );
+    // Its number may be another cache's by now, and the set's another file's.
+    if shared.epoll.is_ours() && cache.monitor.has_its_descriptor() {
+        // SAFETY: takes a descriptor out of our own epoll set; no pointer is
+        // read.
+        unsafe {
+            libc::epoll_ctl(
+                shared.epoll.as_raw_fd(),
+                libc::EPOLL_CTL_DEL,
+                cache.monitor.event_fd().as_raw_fd(),
+                std::ptr::null_mut(),
+            );
+        }
     }
     let mut caches = shared.caches.lock();
     caches.remove(cache);
@@ -171,10 +191,12 @@ fn end_if_idle(mut reaper: MutexGuard<'_, Option<Running>>) {
         .is_some_and(|running| running.shared.caches.lock().all.is_empty());
     if idle && let Some(running) = reaper.take() {
         drop(reaper);
-        eventfd::signal(running.shared.stop.as_raw_fd());
+        eventfd::signal(running.shared.stop.number());
         // On the reaper's own thread (a callback destroyed the last other
         // cache) there is nothing to wait for: it ends after this callback.
+        // One without its descriptors does not hear of it.
         if !running.is_here()
+            && running.has_its_descriptors()
             && let Some(thread) = running.thread
         {
             thread.join();
@@ -224,6 +246,21 @@ extern "C" fn at_exit() {
 }
 
 impl Running {
+    /// Whether it hears of anything: the application has not closed its
+    /// descriptors.
+    fn has_its_descriptors(&self) -> bool {
+        self.shared.epoll.is_ours() && self.shared.stop.is_ours()
+    }
+
+    /// Leaves the caches to another reaper; not in the middle of reaping one.
+    fn give_way_to(&self, next: &Shared) -> Result<(), Errno> {
+        let mut caches = self.shared.caches.lock();
+        while caches.busy.is_some() && !self.is_here() {
+            caches = self.shared.over.wait(caches);
+        }
+        next.caches.lock().take_over(&mut caches)
+    }
+
     /// Whether the calling thread is the reaper.
     fn is_here(&self) -> bool {
         self.thread.as_ref().is_some_and(Thread::is_current)
@@ -235,8 +272,7 @@ impl Running {
         if epoll < 0 {
             return Err(Errno::last());
         }
-        // SAFETY: a fresh descriptor that nobody else owns.
-        let epoll = unsafe { OwnedFd::from_raw_fd(epoll) };
+        let epoll = Descriptor::new(epoll);
         let shared = Share::new(Shared {
             epoll,
             stop: eventfd::new()?,

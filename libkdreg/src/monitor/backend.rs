@@ -2,10 +2,10 @@
 //! What every backend offers.
 
 use super::{Event, Reason, Region, Validity};
+use crate::descriptor::Descriptor;
 use crate::errno::Errno;
 use crate::range::Range;
 use std::fmt;
-use std::os::fd::OwnedFd;
 use std::sync::atomic::AtomicU32;
 
 /// A subscriber to a backend.
@@ -13,9 +13,9 @@ pub(crate) struct Subscriber {
     /// Its number in the backend.
     pub id: u16,
     /// The eventfd that announces its queue.
-    pub event_fd: OwnedFd,
+    pub event_fd: Descriptor,
     /// What to poll instead, where events can also wait outside the queue.
-    pub poll_fd: Option<OwnedFd>,
+    pub poll_fd: Option<Descriptor>,
 }
 
 /// What tells a region from every other there was or will be: the slot in its

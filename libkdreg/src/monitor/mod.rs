@@ -33,7 +33,7 @@ pub(crate) use backend::Activity;
 pub(crate) use backend::RegionName;
 use backend::Subscriber;
 use shared::Lease;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::AtomicU32;
 
 pub use backend::{Capabilities, Kind, Needs};
@@ -250,7 +250,7 @@ impl Monitor {
 
     /// Makes the event descriptor readable although there may be no event.
     pub(crate) fn wake(&self) {
-        eventfd::signal(self.subscriber.event_fd.as_raw_fd());
+        eventfd::signal(self.subscriber.event_fd.number());
     }
 
     /// Whether `region` still maps what it did when it was monitored.
@@ -309,6 +309,15 @@ impl Monitor {
             self.backend.let_go(false);
             taken
         }))
+    }
+
+    /// Whether [`Monitor::event_fd`] is still that: the application has not
+    /// closed it.
+    pub(crate) fn has_its_descriptor(&self) -> bool {
+        let Subscriber {
+            poll_fd, event_fd, ..
+        } = &self.subscriber;
+        poll_fd.as_ref().unwrap_or(event_fd).is_ours()
     }
 
     /// Readable while events are queued. Only to be polled.

@@ -7,12 +7,11 @@ use super::table::{Removed, Table};
 use super::{Event, eventfd};
 use crate::errno::Errno;
 use crate::range::Range;
-use std::os::fd::AsRawFd;
 
 /// Subscribes to a table.
 pub(super) fn begin(table: &Table) -> Result<Subscriber, Errno> {
     let event_fd = eventfd::new()?;
-    let id = table.subscribe(event_fd.as_raw_fd())?;
+    let id = table.subscribe(event_fd.number())?;
     Ok(Subscriber {
         id,
         event_fd,
@@ -39,7 +38,7 @@ pub(super) fn drain(table: &Table, subscriber: &Subscriber, events: &mut [Event]
     eventfd::clear(&subscriber.event_fd);
     let taken = table.drain(subscriber.id, events);
     if table.pending(subscriber.id) {
-        eventfd::signal(subscriber.event_fd.as_raw_fd());
+        eventfd::signal(subscriber.event_fd.number());
     }
     taken
 }

@@ -20,6 +20,7 @@
 use super::backend::Activity;
 use super::words::{self, MAX_REGIONS, Words};
 use super::{Event, Reason};
+use crate::descriptor::Number;
 use crate::errno::Errno;
 use crate::interval_tree::{NIL, Node, Nodes, Tree};
 use crate::lock::{Mutex, MutexGuard};
@@ -29,7 +30,6 @@ use crate::reservation::{OnFork, Reservation, Zeroed};
 use std::cell::UnsafeCell;
 use std::mem::MaybeUninit;
 use std::ops::ControlFlow;
-use std::os::fd::RawFd;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 /// Subscribers one monitor can have.
@@ -93,7 +93,7 @@ unsafe impl Sync for RecordCell {}
 /// One subscriber's queue of events. All zero is an unused place.
 struct Queue {
     used: bool,
-    eventfd: RawFd,
+    eventfd: Number,
     head: u32,
     tail: u32,
 }
@@ -229,7 +229,7 @@ impl Table {
     }
 
     /// Adds a subscriber whose queue announces itself on `eventfd`.
-    pub fn subscribe(&self, eventfd: RawFd) -> Result<u16, Errno> {
+    pub fn subscribe(&self, eventfd: Number) -> Result<u16, Errno> {
         for index in 0..MAX_SUBSCRIBERS {
             self.queues.commit(index + 1)?;
             let mut locked = self.lock();

@@ -4,12 +4,13 @@
 
 use super::ranges::Key;
 use super::{Imported, Subscriptions};
+use crate::descriptor::Descriptor;
 use crate::errno::Errno;
 use crate::lock::{Condvar, Mutex};
 use crate::monitor::{Event, eventfd};
 use crate::process::PerProcess;
 use crate::threads::{self, Stack};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -20,7 +21,7 @@ const PATIENCE_AT_EXIT: Duration = Duration::from_secs(1);
 /// The import's side of the thread.
 pub(super) struct Dispatcher {
     /// Readable when the thread is to end.
-    stop: OwnedFd,
+    stop: Descriptor,
     /// Protects the phase; a leaf.
     phase: Mutex<Phase>,
     /// Signalled when the phase becomes `Ended`.
@@ -45,7 +46,7 @@ impl Dispatcher {
 
     /// Ends the thread; once this returns it calls libfabric no more.
     pub fn end(&self) {
-        eventfd::signal(self.stop.as_raw_fd());
+        eventfd::signal(self.stop.number());
         let mut phase = self.phase.lock();
         while *phase == Phase::Running {
             phase = self.ended.wait(phase);
@@ -55,7 +56,7 @@ impl Dispatcher {
     /// As `end`, for a process that is ending: another thread may have been
     /// stopped inside libfabric, with its locks.
     fn end_soon(&self) {
-        eventfd::signal(self.stop.as_raw_fd());
+        eventfd::signal(self.stop.number());
         let phase = self.phase.lock();
         if *phase == Phase::Running {
             drop(self.ended.wait_for(phase, PATIENCE_AT_EXIT));

@@ -4,6 +4,7 @@
 //! proc_pid_maps(5)). Numbers and layouts are those of linux/userfaultfd.h and
 //! linux/fs.h.
 
+use crate::descriptor::Descriptor;
 use crate::errno::Errno;
 use crate::range::Range;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
@@ -169,7 +170,7 @@ const PAGEMAP_SCAN: libc::c_ulong = request(READ_WRITE, b'f', 16, size_of::<Page
 ///
 /// Registration alone does not tell: it succeeds when any part of the range is
 /// mapped, and a hole filled a moment later would not be watched.
-pub(super) fn fully_watched(pagemap: &OwnedFd, range: Range) -> Result<bool, Errno> {
+pub(super) fn fully_watched(pagemap: &Descriptor, range: Range) -> Result<bool, Errno> {
     let mut found = [PageRegion::default(); 1];
     let mut argument = PagemapScan {
         size: size_of::<PagemapScan>() as u64,
@@ -231,7 +232,7 @@ impl ProcmapQuery {
 /// The mapping at `address` or the first above it, its name written to `name`;
 /// `ENOENT` when there is none. Linux 6.11.
 pub(super) fn query_mapping(
-    maps: &OwnedFd,
+    maps: &Descriptor,
     address: usize,
     name: &mut [u8],
 ) -> Result<ProcmapQuery, Errno> {

@@ -89,7 +89,7 @@ mod tests {
     fn what_does_not_fit_changes_everything() {
         let table = Table::new(0, Matching::ByAddress).unwrap();
         let queue = eventfd::new().unwrap();
-        let subscriber = table.subscribe(queue.as_raw_fd()).unwrap();
+        let subscriber = table.subscribe(queue.number()).unwrap();
         let arm = |number| table.insert(subscriber, page(number), 0).unwrap();
         let far = arm(100_000);
         let mut backlog = Backlog::new();

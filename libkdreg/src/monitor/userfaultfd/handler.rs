@@ -16,6 +16,7 @@
 
 use super::abi::{EVENT_REMAP, EVENT_REMOVE, EVENT_UNMAP, Message};
 use super::backlog::Backlog;
+use super::claims;
 use super::discards::{self, Discards};
 use super::disturbed::Disturbed;
 use super::in_flight::{Identity, Whose};
@@ -61,6 +62,7 @@ pub(super) fn start(
         let end = run(fd, identity, stop, &events, page.as_mut());
         // Nothing is valid from here on.
         events.table.words().guard.die();
+        claims::give_up(fd, &events.table.words().guard);
         process::keep_in_child(fd);
         // A descriptor that is not ours any more was closed by somebody else, and
         // its number is theirs now.

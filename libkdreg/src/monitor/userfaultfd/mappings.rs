@@ -5,10 +5,11 @@
 //! /proc/self/maps is read as text. Nothing here allocates.
 
 use super::abi;
+use crate::descriptor::Descriptor;
 use crate::errno::Errno;
 use crate::range::{Range, USER_END};
 use std::ops::ControlFlow;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::AsRawFd;
 
 /// One mapping.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -45,7 +46,7 @@ const SYSV_PREFIX: &[u8] = b"/SYSV";
 
 /// /proc/self/maps, kept open.
 pub(super) struct Mappings {
-    maps: OwnedFd,
+    maps: Descriptor,
 }
 
 impl Mappings {
@@ -190,7 +191,7 @@ fn hexadecimal(digits: &[u8]) -> Option<u64> {
 }
 
 /// Opens a file of /proc for reading, close-on-exec.
-pub(super) fn open_proc(path: &std::ffi::CStr) -> Result<OwnedFd, Errno> {
+pub(super) fn open_proc(path: &std::ffi::CStr) -> Result<Descriptor, Errno> {
     // SAFETY: reads a C string. By number, not through libc's open, which is a
     // cancellation point.
     let fd = unsafe {
@@ -204,8 +205,7 @@ pub(super) fn open_proc(path: &std::ffi::CStr) -> Result<OwnedFd, Errno> {
     if fd < 0 {
         return Err(Errno::last());
     }
-    // SAFETY: a fresh descriptor that nobody else owns.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
+    Ok(Descriptor::new(fd as i32))
 }
 
 /// The largest number of mappings a process may have (`vm.max_map_count`);

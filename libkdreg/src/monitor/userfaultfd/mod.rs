@@ -21,6 +21,7 @@
 
 mod abi;
 mod backlog;
+mod claims;
 mod discards;
 mod disturbed;
 mod handler;
@@ -37,6 +38,7 @@ use super::shared::Refusal;
 use super::table::{Matching, Removed, Table};
 use super::validity::{AWAKE, NAP, PATIENCE};
 use super::{Event, Reason, Region, Validity, eventfd, subscription};
+use crate::descriptor::Descriptor;
 use crate::errno::Errno;
 use crate::lock::Mutex;
 use crate::memory::Share;
@@ -47,7 +49,7 @@ use crate::threads::{Thread, realtime};
 use handler::Events;
 use in_flight::{InFlight, changes_in_flight};
 use mappings::Mappings;
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 pub(super) use watch::REST_TIME as REST;
 use watch::Watches;
@@ -58,7 +60,7 @@ pub(crate) struct Userfaultfd {
     fd: RawFd,
     events: Share<Events>,
     /// /proc/self/pagemap where it can confirm a watch (Linux 6.7).
-    pagemap: Option<OwnedFd>,
+    pagemap: Option<Descriptor>,
     mappings: Mappings,
     watches: Mutex<Watches>,
     /// Mappings have begun to be idle: see [`Backend::begins_to_rest`].
@@ -66,7 +68,7 @@ pub(crate) struct Userfaultfd {
     /// Whether the kernel counts changes in flight one by one (Linux 5.16; told
     /// by a feature of 5.19). Before, the first change that ends hides others.
     counts_changes: bool,
-    stop: OwnedFd,
+    stop: Descriptor,
     handler: Option<Thread>,
     home: Home,
 }
@@ -101,10 +103,12 @@ impl Userfaultfd {
         let stop = eventfd::new()?;
         let home = Home::here()?;
         let raw = fd.as_raw_fd();
+        claims::claim(raw, &events.table.words().guard);
         process::close_in_child(raw, in_flight::is_userfaultfd);
         let handler = match handler::start(fd, stop.as_raw_fd(), events.clone()) {
             Ok(handler) => handler,
             Err(error) => {
+                claims::give_up(raw, &events.table.words().guard);
                 process::keep_in_child(raw);
                 return Err(error.into());
             }
@@ -213,7 +217,8 @@ impl Backend for Userfaultfd {
     }
 
     fn is_alive(&self) -> bool {
-        !self.is_dead()
+        // Closed by the application: the handler finds out when it looks around.
+        !self.is_dead() && in_flight::is_userfaultfd(self.fd)
     }
 
     fn capabilities(&self) -> Capabilities {
@@ -320,7 +325,7 @@ impl Drop for Userfaultfd {
         if !self.is_dead() {
             self.unregister_everything();
         }
-        eventfd::signal(self.stop.as_raw_fd());
+        eventfd::signal(self.stop.number());
         handler.join();
     }
 }
