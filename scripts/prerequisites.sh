@@ -42,6 +42,10 @@ missing() {
             need rpm has rpmbuild
             need rpmlint has rpmlint
             need meson has meson
+            # Runtimes to be tested with; mk/runtimes.mk.
+            need python3 has python3
+            need default-jdk-headless has javac
+            need golang-go has go
         fi
         need libibverbs-dev sh -c "echo '#include <infiniband/verbs.h>' | $CC -E -"
         # The manual pages, and the pictures of docs/.
