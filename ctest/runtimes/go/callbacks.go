@@ -3,6 +3,7 @@ package main
 
 // What cgo exports may not stand beside C definitions.
 
+// #include <stddef.h>
 import "C"
 
 import (
@@ -14,14 +15,14 @@ import (
 var clock, pinned atomic.Int64
 
 //export goRegister
-func goRegister(_ unsafe.Pointer, _ unsafe.Pointer, _ C.size_t, _ C.uint, handle *uintptr) C.int {
+func goRegister(context, addr unsafe.Pointer, length C.size_t, access C.uint, handle *uintptr) C.int {
 	pinned.Add(1)
 	*handle = uintptr(clock.Add(1))
 	return 0
 }
 
 //export goDeregister
-func goDeregister(_ unsafe.Pointer, _ unsafe.Pointer, _ C.size_t, _ uintptr) C.int {
+func goDeregister(context, addr unsafe.Pointer, length C.size_t, handle uintptr) C.int {
 	pinned.Add(-1)
 	return 0
 }
