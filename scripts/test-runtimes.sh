@@ -96,7 +96,7 @@ go_() {
     rm -rf "$work/go"
     cp -r "$sources/go" "$work/go"
     # Nothing is fetched, and nothing kept beyond target/.
-    (cd "$work/go" && GOCACHE="$work/gocache" GOPATH="$work/gopath" GOPROXY=off GOFLAGS=-mod=mod CGO_ENABLED=1 go build -o load .) ||
+    (cd "$work/go" && printf "module load\n\ngo 1.19\n" >go.mod && GOCACHE="$work/gocache" GOPATH="$work/gopath" GOPROXY=off GOFLAGS=-mod=mod CGO_ENABLED=1 go build -o load .) ||
         { fail "go build"; return; }
     ends "goroutines, scavenger and preemption" $((seconds + 120)) "$work/go/load" "$seconds"
     ends "the collector at each chance" $((seconds + 120)) env GOGC=5 GODEBUG=madvdontneed=1 "$work/go/load" $((seconds / 4 + 1))
