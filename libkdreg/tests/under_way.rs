@@ -12,7 +12,7 @@ use kdreg::monitor::manual::Manual;
 use kdreg::range::Range;
 use proptest::prelude::*;
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, Weak};
 
 const PAGE: usize = 4096;
 
@@ -47,13 +47,13 @@ struct Teller {
     story: Mutex<Story>,
 }
 
-#[derive(Clone)]
-struct Shared(Arc<Teller>);
+struct Shared(Weak<Teller>);
 
 impl Registrar for Shared {
     fn register(&self, range: Range, _access: u32) -> Result<Handle, Errno> {
+        let teller = self.0.upgrade().unwrap();
         let (handle, inside) = {
-            let mut story = self.0.story.lock().unwrap();
+            let mut story = teller.story.lock().unwrap();
             story.clock += 1;
             let begun = (story.clock, range);
             story.begun.push(begun);
@@ -62,8 +62,8 @@ impl Registrar for Shared {
             story.inside = 0;
             (story.begun.len() - 1, inside)
         };
-        (0..inside).for_each(|_| self.0.step());
-        self.0.story.lock().unwrap().depth -= 1;
+        (0..inside).for_each(|_| teller.step());
+        teller.story.lock().unwrap().depth -= 1;
         Ok(Handle(handle))
     }
     fn deregister(&self, _range: Range, _handle: Handle) {}
@@ -154,7 +154,7 @@ proptest! {
             cache: OnceLock::new(),
             story: Mutex::new(Story { steps, ..Story::default() }),
         });
-        let cache = Cache::new(&monitor, options, Box::new(Shared(teller.clone()))).unwrap();
+        let cache = Cache::new(&monitor, options, Box::new(Shared(Arc::downgrade(&teller)))).unwrap();
         let cache = teller.cache.get_or_init(|| cache);
         (0..count).for_each(|_| teller.step());
         let counts = cache.statistics().unwrap();

@@ -24,31 +24,49 @@ pub struct Manual {
     matching: Matching,
     /// Whether a check looks at a guard, as that of relaxed userfaultfd does.
     guarded: bool,
+    /// Called before and after each region is armed, where discards are not
+    /// ordered.
+    between: Option<Between>,
 }
+
+/// What other threads do meanwhile.
+type Between = Box<dyn Fn() + Send + Sync>;
 
 impl Manual {
     /// A backend and a monitor on it. Its check is the kernel backend's.
     pub fn open() -> Result<(Share<Manual>, Monitor), Errno> {
-        Manual::make(Matching::ByAddress, false)
+        Manual::make(Matching::ByAddress, false, None)
     }
 
     /// As `open`, with the check of relaxed userfaultfd.
     pub fn open_guarded() -> Result<(Share<Manual>, Monitor), Errno> {
-        Manual::make(Matching::ByAddress, true)
+        Manual::make(Matching::ByAddress, true, None)
     }
 
     /// As `open`, without the tree: monitoring and unmonitoring are each a few
     /// stores in the table. Nothing can be changed by address on it; a cache
     /// on it is told by [`Cache::invalidate`](crate::cache::Cache::invalidate).
     pub fn open_unmatched() -> Result<(Share<Manual>, Monitor), Errno> {
-        Manual::make(Matching::BySlot, false)
+        Manual::make(Matching::BySlot, false, None)
     }
 
-    fn make(matching: Matching, guarded: bool) -> Result<(Share<Manual>, Monitor), Errno> {
+    /// As `open_guarded`, with changes that are discards, announced before their
+    /// pages go, as userfaultfd's are. `between` is called before and after each
+    /// region is armed.
+    pub fn open_unordered(between: Between) -> Result<(Share<Manual>, Monitor), Errno> {
+        Manual::make(Matching::ByAddress, true, Some(between))
+    }
+
+    fn make(
+        matching: Matching,
+        guarded: bool,
+        between: Option<Between>,
+    ) -> Result<(Share<Manual>, Monitor), Errno> {
         let manual = Share::new(Manual {
             table: Table::new(0, matching)?,
             matching,
             guarded,
+            between,
         })?;
         let monitor = Monitor::on(Lease::manual(manual.clone())?, false)?;
         Ok((manual, monitor))
@@ -90,6 +108,9 @@ impl Backend for Manual {
             Validity::SYNCHRONOUS
         }
     }
+    fn discards_are_ordered(&self) -> bool {
+        self.between.is_none()
+    }
     fn subscribe(&self) -> Result<Subscriber, Errno> {
         subscription::begin(&self.table)
     }
@@ -97,7 +118,10 @@ impl Backend for Manual {
         subscription::end(&self.table, subscriber, |_| ());
     }
     fn monitor(&self, subscriber: &Subscriber, range: Range, cookie: u64) -> Result<Region, Errno> {
+        let meanwhile = || self.between.iter().for_each(|between| between());
+        meanwhile();
         let (slot, generation) = self.table.insert(subscriber.id, range, cookie)?;
+        meanwhile();
         Ok(Region {
             word: self.table.words().at(slot),
             generation,
