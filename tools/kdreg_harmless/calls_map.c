@@ -142,6 +142,15 @@ static long extend_and_move(struct memory *memory, const struct call *call)
     return mremap(memory->base, 2 * size_of(memory), 2 * size_of(memory), MREMAP_MAYMOVE | MREMAP_FIXED, target) == target ? AS_ASKED : -errno;
 }
 
+static int protected_inside(struct memory *memory, const struct call *call)
+{
+    (void)call;
+    char *start;
+    size_t length;
+    part_of(memory, INSIDE, &start, &length);
+    return mprotect(start, length, PROT_READ) ? -errno : 0;
+}
+
 /* Grown bit by bit, as a reallocated array is. */
 static long grow_stepwise(struct memory *memory, const struct call *call)
 {
@@ -198,6 +207,7 @@ const struct call calls_map[] = {
     {"mremap: DONTUNMAP, across a border", ANY, PLACE, MREMAP_DONTUNMAP, ACROSS, move, NULL, NULL},
     {"mremap: old size 0", IN_AREA, PLACE, 0, WHOLE_OF_IT, duplicate, NULL, NULL},
     {"mmap of a neighbour, mremap of both", IN_AREA, PLACE, 0, WHOLE_OF_IT, extend_and_move, NULL, NULL},
+    {"mremap of several mappings as one", IN_AREA, PLACE, 0, WHOLE_OF_IT, move, protected_inside, NULL},
     {"remap_file_pages", ANY, 0, 0, ACROSS, remap_pages, NULL, NULL},
     {0},
 };

@@ -64,7 +64,20 @@ static double now(void)
     return (double)time.tv_sec + (double)time.tv_nsec * 1e-9;
 }
 
-static void child(const struct kind *kind, const struct call *call, enum state state)
+/* Looks until it is as without the library, or for so many milliseconds. */
+static void look_patiently(const struct memory *memory, struct look *found, const struct seen *without, int settle)
+{
+    for (double until = now() + settle / 1000.0;;) {
+        look(memory, found);
+        if (!without || now() >= until || (found->mappings == without->value[MAPPINGS] && found->protection == without->value[PROTECTION] &&
+                                           found->huge == without->value[HUGE_PAGES]))
+            return;
+        struct timespec pause = {0, 2000000};
+        nanosleep(&pause, NULL);
+    }
+}
+
+static void child(const struct kind *kind, const struct call *call, enum state state, const struct seen *without, int settle)
 {
     signal(SIGALRM, SIG_DFL);   /* a thread that sleeps in munmap takes no other end */
     alarm(HANG_SECONDS);
@@ -92,7 +105,7 @@ static void child(const struct kind *kind, const struct call *call, enum state s
     struct look after = {0}, end = {0};
     bool looks = !(call->flags & RESULT_ALONE);
     if (looks)
-        look(&memory, &after);
+        look_patiently(&memory, &after, without, settle);
     seen->value[MAPPINGS] = after.mappings;
     seen->value[PROTECTION] = after.protection;
     seen->value[HUGE_PAGES] = after.huge;
@@ -105,7 +118,7 @@ static void child(const struct kind *kind, const struct call *call, enum state s
     _exit(0);
 }
 
-void cell_run(const struct kind *kind, const struct call *call, enum state state, struct seen *result)
+void cell_run(const struct kind *kind, const struct call *call, enum state state, struct seen *result, const struct seen *without, int settle)
 {
     struct seen *shared = mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     memset(result, 0, sizeof *result);
@@ -118,7 +131,7 @@ void cell_run(const struct kind *kind, const struct call *call, enum state state
     pid_t pid = fork();
     if (pid == 0) {
         seen = shared;
-        child(kind, call, state);
+        child(kind, call, state, without, settle);
         _exit(0);
     }
     int status = 0;

@@ -10,7 +10,7 @@
 
 #include <kdreg.h>
 
-enum { HUGE = 2 << 20, HANG_SECONDS = 120, TRIES = 5 };
+enum { HUGE = 2 << 20, HANG_SECONDS = 120 };
 
 /* The addresses that a cell looks at: reserved before the library is opened, so that nothing of its own comes to lie there. The memory is in
  * them, with room on both sides, and what is moved to an address of the program's choice goes to `target`. */
@@ -80,7 +80,7 @@ enum state {
     PART, WHOLE,         /* a part, or all, cached and idle */
     HELD,                /* a part, in use */
     CHANGED,             /* a part, of which one unit has been given up, and nobody has asked the library for anything since */
-    REAPED,              /* the same, and the cache has been reaped */
+    REAPED,              /* the same, and the cache has been reaped, and again after a rest */
     INVALIDATED, FLUSHED, DESTROYED,   /* a part, and then kdreg_cache_invalidate, _flush, _destroy */
     STATES
 };
@@ -97,7 +97,9 @@ struct seen {
     double seconds;
     char why[200];           /* failed, or not to be had */
 };
-void cell_run(const struct kind *kind, const struct call *call, enum state state, struct seen *seen);
+/* With `without`, a cell that sees other mappings or huge pages looks again for `settle` milliseconds: the library's own thread lets go of memory
+ * that the call changed when it comes to that. */
+void cell_run(const struct kind *kind, const struct call *call, enum state state, struct seen *seen, const struct seen *without, int settle);
 /* Inside a cell. */
 struct look { long protection, mappings, huge; };
 void look(const struct memory *memory, struct look *look);
@@ -134,6 +136,7 @@ static inline struct seen *seen_at(const struct results *results, int call, int 
 }
 /* The exception that covers this, or -1. */
 int exception_for(const struct call *call, unsigned kind, enum state state, enum aspect aspect, long value);
+extern int tries;   /* a difference counts when it is there in each of so many */
 bool differs(const struct call *call, enum aspect aspect, const struct seen *with, const struct seen *without);
 void judge_cell(struct results *results, int call, int kind, enum state state);
 void judge_vanished(struct results *results);

@@ -11,7 +11,8 @@ const char *const aspect_names[ASPECTS] = {
     [LEFT] = "mappings once the library is gone",
 };
 
-enum { MAX_EXCEPTIONS = 64, MAX_REPORTED = 400 };
+enum { PATIENCE = 2000, IMPATIENCE = 80, MAX_EXCEPTIONS = 64, MAX_REPORTED = 4000 };
+int tries = 5;
 static unsigned char met[MAX_EXCEPTIONS][16][STATES];
 
 bool differs(const struct call *call, enum aspect aspect, const struct seen *with, const struct seen *without)
@@ -28,10 +29,17 @@ static bool judged_by_name(const struct results *results)
     return strcmp(results->backend, "userfaultfd") == 0;
 }
 
+/* A call that was refused has done nothing, by another name: whatever else differs follows from that. */
+static bool refused_by_name(const struct results *results, const struct call *call, unsigned kind, enum state state, const struct seen *with,
+                            const struct seen *without)
+{
+    return judged_by_name(results) && differs(call, RESULT, with, without) && exception_for(call, kind, state, RESULT, with->value[RESULT]) >= 0;
+}
+
 static bool unnamed(const struct results *results, const struct call *call, unsigned kind, enum state state, enum aspect aspect, const struct seen *with,
                     const struct seen *without)
 {
-    return differs(call, aspect, with, without) &&
+    return differs(call, aspect, with, without) && !refused_by_name(results, call, kind, state, with, without) &&
            !(judged_by_name(results) && exception_for(call, kind, state, aspect, with->value[aspect]) >= 0);
 }
 
@@ -81,10 +89,15 @@ void judge_cell(struct results *results, int call_at, int kind, enum state state
     enum state reference = reference_of(state);
     struct seen *with = seen_at(results, call_at, kind, state), *without = seen_at(results, call_at, kind, reference);
     unsigned bit = kinds[kind].bit;
-    for (int try = 0; try < TRIES; try++) {
+    for (int try = 0; try < tries; try++) {
         if (try > 0)
-            cell_run(&kinds[kind], call, reference, without);
-        cell_run(&kinds[kind], call, state, with);
+            cell_run(&kinds[kind], call, reference, without, NULL, 0);
+        cell_run(&kinds[kind], call, state, with, without, try > 0 ? PATIENCE : IMPATIENCE);
+        if (with->outcome == NOT_HERE && strncmp(with->why, "memory", 6) == 0) {
+            /* Somebody else has taken the huge pages meanwhile. */
+            snprintf(results->kind_why[kind], sizeof results->kind_why[kind], "%.90s", with->why);
+            return;
+        }
         if (with->outcome == FAILED || without->outcome != MADE || with->outcome != MADE)
             break;
         if (!any_unnamed(results, call, bit, state, with, without) && !any_missing(results, call, bit, state, with, without))
@@ -99,6 +112,8 @@ void judge_cell(struct results *results, int call_at, int kind, enum state state
     }
     for (enum aspect aspect = 0; aspect < ASPECTS; aspect++) {
         if (!differs(call, aspect, with, without))
+            continue;
+        if (aspect != RESULT && refused_by_name(results, call, bit, state, with, without))
             continue;
         int named = judged_by_name(results) ? exception_for(call, bit, state, aspect, with->value[aspect]) : -1;
         if (named < 0)
@@ -118,6 +133,13 @@ void judge_vanished(struct results *results)
             for (int state = PART; state < STATES; state++) {
                 const struct exception *exception = &exceptions[i];
                 if (!(exception->kinds & kinds[kind].bit) || !(exception->states >> state & 1) || results->kind_why[kind][0] || met[i][kind][state])
+                    continue;
+                const struct seen *without = NULL;
+                for (int call = 0; call < results->call_count; call++)
+                    if (strcmp(results->calls[call]->name, exception->call) == 0)
+                        without = seen_at(results, call, kind, reference_of(state));
+                /* What this kernel, or this machine, refuses anyway. */
+                if (!without || without->outcome != MADE || (exception->aspect == RESULT && without->value[RESULT] == exception->result))
                     continue;
                 results->vanished++;
                 fprintf(stderr, "VANISHED: %s | %s | %s: %s is as without the library, and exceptions.c says otherwise\n", exception->call,

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
-/* kdreg_harmless [--table | --check FILE | --costs] [--only TEXT] [--kind NAME] [--state NAME] [--rounds N]
+/* kdreg_harmless [--table | --check FILE | --costs] [--only TEXT] [--kind NAME] [--state NAME] [--rounds N] [--tries N]
  * Makes every call on every kind of memory in a process of its own, without libkdreg and with it in each state of a cache, and compares what
  * the call returned, what the memory holds, its protection, mappings and huge pages. --table prints the tables as Markdown; --check compares
  * results with tables printed before; --costs prints what costs more with the library, in larger programs. */
@@ -48,7 +48,7 @@ static void run_again(int call, int kind, enum state state)
 {
     struct seen again, *seen = seen_at(&results, call, kind, state);
     for (int round = 1; round < rounds; round++) {
-        cell_run(&kinds[kind], results.calls[call], state, &again);
+        cell_run(&kinds[kind], results.calls[call], state, &again, NULL, 0);
         if (again.outcome == MADE && again.seconds < seen->seconds)
             seen->seconds = again.seconds;
     }
@@ -59,7 +59,7 @@ static void run_row(int call, int kind)
     const struct call *row = results.calls[call];
     for (enum state state = WITHOUT; state <= WITHOUT_DISCARD; state++) {
         struct seen *seen = seen_at(&results, call, kind, state);
-        cell_run(&kinds[kind], row, state, seen);
+        cell_run(&kinds[kind], row, state, seen, NULL, 0);
         if (seen->outcome == NOT_HERE && strncmp(seen->why, "memory", 6) == 0) {
             snprintf(results.kind_why[kind], sizeof results.kind_why[kind], "%.90s", seen->why);
             return;
@@ -77,13 +77,15 @@ static void run_row(int call, int kind)
         if (only_state && strcmp(only_state, state_names[state]) != 0)
             continue;
         judge_cell(&results, call, kind, state);
+        if (results.kind_why[kind][0])
+            return;
         run_again(call, kind, state);
     }
 }
 
 static int usage(void)
 {
-    fprintf(stderr, "usage: kdreg_harmless [--table | --check FILE | --costs] [--only TEXT] [--kind NAME] [--state NAME] [--rounds N]\n");
+    fprintf(stderr, "usage: kdreg_harmless [--table | --check FILE | --costs] [--only TEXT] [--kind NAME] [--state NAME] [--rounds N] [--tries N]\n");
     return 2;
 }
 
@@ -104,6 +106,8 @@ int main(int argc, char **argv)
             only_kind = argv[++i];
         else if (strcmp(argv[i], "--state") == 0 && i + 1 < argc)
             only_state = argv[++i];
+        else if (strcmp(argv[i], "--tries") == 0 && i + 1 < argc)
+            tries = atoi(argv[++i]);
         else if (strcmp(argv[i], "--rounds") == 0 && i + 1 < argc)
             rounds = atoi(argv[++i]);
         else

@@ -2,6 +2,7 @@
 /* What the library has been asked to do with the memory before the call is made. */
 #include <string.h>
 #include <sys/mman.h>
+#include <time.h>
 
 #include "harmless.h"
 
@@ -45,6 +46,21 @@ static void must_be_cached(const struct memory *memory, char *start, size_t leng
     must("kdreg_cache_put", kdreg_cache_put(cache, found));
 }
 
+/* What nothing is cached in any more the library lets go of at a call after a rest of 50 ms. */
+static void reap_and_rest(void)
+{
+    /* madvise returns when its event has been read; when it has been taken in, the entry is gone. */
+    struct kdreg_cache_stats stats = {.size = sizeof stats};
+    do {
+        must("kdreg_cache_reap", kdreg_cache_reap(cache));
+        must("kdreg_cache_stats", kdreg_cache_stats(cache, &stats));
+    } while (kdreg_caps(monitor) & KDREG_CAP_DISCARD && stats.entries > 0);
+    struct timespec rest = {0, 70000000};
+    while (kdreg_caps(monitor) & KDREG_CAP_UNMAP && nanosleep(&rest, &rest) && errno == EINTR)
+        ;
+    must("kdreg_cache_reap", kdreg_cache_reap(cache));
+}
+
 void library_begin(const struct memory *memory, enum state state)
 {
     char *inside, *start;
@@ -77,9 +93,9 @@ void library_begin(const struct memory *memory, enum state state)
     switch (state) {
     case CHANGED:
     case REAPED:
-        (void)madvise(inside, unit, MADV_DONTNEED);
-        if (state == REAPED)
-            must("kdreg_cache_reap", kdreg_cache_reap(cache));
+        /* Memory that a call's preparation has locked is not to be discarded. */
+        if (madvise(inside, unit, MADV_DONTNEED) == 0 && state == REAPED)
+            reap_and_rest();
         break;
     case INVALIDATED:
         must("kdreg_cache_invalidate", kdreg_cache_invalidate(cache, inside, memory->page));
