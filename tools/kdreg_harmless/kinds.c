@@ -173,13 +173,13 @@ void memory_touch(const struct memory *memory)
         memset(at(memory, i), 0x10 + i, 64);
 }
 
-#define HUGE_POOL "/sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages"
+#define HUGE_POOL "/sys/kernel/mm/hugepages/hugepages-2048kB/"
 static long pool_before = -1;
 
-static long pool_size(void)
+static long pool_says(const char *path)
 {
     long pages = -1;
-    FILE *file = fopen(HUGE_POOL, "re");
+    FILE *file = fopen(path, "re");
     if (file) {
         if (fscanf(file, "%ld", &pages) != 1)
             pages = -1;
@@ -190,7 +190,7 @@ static long pool_size(void)
 
 static void pool_resize(long pages)
 {
-    FILE *file = fopen(HUGE_POOL, "we");
+    FILE *file = fopen(HUGE_POOL "nr_hugepages", "we");
     if (file) {
         fprintf(file, "%ld\n", pages);
         fclose(file);
@@ -199,11 +199,13 @@ static void pool_resize(long pages)
 
 void kinds_prepare(void)
 {
-    long wanted = 3 * HUGE_UNITS + HUGE_SPARE, before = pool_size();
-    if (before < 0 || before >= wanted)
+    /* What others have reserved is not for us. */
+    long before = pool_says(HUGE_POOL "nr_hugepages"), free_pages = pool_says(HUGE_POOL "free_hugepages"), reserved = pool_says(HUGE_POOL "resv_hugepages");
+    long lacking = 3 * HUGE_UNITS + HUGE_SPARE - (free_pages - reserved);
+    if (before < 0 || lacking <= 0)
         return;
-    pool_resize(wanted);
-    if (pool_size() != before)
+    pool_resize(before + lacking);
+    if (pool_says(HUGE_POOL "nr_hugepages") != before)
         pool_before = before;
 }
 
