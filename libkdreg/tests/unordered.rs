@@ -94,12 +94,13 @@ impl Teller {
         match story.steps.pop_front() {
             None => {}
             Some(Step::Inside(count)) => story.inside = count,
+            // Nobody discards what is being asked for.
+            Some(Step::Announce(range))
+                if story.asked.iter().any(|asked| asked.overlaps(range)) => {}
             Some(Step::Announce(range)) => {
-                if !story.asked.iter().any(|asked| asked.overlaps(range)) {
-                    story.announced.push(range);
-                    drop(story);
-                    self.announce.get().unwrap()(range);
-                }
+                story.announced.push(range);
+                drop(story);
+                self.announce.get().unwrap()(range);
             }
             Some(Step::Take(which)) => {
                 if let Some(last) = story.announced.len().checked_sub(1) {

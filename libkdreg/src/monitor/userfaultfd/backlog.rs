@@ -79,7 +79,6 @@ mod tests {
     use super::*;
     use crate::monitor::eventfd;
     use crate::monitor::table::Matching;
-    use std::os::fd::AsRawFd;
 
     fn page(number: usize) -> Range {
         Range::between(number << 12, (number + 1) << 12)
