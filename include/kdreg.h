@@ -103,6 +103,8 @@
 
 /**
  * Sees madvise and process_madvise: DONTNEED, DONTNEED_LOCKED, FREE, REMOVE.
+ * With userfaultfd, not of pages that another thread asks for while they are
+ * being discarded: kdreg_backends(7).
  */
 #define KDREG_CAP_DISCARD (1ull << 2)
 
@@ -304,7 +306,8 @@ struct kdreg_cache_attr {
     size_t max_unreleased;
     /**
      * Ranges are widened to multiples of this many bytes, a power of two not
-     * below the page size; 0: the page size.
+     * below the page size; 0: the page size. With userfaultfd the wide range is
+     * registered, and serves what was asked for of it: kdreg_backends(7).
      */
     size_t alignment;
     /**
@@ -707,7 +710,9 @@ int kdreg_close(kdreg_t *monitor);
 /**
  * Begins to watch `length` bytes at `addr`, to the byte; a change to any page
  * they touch counts. `cookie` comes back in the region's event and means
- * nothing to the library. Regions may overlap; each has its own event.
+ * nothing to the library. Regions may overlap; each has its own event. With
+ * userfaultfd no thread may be discarding (madvise) part of the range meanwhile:
+ * kdreg_backends(7).
  *
  * Returns 0 and the region in `*out`; -EFAULT when part of the range is not
  * mapped; -EBUSY when another userfaultfd owns the memory; -EOPNOTSUPP when

@@ -100,7 +100,8 @@ pub struct kdreg_cache_attr {
     /// deregistered by the call that frees it.
     pub max_unreleased: usize,
     /// Ranges are widened to multiples of this many bytes, a power of two not
-    /// below the page size; 0: the page size.
+    /// below the page size; 0: the page size. With userfaultfd the wide range is
+    /// registered, and serves what was asked for of it: kdreg_backends(7).
     pub alignment: usize,
     /// The largest registration that merging may make, in bytes; 0: no limit.
     pub max_merge: usize,

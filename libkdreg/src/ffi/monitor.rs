@@ -27,6 +27,8 @@ pub const KDREG_CAP_UNMAP: u64 = 1u64 << 0;
 /// Sees mremap: the old range.
 pub const KDREG_CAP_REMAP: u64 = 1u64 << 1;
 /// Sees madvise and process_madvise: DONTNEED, DONTNEED_LOCKED, FREE, REMOVE.
+/// With userfaultfd, not of pages that another thread asks for while they are
+/// being discarded: kdreg_backends(7).
 pub const KDREG_CAP_DISCARD: u64 = 1u64 << 2;
 /// Sees madvise(MADV_GUARD_INSTALL).
 pub const KDREG_CAP_GUARD: u64 = 1u64 << 3;
@@ -244,7 +246,9 @@ pub extern "C-unwind" fn kdreg_close(monitor: *mut kdreg_t) -> c_int {
 
 /// Begins to watch `length` bytes at `addr`, to the byte; a change to any page
 /// they touch counts. `cookie` comes back in the region's event and means
-/// nothing to the library. Regions may overlap; each has its own event.
+/// nothing to the library. Regions may overlap; each has its own event. With
+/// userfaultfd no thread may be discarding (madvise) part of the range meanwhile:
+/// kdreg_backends(7).
 ///
 /// Returns 0 and the region in `*out`; -EFAULT when part of the range is not
 /// mapped; -EBUSY when another userfaultfd owns the memory; -EOPNOTSUPP when
