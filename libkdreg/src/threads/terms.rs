@@ -85,9 +85,16 @@ fn niceness_of(thread: libc::pid_t) -> c_int {
 }
 
 /// What a new thread is to take on by itself, and what its creator does for it.
+///
+/// What is the same for the creator is not set: programs run under filters of
+/// system calls that do not let them, and may be ended for trying.
 pub(super) struct Terms {
     /// All zero: not to be known.
     processors: Processors,
+    /// Those to begin on, where the creator's are others.
+    begin_on: Option<Processors>,
+    /// Whether the creator has a policy of its own.
+    has_policy: bool,
     niceness: c_int,
     slack: usize,
 }
@@ -100,8 +107,13 @@ impl Terms {
         // The main thread's number is the process's.
         // SAFETY: no preconditions.
         let main = unsafe { libc::getpid() };
+        let processors = Terms::processors();
+        let begin_on = elsewhere(&processors).unwrap_or(processors);
         Terms {
-            processors: Terms::processors(),
+            processors,
+            begin_on: (begin_on != processors_of(0)).then_some(begin_on),
+            // SAFETY: no pointers.
+            has_policy: unsafe { libc::sched_getscheduler(0) } != libc::SCHED_OTHER,
             niceness: NICENESS.load(Ordering::Relaxed).min(niceness_of(main)),
             slack: SLACK.load(Ordering::Relaxed),
         }
@@ -122,7 +134,9 @@ impl Terms {
     /// What the thread does first. System calls only, and none that waits.
     pub fn take_on(&self, name: &std::ffi::CStr) {
         // Not where it was started any more, but everywhere.
-        set_own_processors(&self.processors);
+        if processors_of(0) != self.processors {
+            set_own_processors(&self.processors);
+        }
         // SAFETY: the name is a C string; the rest takes no pointers. What is
         // refused stays as it is.
         unsafe {
@@ -156,13 +170,14 @@ impl Given {
         }
         // SAFETY: initialised attributes, and a local variable that is plain
         // data; the values are valid ones.
-        let policy = unsafe {
-            let mut parameters: libc::sched_param = std::mem::zeroed();
-            parameters.sched_priority = 0;
-            libc::pthread_attr_setinheritsched(attributes, libc::PTHREAD_EXPLICIT_SCHED) == 0
-                && libc::pthread_attr_setschedpolicy(attributes, libc::SCHED_OTHER) == 0
-                && libc::pthread_attr_setschedparam(attributes, &raw const parameters) == 0
-        };
+        let policy = !terms.has_policy
+            || unsafe {
+                let mut parameters: libc::sched_param = std::mem::zeroed();
+                parameters.sched_priority = 0;
+                libc::pthread_attr_setinheritsched(attributes, libc::PTHREAD_EXPLICIT_SCHED) == 0
+                    && libc::pthread_attr_setschedpolicy(attributes, libc::SCHED_OTHER) == 0
+                    && libc::pthread_attr_setschedparam(attributes, &raw const parameters) == 0
+            };
         policy && (self == Given::Policy || set_processors(terms, attributes))
     }
 }
@@ -177,8 +192,9 @@ fn set_processors(terms: &Terms, attributes: &mut libc::pthread_attr_t) -> bool 
             set: *const c_void,
         ) -> c_int;
     }
-    let all = terms.processors;
-    let set = elsewhere(&all).unwrap_or(all);
+    let Some(set) = terms.begin_on else {
+        return true;
+    };
     // SAFETY: initialised attributes; reads `size` bytes of a local variable.
     set.iter().any(|&word| word != 0)
         && unsafe {
