@@ -42,6 +42,7 @@ if [ -n "$broken" ]; then fail "$broken"; elif [ "$total" -eq 0 ]; then fail "no
 cat include/*.h include/kdreg/*.h 2>/dev/null | grep -oE '\b(kdreg2?_[a-z0-9_]+|KDREG2?_[A-Z0-9_]+)' | sort -u >"$work/known"
 grep -rhoE '"KDREG_[A-Z_]+"' libkdreg/src | tr -d '"' >>"$work/known"
 ls man | sed 's/\.[1-9]$//' >>"$work/known"
+ls tools >>"$work/known"
 sort -u -o "$work/known" "$work/known"
 unknown=$(grep -noE '\b(kdreg2?_[a-z0-9_]+|KDREG2?_[A-Z0-9_]+)' docs/*.md CONTRIBUTING.md SECURITY.md |
     while IFS=: read -r file line word; do
