@@ -230,7 +230,7 @@ impl Inner {
     fn undo_entry(&self, index: u32) -> Spent {
         let entry = self.entries.at(index);
         if let Some(name) = entry.watched() {
-            self.monitor.unmonitor_name(name);
+            self.monitor.unmonitor_lazily(name);
             // While the index is this entry's.
             self.front.forget(entry.start(), index);
         }

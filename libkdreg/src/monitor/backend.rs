@@ -122,6 +122,11 @@ pub(crate) trait Backend: Send + Sync {
     /// Ends a watch. A region that has changed already is fine.
     fn unmonitor(&self, name: RegionName);
 
+    /// As `unmonitor`, by one who may well monitor memory near it before long.
+    fn unmonitor_lazily(&self, name: RegionName) {
+        self.unmonitor(name);
+    }
+
     /// Whether `drain` may find something: a look that costs little. Events
     /// queued this moment may be missed.
     fn may_have_events(&self) -> bool {

@@ -229,6 +229,14 @@ impl Monitor {
         }
     }
 
+    /// As `unmonitor_name`, by one who may well monitor memory near it before long.
+    pub(crate) fn unmonitor_lazily(&self, name: RegionName) {
+        if self.home.is_here() {
+            self.backend.unmonitor_lazily(name);
+            self.announce_rest();
+        }
+    }
+
     /// Has whoever waits for events come and see where memory is still watched in
     /// which nothing is monitored any more: see [`Monitor::let_go`].
     #[inline]

@@ -27,6 +27,7 @@ mod disturbed;
 mod handler;
 mod headroom;
 pub(in crate::monitor) mod in_flight;
+mod let_go;
 mod mappings;
 mod thrift;
 mod watch;
@@ -48,10 +49,11 @@ use crate::sync;
 use crate::threads::{Thread, realtime};
 use handler::Events;
 use in_flight::{InFlight, changes_in_flight};
+pub(super) use let_go::REST_TIME as REST;
+use let_go::When;
 use mappings::Mappings;
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-pub(super) use watch::REST_TIME as REST;
 use watch::Watches;
 
 /// See the module's documentation.
@@ -256,7 +258,9 @@ impl Backend for Userfaultfd {
     }
 
     fn unsubscribe(&self, subscriber: &Subscriber) {
-        subscription::end(self.table(), subscriber, |range| self.unwatch(range));
+        subscription::end(self.table(), subscriber, |range| {
+            self.unwatch(range, When::Soon)
+        });
         self.let_go_of(true);
     }
 
@@ -274,7 +278,7 @@ impl Backend for Userfaultfd {
             }),
             Err(error) => {
                 self.table().remove(slot, generation);
-                self.unwatch(range);
+                self.unwatch(range, When::Soon);
                 Err(error)
             }
         }
@@ -286,7 +290,13 @@ impl Backend for Userfaultfd {
 
     fn unmonitor(&self, name: RegionName) {
         if let Removed::Armed(range) = self.table().remove(name.slot, name.generation) {
-            self.unwatch(range);
+            self.unwatch(range, When::Now);
+        }
+    }
+
+    fn unmonitor_lazily(&self, name: RegionName) {
+        if let Removed::Armed(range) = self.table().remove(name.slot, name.generation) {
+            self.unwatch(range, When::Soon);
         }
     }
 
@@ -296,7 +306,7 @@ impl Backend for Userfaultfd {
     fn drain(&self, subscriber: &Subscriber, events: &mut [Event]) -> usize {
         let taken = subscription::drain(self.table(), subscriber, events);
         for range in events[..taken].iter().filter_map(|event| event.range) {
-            self.unwatch(range);
+            self.unwatch(range, When::Now);
         }
         taken
     }

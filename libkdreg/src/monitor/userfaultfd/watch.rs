@@ -28,22 +28,21 @@
 
 use super::disturbed::Disturbance;
 use super::headroom::Headroom;
+use super::let_go::{When, now};
 use super::mappings::{Mapping, everything};
 use super::thrift::Thrift;
-use super::watched::{Instant, Watched};
+use super::watched::Watched;
 use super::{Userfaultfd, abi};
 use crate::errno::Errno;
 use crate::log::{self, Level};
 use crate::monitor::mapped;
 use crate::range::{Range, page_size};
-use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 /// What is registered; behind the lock.
 pub(super) struct Watches {
-    watched: Watched,
+    pub watched: Watched,
     headroom: Headroom,
-    thrift: Thrift,
+    pub thrift: Thrift,
 }
 
 impl Watches {
@@ -58,36 +57,6 @@ impl Watches {
 
 /// Looks at mappings that keep changing, before giving up.
 const ROUNDS: usize = 64;
-
-/// A mapping in which nothing is monitored any more is let go at once when it is
-/// at most this large, in bytes, and after `REST` milliseconds otherwise: letting
-/// go walks the page tables (some 130 ns a page), and a buffer that is used again
-/// and again would pay for it each time.
-const SMALL: usize = 1 << 20;
-const REST: Instant = 50;
-
-/// As a time to wait.
-pub(in crate::monitor) const REST_TIME: Duration = Duration::from_millis(REST);
-
-/// Milliseconds after which whoever comes by sees to it that mappings are let
-/// go, although nobody asked.
-const LONG: Instant = 20 * REST;
-
-/// Time since some moment in the past.
-fn clock(which: libc::clockid_t) -> Duration {
-    let mut time = libc::timespec {
-        tv_sec: 0,
-        tv_nsec: 0,
-    };
-    // SAFETY: writes to a local variable. The clocks asked for are always there.
-    unsafe { libc::clock_gettime(which, &raw mut time) };
-    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
-}
-
-/// Milliseconds, by a clock that is cheap to ask.
-fn now() -> Instant {
-    clock(libc::CLOCK_MONOTONIC_COARSE).as_millis() as Instant
-}
 
 impl Userfaultfd {
     /// Makes sure that every page of `range`, for which a region is armed, is
@@ -280,7 +249,7 @@ impl Userfaultfd {
     }
 
     /// Takes in what the handler noted.
-    fn take_in_disturbances(&self, watches: &mut Watches) {
+    pub(super) fn take_in_disturbances(&self, watches: &mut Watches) {
         while let Some(disturbance) = self.events.disturbed.next() {
             match disturbance {
                 Disturbance::Range(range) => self.look_again(watches, range),
@@ -308,7 +277,7 @@ impl Userfaultfd {
             }
             if self.is_ours(mapping.range) && watches.watched.reserve().is_ok() {
                 watches.watched.insert(mapping.range);
-                self.idle_unless_used(watches, mapping.range, now);
+                self.idle_unless_used(watches, mapping.range, now, When::Now);
             }
         }
     }
@@ -316,7 +285,7 @@ impl Userfaultfd {
     /// Whether a mapping is registered here. Registering it again tells, since it
     /// fails for memory of another userfaultfd; but what is watched by none is not
     /// to be registered now, so the kernel is asked first where it can tell.
-    fn is_ours(&self, mapping: Range) -> bool {
+    pub(super) fn is_ours(&self, mapping: Range) -> bool {
         let first = Range::between(mapping.start(), mapping.start() + page_size());
         let watched = match &self.pagemap {
             // Registrations end where mappings end: the first page tells.
@@ -324,115 +293,5 @@ impl Userfaultfd {
             None => true,
         };
         watched && abi::register(&self.fd(), mapping).is_ok()
-    }
-
-    /// Ends the watch of the mappings that held `range`, a region that is gone,
-    /// unless another one needs them; at once where that is cheap.
-    pub(super) fn unwatch(&self, range: Range) {
-        if self.is_dead() {
-            return;
-        }
-        let mut watches = self.watches.lock();
-        self.take_in_disturbances(&mut watches);
-        let now = now();
-        let mut from = range.start();
-        while from < range.end() {
-            let Some(listed) = watches.watched.find(Range::between(from, range.end())) else {
-                break;
-            };
-            self.idle_unless_used(&mut watches, listed, now);
-            from = listed.end();
-        }
-        // Where nobody else does it.
-        self.let_go_idle(&mut watches, now.saturating_sub(LONG));
-    }
-
-    /// Lets a listed mapping go, or notes that it can be, unless something in it
-    /// is monitored.
-    fn idle_unless_used(&self, watches: &mut Watches, listed: Range, now: Instant) {
-        if self.events.table.watches(listed) {
-            return;
-        }
-        if listed.len() <= SMALL {
-            self.release(watches, listed);
-            return;
-        }
-        if !watches.watched.any_idle() {
-            // Relaxed: a hint to look; what is idle is behind the lock.
-            self.begins_to_rest.store(true, Ordering::Relaxed);
-        }
-        watches.watched.set_idle(listed.start(), now);
-    }
-
-    /// Lets go the mappings that have been idle since `until`.
-    fn let_go_idle(&self, watches: &mut Watches, until: Instant) {
-        while let Some(idle) = watches.watched.longest_idle(until) {
-            self.release(watches, idle);
-        }
-    }
-
-    /// Lets go idle mappings: those that rested long enough, or all of them while
-    /// there is time for it; whether there are any left.
-    pub(super) fn let_go_of(&self, all: bool) -> bool {
-        if self.is_dead() {
-            return false;
-        }
-        let mut watches = self.watches.lock();
-        self.take_in_disturbances(&mut watches);
-        let mut time = clock(libc::CLOCK_MONOTONIC);
-        while all && watches.thrift.any(time) {
-            let Some(idle) = watches.watched.longest_idle(Instant::MAX) else {
-                break;
-            };
-            self.release(&mut watches, idle);
-            let begun = std::mem::replace(&mut time, clock(libc::CLOCK_MONOTONIC));
-            watches.thrift.spend(time.saturating_sub(begun));
-        }
-        self.let_go_idle(&mut watches, now().saturating_sub(REST));
-        watches.watched.any_idle()
-    }
-
-    /// Unregisters what is listed as `listed`, whatever has become of it, but not
-    /// what is monitored by now.
-    fn release(&self, watches: &mut Watches, listed: Range) {
-        let mut from = listed.start();
-        while from < listed.end() {
-            let Ok(Some(mapping)) = self.mappings.from(from) else {
-                break;
-            };
-            if mapping.range.start() >= listed.end() {
-                break;
-            }
-            from = mapping.range.end();
-            // Whole, and so perhaps more than was listed: it may have grown.
-            if self.events.table.watches(mapping.range) {
-                if watches.watched.reserve().is_ok() {
-                    watches.watched.insert(mapping.range);
-                }
-                continue;
-            }
-            if self.is_ours(mapping.range) {
-                abi::unregister(&self.fd(), mapping.range);
-            }
-            while watches.watched.take(mapping.range).is_some() {}
-        }
-        while watches.watched.find(listed).is_some_and(|rest| {
-            !self.events.table.watches(rest) && watches.watched.take(rest).is_some()
-        }) {}
-    }
-
-    /// Unregisters everything, wherever mremap may have carried it.
-    pub(super) fn unregister_everything(&self) {
-        let mut watches = self.watches.lock();
-        // Twice: a mapping may move behind the first pass.
-        for _ in 0..2 {
-            self.take_in_disturbances(&mut watches);
-            while let Some(listed) = watches.watched.find(everything()) {
-                self.release(&mut watches, listed);
-                // Nothing is monitored any more; what cannot be let go is the
-                // business of the descriptor's closing.
-                while watches.watched.take(listed).is_some() {}
-            }
-        }
     }
 }
