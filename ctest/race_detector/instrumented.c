@@ -2,6 +2,7 @@
 /* Threads that share what a cache hands out: the memory that `reg` wrote, and that `dereg` frees. In this program every access is seen by
  * ThreadSanitizer; in the library none is. */
 #include <pthread.h>
+#include <sched.h>
 
 #include "../check.h"
 
@@ -57,6 +58,8 @@ static void use(char *buffer)
     kdreg_entry_t *entry;
     REQUIRE(kdreg_cache_get(cache, buffer, page, KDREG_ACCESS_READ, &entry) == 0, "kdreg_cache_get");
     struct region *region = kdreg_entry_handle(entry);
+    /* Others find it before this thread says anything more. */
+    sched_yield();
     CHECK(region->length >= page && region->key, "a region that is not there");
     CHECK_IS(kdreg_cache_put(cache, entry), 0);
 }
@@ -103,6 +106,40 @@ static void *watch_all(void *argument)
     return NULL;
 }
 
+/* One thread registers, and one finds, with nothing between them but the cache: what the flags say orders nothing. */
+static atomic_int stage;
+
+static void reach(int number) { atomic_store_explicit(&stage, number, memory_order_relaxed); }
+
+static void await(int number)
+{
+    while (atomic_load_explicit(&stage, memory_order_relaxed) != number)
+        sched_yield();
+}
+
+static void *hand_over(void *argument)
+{
+    kdreg_entry_t *entry;
+    if (argument) {
+        REQUIRE(kdreg_cache_get(cache, buffers, page, KDREG_ACCESS_READ, &entry) == 0, "kdreg_cache_get");
+        reach(1);
+        await(2);
+        CHECK_IS(kdreg_cache_invalidate(cache, buffers, page), 1);
+        CHECK_IS(kdreg_cache_put(cache, entry), 0);
+        reach(3);
+    } else {
+        await(1);
+        REQUIRE(kdreg_cache_get(cache, buffers, page, KDREG_ACCESS_READ, &entry) == 0, "kdreg_cache_get");
+        reach(2);
+        await(3);
+        struct region *region = kdreg_entry_handle(entry);
+        CHECK(region->length == page && region->key, "a region that is not there");
+        /* The last: frees what the other thread allocated. */
+        CHECK_IS(kdreg_cache_put(cache, entry), 0);
+    }
+    return NULL;
+}
+
 static int unordered;
 
 static void *race(void *argument)
@@ -116,9 +153,10 @@ static void *race(void *argument)
 static void in_threads(void *(*function)(void *))
 {
     pthread_t threads[THREADS];
-    for (intptr_t i = 0; i < THREADS; i++)
+    int count = function == hand_over ? 2 : THREADS;
+    for (intptr_t i = 0; i < count; i++)
         REQUIRE(pthread_create(&threads[i], NULL, function, (void *)i) == 0, "pthread_create");
-    for (int i = 0; i < THREADS; i++)
+    for (int i = 0; i < count; i++)
         pthread_join(threads[i], NULL);
 }
 
@@ -148,6 +186,11 @@ int main(int argc, char **argv)
         with_cache(0, use_all);
     } else if (strcmp(what, "monitor") == 0) {
         in_threads(watch_all);
+    } else if (strcmp(what, "handover") == 0) {
+        for (int i = 0; i < 20; i++) {
+            reach(0);
+            with_cache(KDREG_CACHE_NO_REAPER, hand_over);
+        }
     } else {
         with_cache(KDREG_CACHE_NO_REAPER, use_all);
     }

@@ -17,7 +17,7 @@ if [ $status != 66 ] || ! echo "$output" | grep -q 'data race.* in race'; then
     echo "$output" | tail -n 40
     failed=1
 fi
-for what in cache reaper monitor; do
+for what in handover cache reaper monitor; do
     echo "  checks: $what"
     status=0
     output=$("$program" "$what" 2>&1) || status=$?
