@@ -210,6 +210,8 @@ impl Buffers {
         }
         let held = match self.cache.get(range, ACCESS) {
             Ok(held) => held,
+            // Nobody is there to be advised.
+            Err(Errno::ESCAPED) => return Err(Errno::ESCAPED),
             Err(error) => return Err(self.failure(range, error)),
         };
         let slot = held.handle().0 as u32;
