@@ -252,12 +252,12 @@ impl Inner {
             Err(_) => return Attempt::NotKept,
         };
         if !right() || !self.ordered && self.monitor.discarded_lately(request.served) {
-            self.monitor.unmonitor_lazily(region.name());
+            self.unmonitor(region.name());
             return Attempt::NotKept;
         }
         let attempt = self.attempt_watched(slot, request, alone, region);
         if !matches!(attempt, Attempt::Done { index, .. } if index == slot) {
-            self.monitor.unmonitor_lazily(region.name());
+            self.unmonitor(region.name());
         }
         attempt
     }

@@ -6,7 +6,7 @@ use super::state::{Cause, State};
 use super::{Handle, Inner};
 use crate::errno::Errno;
 use crate::log::{self, Level};
-use crate::monitor::Event;
+use crate::monitor::{Event, RegionName};
 use crate::range::Range;
 use crate::threads::local::INNERMOST;
 use crate::unwinding;
@@ -225,12 +225,22 @@ impl Inner {
         self.monitor.wake();
     }
 
+    /// Ends a watch. Where nobody comes by later, memory in which nothing is
+    /// monitored any more is let go at once.
+    pub(super) fn unmonitor(&self, name: RegionName) {
+        if self.options.no_reaper {
+            self.monitor.unmonitor_name(name);
+        } else {
+            self.monitor.unmonitor_lazily(name);
+        }
+    }
+
     /// Unmonitors and deregisters a retired entry, which holds nothing any more
     /// then.
     fn undo_entry(&self, index: u32) -> Spent {
         let entry = self.entries.at(index);
         if let Some(name) = entry.watched() {
-            self.monitor.unmonitor_lazily(name);
+            self.unmonitor(name);
             // While the index is this entry's.
             self.front.forget(entry.start(), index);
         }
