@@ -46,6 +46,7 @@ both() {
     local server=$! tries
     # Each of them listens on one port of TCP until its client is there.
     for ((tries = 0; tries < 600 * slowness; tries++)); do
+        kill -0 $server 2>/dev/null || break
         grep -q ' 0A ' <(awk '$2 ~ /:4853$/' /proc/net/tcp /proc/net/tcp6) && break
         sleep 0.1
     done
