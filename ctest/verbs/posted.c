@@ -7,6 +7,9 @@
 #include "device.h"
 #include "fake.h"
 
+#include <pthread.h>
+#include <stdatomic.h>
+
 #define SIZE ((size_t)16 * 1024)
 enum { LOCAL = IBV_ACCESS_LOCAL_WRITE, REMOTE = LOCAL | IBV_ACCESS_REMOTE_WRITE | IBV_ACCESS_REMOTE_READ };
 
@@ -287,6 +290,66 @@ static void peers(bool keep)
     }
 }
 
+enum { THREADS = 4, ROUNDS = 1500 };
+static atomic_uint done[THREADS], saved;
+
+/* Whose completions come is not known: all are in one queue, and each thread polls it. */
+static void poll_any(void)
+{
+    struct ibv_wc wc;
+    if (ibv_poll_cq(cq, 1, &wc) == 1)
+        atomic_fetch_add(&done[wc.wr_id], 1);
+}
+
+static void *in_a_thread(void *of)
+{
+    unsigned self = (unsigned)(uintptr_t)of, seed = self + 1, expected = 0;
+    char *mine = fresh(NULL, SIZE);
+    uint32_t last = 0;
+    struct ibv_qp *qp = make_qp(false, false);
+    for (int i = 0; i < ROUNDS; i++) {
+        struct ibv_mr *mr = ibv_reg_mr(pd, mine, SIZE, LOCAL);
+        REQUIRE(mr, "ibv_reg_mr: %s", strerror(errno));
+        uint32_t key = mr->lkey;
+        struct ibv_sge sge = {.addr = (uintptr_t)mine, .length = 64, .lkey = key};
+        struct ibv_recv_wr wr = {.wr_id = self, .sg_list = &sge, .num_sge = 1}, *bad;
+        CHECK_IS(ibv_post_recv(qp, &wr, &bad), 0);
+        bool early = rand_r(&seed) % 8 == 0;
+        if (!early) {
+            CHECK_IS(fake_arrive(qp, 'x'), IBV_WC_SUCCESS);
+            for (expected++; atomic_load(&done[self]) < expected;)
+                poll_any();
+            atomic_fetch_add(&saved, key == last);
+        }
+        CHECK_IS(ibv_dereg_mr(mr), 0);
+        last = key;
+        if (early) {
+            memset(mine, '.', 64);
+            CHECK_IS(fake_arrive(qp, 'x'), IBV_WC_LOC_PROT_ERR);
+            CHECK(mine[0] == '.' && mine[63] == '.', "round %d: the next owner's memory was written to", i);
+            for (expected++; atomic_load(&done[self]) < expected;)
+                poll_any();
+            CHECK_IS(ibv_destroy_qp(qp), 0);
+            qp = make_qp(false, false);
+        }
+    }
+    CHECK_IS(ibv_destroy_qp(qp), 0);
+    munmap(mine, SIZE);
+    return NULL;
+}
+
+static void threads(void)
+{
+    check_says("threads that poll each other's completions");
+    pthread_t thread[THREADS];
+    for (uintptr_t i = 0; i < THREADS; i++)
+        REQUIRE(pthread_create(&thread[i], NULL, in_a_thread, (void *)i) == 0, "pthread_create");
+    for (int i = 0; i < THREADS; i++)
+        pthread_join(thread[i], NULL);
+    printf("    %u of %u registrations were the one before\n", atomic_load(&saved), THREADS * ROUNDS);
+    CHECK(atomic_load(&saved) > THREADS * ROUNDS / 2, "most are");
+}
+
 int main(int argc, char **argv)
 {
     check_watchdog(120);
@@ -307,6 +370,7 @@ int main(int argc, char **argv)
     destroyed();
     users();
     peers(keep);
+    threads();
     CHECK_IS(ibv_destroy_srq(srq), 0);
     CHECK_IS(ibv_destroy_cq(cq), 0);
     CHECK_IS(ibv_dealloc_pd(pd), 0);
