@@ -194,6 +194,22 @@ static void reads(void)
     CHECK_IS(ibv_destroy_qp(qp), 0);
 }
 
+static void errors(void)
+{
+    check_says("an error, of which nobody knows what it was, is not what a receive waits for");
+    struct ibv_qp *qp = make_qp(false, false);
+    struct ibv_mr *mr = reg(LOCAL), *other = reg(LOCAL);
+    uint32_t key = mr->lkey;
+    CHECK_IS(post_receive(qp, mr), 0);
+    post_read(qp, other, true);
+    CHECK_IS(ibv_dereg_mr(other), 0);
+    CHECK_IS(fake_answer(qp, 'x'), IBV_WC_LOC_PROT_ERR);
+    CHECK_IS(polled(), IBV_WC_LOC_PROT_ERR);
+    CHECK_IS(ibv_dereg_mr(mr), 0);
+    CHECK(is_gone(key), "the receive is outstanding");
+    CHECK_IS(ibv_destroy_qp(qp), 0);
+}
+
 static void refused(void)
 {
     check_says("what the driver refused was not posted");
@@ -366,6 +382,7 @@ int main(int argc, char **argv)
     receives(false);
     receives(true);
     reads();
+    errors();
     refused();
     destroyed();
     users();
