@@ -45,7 +45,11 @@ use std::ffi::{c_int, c_void};
 use wrapper::{Backing, Wrapper, seen};
 
 /// Access flags of registrations that caches may make. They are rights, which
-/// two registrations with equal flags have alike. Not among them, as what they
+/// two registrations with equal flags have alike: whoever finds one could have
+/// made it, and can do by its keys just what it could have done by its own.
+/// That goes for atomic operations too: one is a write of eight bytes to a
+/// peer's memory, and what makes it atomic is the device that does it, among
+/// all that it does there, by whichever registration. Not among the flags, as what they
 /// make is more than a right: zero-based and on-demand ones, and those that
 /// memory windows are bound to (drivers look behind the public part of their
 /// `ibv_mr`, and a window lives on its own).
