@@ -19,8 +19,11 @@ const FEW: usize = 16;
 /// counting reads /proc/self/maps.
 const STEP: usize = 256;
 
-/// Milliseconds between two counts while there is no room.
+/// Milliseconds between two counts while there is no room, at least.
 const PAUSE: Instant = 100;
+
+/// Of which one part in so many may go into counting.
+const SHARE: Instant = 10;
 
 pub(super) struct Headroom {
     most: usize,
@@ -28,6 +31,8 @@ pub(super) struct Headroom {
     counted: usize,
     at: usize,
     when: Instant,
+    /// How long, in milliseconds, such a count is good for while there is no room.
+    pause: Instant,
     /// Whether it has been said that there is no room.
     said: bool,
 }
@@ -39,14 +44,27 @@ impl Headroom {
             counted: 0,
             at: 0,
             when: 0,
+            pause: PAUSE,
             said: false,
         }
     }
 
     /// Whether another one may be watched besides `watched`.
     pub fn room(&mut self, watched: usize, now: Instant) -> bool {
-        let count = || Mappings::count().unwrap_or(usize::MAX);
-        self.decide(watched, now, max_map_count, count)
+        let mut took = None;
+        let count = || {
+            let begun = std::time::Instant::now();
+            let count = Mappings::count().unwrap_or(usize::MAX);
+            took = Some(begun.elapsed().as_millis() as Instant);
+            count
+        };
+        let room = self.decide(watched, now, max_map_count, count);
+        // With many mappings, on a busy machine, counting takes longer than the
+        // pause: without this every registration would count.
+        if let Some(took) = took {
+            self.pause = PAUSE.max(SHARE * took);
+        }
+        room
     }
 
     fn decide(
@@ -63,7 +81,7 @@ impl Headroom {
         let free = self.limit().saturating_sub(self.counted);
         let stale = match self.most {
             0 => true,
-            _ if free == 0 || watched >= self.most / 4 => now - self.when >= PAUSE,
+            _ if free == 0 || watched >= self.most / 4 => now - self.when >= self.pause,
             _ => watched.abs_diff(self.at) >= STEP.min(free / 4 + 1),
         };
         if stale {
