@@ -168,6 +168,19 @@ impl Userfaultfd {
         }
         Ok(())
     }
+
+    /// Waits, for a while, until the handler has marked what it has read: what
+    /// changed before the caller asks for events has its event then.
+    fn catch_up(&self) {
+        let guard = &self.table().words().guard;
+        for round in 0..PATIENCE {
+            match guard.standing() {
+                Standing::Busy if round < AWAKE => std::thread::yield_now(),
+                Standing::Busy => sync::sleep(NAP),
+                Standing::Settled | Standing::Dead => return,
+            }
+        }
+    }
 }
 
 /// Says what to do about a file of /proc that cannot be had.
@@ -304,6 +317,7 @@ impl Backend for Userfaultfd {
         self.table().any_pending()
     }
     fn drain(&self, subscriber: &Subscriber, events: &mut [Event]) -> usize {
+        self.catch_up();
         let taken = subscription::drain(self.table(), subscriber, events);
         for range in events[..taken].iter().filter_map(|event| event.range) {
             self.unwatch(range, When::Now);
