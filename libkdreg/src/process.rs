@@ -154,11 +154,13 @@ impl Home {
 
     /// Whether the calling process is the one that made the object; false in
     /// a forked child.
+    #[inline]
     pub fn is_here(self) -> bool {
         IDENTITY.get().is_ok_and(|identity| identity.0 == self.0)
     }
 
     /// `ECHILD` in a forked child.
+    #[inline]
     pub fn check(self) -> Result<(), Errno> {
         if self.is_here() {
             Ok(())

@@ -100,21 +100,19 @@ pub(crate) trait Backend: Send + Sync {
     fn unsubscribe(&self, subscriber: &Subscriber);
 
     /// Begins to watch. When this returns, every page of `range` is mapped and
-    /// watched, or the region has changed already.
-    fn monitor(&self, subscriber: &Subscriber, range: Range, cookie: u64) -> Result<Region, Errno>;
-
-    /// The same for memory of which only `needs` counts: a change of its
-    /// protection that leaves that may pass for none.
-    fn monitor_for(
+    /// watched, or the region has changed already. A change of its protection
+    /// that leaves what it `needs` may pass for none.
+    ///
+    /// Part of every miss, so nobody holds cancellation off around it
+    /// (`cancellation`): an implementation that calls what is a cancellation
+    /// point does.
+    fn monitor(
         &self,
         subscriber: &Subscriber,
         range: Range,
         cookie: u64,
         needs: Needs,
-    ) -> Result<Region, Errno> {
-        let _ = needs;
-        self.monitor(subscriber, range, cookie)
-    }
+    ) -> Result<Region, Errno>;
 
     /// The state word of a region, if there has been such a region.
     fn word(&self, name: RegionName) -> Option<&'static AtomicU32>;
@@ -131,6 +129,11 @@ pub(crate) trait Backend: Send + Sync {
     /// queued this moment may be missed.
     fn may_have_events(&self) -> bool {
         true
+    }
+
+    /// Whether `begins_to_rest` is ever to be asked.
+    fn may_rest(&self) -> bool {
+        false
     }
 
     /// Whether memory in which nothing is monitored any more is still watched,

@@ -8,7 +8,7 @@
 //! keeps in user space (slot, state word, cookie) and matches nothing, as that
 //! is the kernel's part: what is left of a monitor that costs nothing.
 
-use super::backend::{Activity, Backend, Capabilities, Kind, RegionName, Subscriber};
+use super::backend::{Activity, Backend, Capabilities, Kind, Needs, RegionName, Subscriber};
 use super::shared::Lease;
 use super::subscription;
 use super::table::{Matching, Table};
@@ -117,7 +117,13 @@ impl Backend for Manual {
     fn unsubscribe(&self, subscriber: &Subscriber) {
         subscription::end(&self.table, subscriber, |_| ());
     }
-    fn monitor(&self, subscriber: &Subscriber, range: Range, cookie: u64) -> Result<Region, Errno> {
+    fn monitor(
+        &self,
+        subscriber: &Subscriber,
+        range: Range,
+        cookie: u64,
+        _needs: Needs,
+    ) -> Result<Region, Errno> {
         let meanwhile = || self.between.iter().for_each(|between| between());
         meanwhile();
         let (slot, generation) = self.table.insert(subscriber.id, range, cookie)?;

@@ -151,6 +151,8 @@ pub struct Monitor {
     subscriber: Subscriber,
     validity: Validity,
     capabilities: Capabilities,
+    /// What the backend says of itself, for every miss.
+    may_rest: bool,
     home: Home,
 }
 
@@ -180,6 +182,7 @@ impl Monitor {
             capabilities = capabilities.without(Capabilities::STRICT);
         }
         Ok(Monitor {
+            may_rest: backend.may_rest(),
             backend,
             subscriber,
             validity,
@@ -201,15 +204,12 @@ impl Monitor {
 
     /// As [`Monitor::monitor`], where a change of the memory's protection need
     /// not count while it leaves what `needs` says.
+    #[inline]
     pub fn monitor_for(&self, range: Range, cookie: u64, needs: Needs) -> Result<Region, Errno> {
         self.home.check()?;
-        held_off(|| {
-            let region = self
-                .backend
-                .monitor_for(&self.subscriber, range, cookie, needs);
-            self.announce_rest();
-            region
-        })
+        let region = self.backend.monitor(&self.subscriber, range, cookie, needs);
+        self.announce_rest();
+        region
     }
 
     /// Ends the watch. No event follows, and the region is not valid any more.
@@ -222,6 +222,7 @@ impl Monitor {
     }
 
     /// As [`Monitor::unmonitor`], for a caller that kept the numbers only.
+    #[inline]
     pub(crate) fn unmonitor_name(&self, name: RegionName) {
         if self.home.is_here() {
             self.backend.unmonitor(name);
@@ -241,7 +242,7 @@ impl Monitor {
     /// which nothing is monitored any more: see [`Monitor::let_go`].
     #[inline]
     fn announce_rest(&self) {
-        if self.backend.begins_to_rest() {
+        if self.may_rest && self.backend.begins_to_rest() {
             self.wake();
         }
     }

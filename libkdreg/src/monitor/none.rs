@@ -2,7 +2,7 @@
 //! The backend that watches nothing, so that nothing is ever cached: what is
 //! left where neither the module nor userfaultfd can be had.
 
-use super::backend::{Backend, Capabilities, Kind, RegionName, Subscriber};
+use super::backend::{Backend, Capabilities, Kind, Needs, RegionName, Subscriber};
 use super::{Event, Region, Validity, eventfd};
 use crate::errno::Errno;
 use crate::range::Range;
@@ -28,7 +28,7 @@ impl Backend for Nothing {
         })
     }
     fn unsubscribe(&self, _: &Subscriber) {}
-    fn monitor(&self, _: &Subscriber, _: Range, _: u64) -> Result<Region, Errno> {
+    fn monitor(&self, _: &Subscriber, _: Range, _: u64, _: Needs) -> Result<Region, Errno> {
         Err(Errno::EOPNOTSUPP)
     }
     fn word(&self, _: RegionName) -> Option<&'static AtomicU32> {

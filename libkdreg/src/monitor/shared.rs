@@ -20,6 +20,7 @@ use crate::memory::Share;
 use crate::process::{Home, PerProcess};
 use std::fmt;
 use std::ops::Deref;
+use std::ptr::NonNull;
 
 /// The environment variable that overrides the choice of backend: `auto`, or
 /// a name from [`Kind::name`].
@@ -65,6 +66,9 @@ fn place(kind: Kind) -> usize {
 pub(crate) struct Lease {
     /// `None` only while being dropped.
     backend: Option<Share<dyn Backend>>,
+    /// What is shared: every miss would look for it in a value of unknown
+    /// alignment.
+    face: NonNull<dyn Backend>,
     /// Whether it is one of the process's shared backends.
     shared: bool,
     home: Home,
@@ -72,20 +76,33 @@ pub(crate) struct Lease {
 
 impl Deref for Lease {
     type Target = dyn Backend;
+
+    #[inline(always)]
     fn deref(&self) -> &Self::Target {
-        self.backend
-            .as_deref()
-            .expect("a lease has its backend until it is dropped")
+        // SAFETY: what `backend` is a share in, which does not move and is there
+        // until this is dropped; `drop` does not look at it once it let go.
+        unsafe { self.face.as_ref() }
     }
 }
 
+// SAFETY: as its share in the backend, which any thread may use and drop; the
+// pointer is another way to the same.
+unsafe impl Send for Lease {}
+// SAFETY: as above.
+unsafe impl Sync for Lease {}
+
 impl Lease {
-    fn private(backend: Share<dyn Backend>) -> Result<Lease, Errno> {
-        Ok(Lease {
+    fn new(backend: Share<dyn Backend>, shared: bool, home: Home) -> Lease {
+        Lease {
+            face: NonNull::from(&*backend),
             backend: Some(backend),
-            shared: false,
-            home: Home::here()?,
-        })
+            shared,
+            home,
+        }
+    }
+
+    fn private(backend: Share<dyn Backend>) -> Result<Lease, Errno> {
+        Ok(Lease::new(backend, false, Home::here()?))
     }
 
     /// A lease on a backend that tests drive by hand.
@@ -263,11 +280,7 @@ fn lease(kind: Kind, options: &Options) -> Result<Lease, Refusal> {
             backend
         }
     };
-    Ok(Lease {
-        backend: Some(backend),
-        shared: true,
-        home,
-    })
+    Ok(Lease::new(backend, true, home))
 }
 
 /// Why a backend does not work here.

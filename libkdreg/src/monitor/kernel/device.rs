@@ -200,9 +200,16 @@ impl Device {
         if !is_device(self.fd()) {
             return 0;
         }
+        // By its number: the C library's read() is a cancellation point.
         // SAFETY: reads into a slice of plain data, no more than it holds.
-        let bytes =
-            unsafe { libc::read(self.fd(), events.as_mut_ptr().cast(), size_of_val(events)) };
+        let bytes = unsafe {
+            libc::syscall(
+                libc::SYS_read,
+                self.fd(),
+                events.as_mut_ptr(),
+                size_of_val(events),
+            )
+        };
         usize::try_from(bytes).unwrap_or(0) / size_of::<Kdreg2Event>()
     }
 }

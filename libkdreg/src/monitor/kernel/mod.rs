@@ -209,16 +209,9 @@ impl Backend for Kernel {
         self.table.unsubscribe(subscriber.id);
     }
 
+    // No cancellation point is on its way: ioctl(2) is none, and msync(2) and
+    // read(2) are called by their numbers.
     fn monitor(
-        &self,
-        subscriber: &Subscriber,
-        range: Range,
-        user_cookie: u64,
-    ) -> Result<Region, Errno> {
-        self.monitor_for(subscriber, range, user_cookie, Needs::Write)
-    }
-
-    fn monitor_for(
         &self,
         subscriber: &Subscriber,
         range: Range,

@@ -33,12 +33,13 @@ mod thrift;
 mod watch;
 mod watched;
 
-use super::backend::{Activity, Backend, Capabilities, Kind, RegionName, Subscriber};
+use super::backend::{Activity, Backend, Capabilities, Kind, Needs, RegionName, Subscriber};
 use super::guard::Standing;
 use super::shared::Refusal;
 use super::table::{Matching, Removed, Table};
 use super::validity::{AWAKE, NAP, PATIENCE};
 use super::{Event, Reason, Region, Validity, eventfd, subscription};
+use crate::cancellation::held_off;
 use crate::descriptor::Descriptor;
 use crate::errno::Errno;
 use crate::lock::Mutex;
@@ -144,6 +145,27 @@ impl Userfaultfd {
         // to stop. (Should the application close it behind our back, the
         // calls fail, and the handler notices.)
         unsafe { BorrowedFd::borrow_raw(self.fd) }
+    }
+
+    /// [`Backend::monitor`], by a thread that is not cancelled.
+    fn begin(&self, subscriber: &Subscriber, range: Range, cookie: u64) -> Result<Region, Errno> {
+        if let Some(handler) = &self.handler {
+            realtime::notice(handler);
+        }
+        self.settle()?;
+        let (slot, generation) = self.table().insert(subscriber.id, range, cookie)?;
+        match self.watch(range) {
+            Ok(()) => Ok(Region {
+                word: self.table().words().at(slot),
+                generation,
+                slot,
+            }),
+            Err(error) => {
+                self.table().remove(slot, generation);
+                self.unwatch(range, When::Soon);
+                Err(error)
+            }
+        }
     }
 
     /// Waits, for a while, until the handler has taken in every change there
@@ -277,24 +299,15 @@ impl Backend for Userfaultfd {
         self.let_go_of(true);
     }
 
-    fn monitor(&self, subscriber: &Subscriber, range: Range, cookie: u64) -> Result<Region, Errno> {
-        if let Some(handler) = &self.handler {
-            realtime::notice(handler);
-        }
-        self.settle()?;
-        let (slot, generation) = self.table().insert(subscriber.id, range, cookie)?;
-        match self.watch(range) {
-            Ok(()) => Ok(Region {
-                word: self.table().words().at(slot),
-                generation,
-                slot,
-            }),
-            Err(error) => {
-                self.table().remove(slot, generation);
-                self.unwatch(range, When::Soon);
-                Err(error)
-            }
-        }
+    fn monitor(
+        &self,
+        subscriber: &Subscriber,
+        range: Range,
+        cookie: u64,
+        _needs: Needs,
+    ) -> Result<Region, Errno> {
+        // It waits, and reads files of /proc.
+        held_off(|| self.begin(subscriber, range, cookie))
     }
 
     fn word(&self, name: RegionName) -> Option<&'static AtomicU32> {
@@ -323,6 +336,10 @@ impl Backend for Userfaultfd {
             self.unwatch(range, When::Now);
         }
         taken
+    }
+
+    fn may_rest(&self) -> bool {
+        true
     }
 
     fn begins_to_rest(&self) -> bool {
