@@ -74,7 +74,7 @@ impl Entry {
     /// `alignment`, for a registration that is to be made. The entry is free, or retired
     /// and the caller's: nobody else writes, and readers that come too late
     /// look at the reference word before they believe what they read.
-    pub fn set_ranges(&self, request: Request, alignment: usize) {
+    pub fn set_ranges(&self, request: &Request, alignment: usize) {
         // Relaxed, here and below: published by `Refs::publish`.
         self.start.store(request.served.start(), Ordering::Relaxed);
         self.end.store(request.served.end(), Ordering::Relaxed);

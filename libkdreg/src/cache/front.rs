@@ -70,6 +70,14 @@ impl Bucket {
         (place >> 32 == tag(hash) >> 32 && place as u32 != 0).then(|| place as u32 - 1)
     }
 
+    /// Whether any place mentions this hash: takes no branch for each place.
+    #[inline(always)]
+    fn mentions(&self, hash: u64) -> bool {
+        // Relaxed: what is found is looked at again.
+        let here = |place: &AtomicU64| place.load(Ordering::Relaxed) >> 32 == tag(hash) >> 32;
+        self.0.iter().fold(false, |any, place| any | here(place))
+    }
+
     /// The places that mention this hash, a bit each.
     #[inline(always)]
     fn mentioning(&self, hash: u64) -> u32 {
@@ -78,6 +86,35 @@ impl Bucket {
         let places = self.0.iter().enumerate();
         places.fold(0, |all, (place, word)| all | u32::from(here(word)) << place)
     }
+
+    /// What there is for this hash when `value` is to be noted for it.
+    #[inline(never)]
+    fn dead_of_page(&self, hash: u64, value: u64, is_live: &impl Fn(u32) -> bool) -> Noted {
+        let mut dead = None;
+        for place in (0..WAYS).map(|way| place_of(hash, way)) {
+            // Acquire: `is_live` looks at entries, and those were committed
+            // before they were noted.
+            let now = self.0[place].load(Ordering::Acquire);
+            if now == value {
+                return Noted::Already;
+            }
+            let of_page = now as u32 != 0 && (now ^ value) >> 32 == 0;
+            if of_page && dead.is_none() && !is_live(now as u32 - 1) {
+                dead = Some(place);
+            }
+        }
+        dead.map_or(Noted::No, Noted::Dead)
+    }
+}
+
+/// What a bucket holds for a page that an entry is to be noted for.
+enum Noted {
+    /// The entry itself.
+    Already,
+    /// In this place, an entry that is not live.
+    Dead(usize),
+    /// Nothing that is of no use.
+    No,
 }
 
 /// The `way`th place to look at: each key has its own order.
@@ -158,28 +195,26 @@ impl Front {
     #[inline(always)]
     pub fn mentions(&self, address: usize) -> bool {
         let hash = self.hash(address);
-        // Relaxed: what is found is looked at again.
-        let here = |place: &AtomicU64| place.load(Ordering::Relaxed) >> 32 == tag(hash) >> 32;
-        let places = &self.bucket(hash).0;
-        places.iter().fold(false, |any, place| any | here(place))
+        self.bucket(hash).mentions(hash)
     }
 
-    /// An entry noted for the page of `address` that `accept` takes.
+    /// An entry noted for the page of `address` that `accept` takes. In places
+    /// that [`first`](Self::first) does not look at before those it does.
     #[inline]
     pub fn find<T>(&self, address: usize, mut accept: impl FnMut(u32) -> Option<T>) -> Option<T> {
         let hash = self.hash(address);
         let bucket = self.bucket(hash);
         // What was not noted in its first place is likely in its second.
-        for way in 0..2 {
-            if let Some(entry) = bucket.entry(hash, way)
-                && let Some(found) = accept(entry)
-            {
-                return Some(found);
-            }
+        if let Some(entry) = bucket.entry(hash, 1)
+            && let Some(found) = accept(entry)
+        {
+            return Some(found);
         }
-        // Then the others, without a branch for each: it is rarely in any.
-        let seen = 1 << place_of(hash, 0) | 1 << place_of(hash, 1);
-        let mut mentioning = bucket.mentioning(hash) & !seen;
+        // Then the others: it is rarely in any.
+        if !bucket.mentions(hash) {
+            return None;
+        }
+        let mut mentioning = bucket.mentioning(hash) & !(1 << place_of(hash, 1));
         while mentioning != 0 {
             let place = mentioning.trailing_zeros() as usize;
             mentioning &= mentioning - 1;
@@ -203,33 +238,29 @@ impl Front {
         let hash = self.hash(address);
         let bucket = self.bucket(hash);
         let value = value(hash, entry);
-        let first = place_of(hash, 0);
-        let mut free = None;
         let mut same_page = None;
-        for way in 0..WAYS {
-            let place = place_of(hash, way);
-            // Acquire, here and below: `is_live` looks at entries, and those were
-            // committed before they were noted.
-            let now = bucket.0[place].load(Ordering::Acquire);
-            if now == value {
-                return;
-            }
-            if now == 0 {
-                free = free.or(Some(place));
-            } else if (now ^ value) >> 32 == 0 && same_page.is_none() && !is_live(now as u32 - 1) {
-                same_page = Some(place);
+        if bucket.mentions(hash) {
+            match bucket.dead_of_page(hash, value, &is_live) {
+                Noted::Already => return,
+                Noted::Dead(place) => same_page = Some(place),
+                Noted::No => {}
             }
         }
-        let chosen = same_page.or(free).unwrap_or_else(|| {
-            let dead = |place: &usize| {
-                let now = bucket.0[*place].load(Ordering::Acquire);
-                now == 0 || !is_live(now as u32 - 1)
-            };
-            let mut places = (0..WAYS).map(|way| place_of(hash, way));
-            places.find(dead).unwrap_or(first)
-        });
-        // Release: pairs with the Acquires above and in `entry_in`. A
-        // racing note may be lost: it is a hint.
+        let places = || (0..WAYS).map(|way| place_of(hash, way));
+        // Relaxed: nothing is behind it.
+        let is_free = |place: &usize| bucket.0[*place].load(Ordering::Relaxed) == 0;
+        let chosen = same_page
+            .or_else(|| places().find(is_free))
+            .unwrap_or_else(|| {
+                // Acquire: as in `dead_of_page`.
+                let dead = |place: &usize| {
+                    let now = bucket.0[*place].load(Ordering::Acquire);
+                    now == 0 || !is_live(now as u32 - 1)
+                };
+                places().find(dead).unwrap_or(place_of(hash, 0))
+            });
+        // Release: pairs with the Acquires above, and in `entry_in` and
+        // `dead_of_page`. A racing note may be lost: it is a hint.
         bucket.0[chosen].store(value, Ordering::Release);
     }
 

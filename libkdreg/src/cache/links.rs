@@ -155,6 +155,10 @@ const FIRST: u32 = u32::MAX;
 impl UnderWay {
     pub const NONE: UnderWay = UnderWay { first: NIL };
 
+    pub fn is_empty(&self) -> bool {
+        self.first == NIL
+    }
+
     /// Asks of every slot in it whether it is to stay.
     pub fn retain(&mut self, links: &mut EntryLinks, mut stays: impl FnMut(u32) -> bool) {
         let mut next = self.first;

@@ -125,11 +125,16 @@ impl Inner {
 
     /// What a lookup comes to that may have called callbacks: when one of them
     /// did not return, nobody is there to use an entry.
-    #[inline]
+    #[inline(always)]
     pub(super) fn unless_escaped(&self, found: Result<u32, Errno>) -> Result<u32, Errno> {
         if !unwinding::is_held() {
             return found;
         }
+        self.escaped(found)
+    }
+
+    #[cold]
+    fn escaped(&self, found: Result<u32, Errno>) -> Result<u32, Errno> {
         if let Ok(index) = found {
             self.put(self.entries.at(index));
         }
@@ -168,7 +173,8 @@ impl Inner {
     /// Has the front index lead from an address to the entry that serves it.
     pub(super) fn note(&self, range: Range, index: u32) {
         self.front.note(range.start(), index, |other| {
-            self.entries.at(other).refs.is_live()
+            // SAFETY: the front index holds indices of this cache only.
+            unsafe { self.entries.at_unchecked(other) }.refs.is_live()
         });
     }
 
@@ -196,31 +202,37 @@ impl Inner {
     /// Ends the findability of all entries that overlap `range`; returns how
     /// many there were. Registrations that are being made there never become
     /// findable.
+    #[inline]
     pub(super) fn drop_overlapping(&self, range: Range, cause: Cause) -> usize {
-        let mut dropped = 0;
-        let mut first = true;
-        loop {
-            let mut retired = List::EMPTY;
-            let before = dropped;
-            {
-                let mut state = self.state.lock();
-                // Once: what is begun after this was begun after the change.
-                if std::mem::take(&mut first) {
-                    state.end_under_way(&self.entries, range);
-                }
-                // In batches, to hold the lock for short times.
-                let mut room = [MaybeUninit::uninit(); BATCH];
-                let batch = state.overlapping(&self.entries, range, &mut room);
-                if batch.is_empty() {
-                    return dropped;
-                }
-                state.drop_all(&self.entries, batch, cause, &mut retired);
-                dropped += batch.len();
-            }
-            self.release(retired);
-            if dropped - before < BATCH {
-                return dropped;
-            }
+        let mut dropped = self.drop_some(range, cause, true);
+        let mut batch = dropped;
+        while batch == BATCH {
+            batch = self.drop_some(range, cause, false);
+            dropped += batch;
         }
+        dropped
+    }
+
+    /// As `drop_overlapping`, up to a batch of them, to hold the lock for short
+    /// times. The `first` time also what is being made: what is begun after
+    /// that was begun after the change.
+    #[inline(never)]
+    fn drop_some(&self, range: Range, cause: Cause, first: bool) -> usize {
+        let mut retired = List::EMPTY;
+        let mut room = [MaybeUninit::uninit(); BATCH];
+        let dropped = {
+            let mut state = self.state.lock();
+            if first && state.is_any_under_way() {
+                state.end_under_way(&self.entries, range);
+            }
+            let batch = state.overlapping(&self.entries, range, &mut room);
+            if batch.is_empty() {
+                return 0;
+            }
+            state.drop_all(&self.entries, batch, cause, &mut retired);
+            batch.len()
+        };
+        self.release(retired);
+        dropped
     }
 }

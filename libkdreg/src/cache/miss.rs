@@ -99,7 +99,7 @@ impl Inner {
             self.reap();
         }
         if !missed.keep {
-            return self.register_uncached(slot, narrow);
+            return self.register_uncached(slot, &narrow);
         }
         // To be asked again once it is watched. Now it saves watching it.
         let lately = !self.ordered && self.monitor.discarded_lately(bare.served);
@@ -115,11 +115,11 @@ impl Inner {
                 None => Some(self.merged(bare)).filter(|&merged| merged != bare),
             };
             let mut attempt = match merged {
-                Some(merged) => self.attempt_merged(slot, bare, merged),
-                None => self.attempt(slot, bare, alone),
+                Some(merged) => self.attempt_merged(slot, &bare, &merged),
+                None => self.attempt(slot, &bare, alone),
             };
             if narrow != bare && matches!(attempt, Attempt::Failed(_)) {
-                attempt = self.attempt(slot, narrow, alone);
+                attempt = self.attempt(slot, &narrow, alone);
             }
             // Once is what was looked up for; another try looks again.
             alone = None;
@@ -136,7 +136,7 @@ impl Inner {
                 Attempt::NotKept => break,
             }
         }
-        self.register_uncached(slot, narrow)
+        self.register_uncached(slot, &narrow)
     }
 
     /// An entry that serves `range`, by way of the tree; `bare` is what would be
@@ -215,9 +215,8 @@ impl Inner {
 
     /// As `attempt`, of what `bare` was merged to; of itself where that cannot
     /// be.
-    fn attempt_merged(&self, slot: u32, bare: Request, merged: Request) -> Attempt {
-        let still = || self.may_still_merge(bare, merged);
-        match self.attempt_if(slot, merged, None, still) {
+    fn attempt_merged(&self, slot: u32, bare: &Request, merged: &Request) -> Attempt {
+        match self.attempt_of(slot, merged, None, Some(bare)) {
             Attempt::Failed(_) | Attempt::NotKept => self.attempt(slot, bare, None),
             other => other,
         }
@@ -227,18 +226,19 @@ impl Inner {
     /// there, or `Ended`. `alone`: nothing overlaps the request, while that
     /// lasts.
     #[inline]
-    fn attempt(&self, slot: u32, request: Request, alone: Option<Alone>) -> Attempt {
-        self.attempt_if(slot, request, alone, || true)
+    fn attempt(&self, slot: u32, request: &Request, alone: Option<Alone>) -> Attempt {
+        self.attempt_of(slot, request, alone, None)
     }
 
-    /// As `attempt`, if it is still `right` once the range is watched.
-    #[inline]
-    fn attempt_if(
+    /// As `attempt`, of what was merged from a request, if there is one, and if
+    /// it may still be once the range is watched.
+    #[inline(never)]
+    fn attempt_of(
         &self,
         slot: u32,
-        request: Request,
+        request: &Request,
         alone: Option<Alone>,
-        right: impl FnOnce() -> bool,
+        merged_from: Option<&Request>,
     ) -> Attempt {
         let region = match self.monitor.monitor_for(
             request.range,
@@ -251,7 +251,8 @@ impl Inner {
             // registration that is not kept needs no watch.
             Err(_) => return Attempt::NotKept,
         };
-        if !right() || !self.ordered && self.monitor.discarded_lately(request.served) {
+        let right = merged_from.is_none_or(|bare| self.may_still_merge(*bare, *request));
+        if !right || !self.ordered && self.monitor.discarded_lately(request.served) {
             self.unmonitor(region.name());
             return Attempt::NotKept;
         }
@@ -262,11 +263,11 @@ impl Inner {
         attempt
     }
 
-    #[inline]
+    #[inline(always)]
     fn attempt_watched(
         &self,
         slot: u32,
-        request: Request,
+        request: &Request,
         alone: Option<Alone>,
         region: Region,
     ) -> Attempt {
@@ -308,9 +309,11 @@ impl Inner {
     /// As `State::make_room`; with what was evicted, and how many registrations
     /// were undone until then.
     #[inline]
-    fn make_room(&self, slot: u32, request: Request, alone: Option<Alone>) -> (bool, List, u64) {
+    fn make_room(&self, slot: u32, request: &Request, alone: Option<Alone>) -> (bool, List, u64) {
         // What it may be ended by.
-        self.entries.at(slot).set_ranges(request, self.alignment);
+        // SAFETY: a slot that was taken is committed.
+        let entry = unsafe { self.entries.at_unchecked(slot) };
+        entry.set_ranges(request, self.alignment);
         let mut retired = List::EMPTY;
         let (room, victim, undone) = {
             let mut state = self.state.lock();
@@ -328,7 +331,8 @@ impl Inner {
         };
         if let Some(victim) = victim {
             // By now it may be another entry, or none: a hint.
-            let victim = self.entries.at(victim);
+            // SAFETY: it was filed, and so is committed.
+            let victim = unsafe { self.entries.at_unchecked(victim) };
             self.front.prefetch(victim.start());
             victim.prefetch_word();
         }

@@ -31,7 +31,7 @@ impl Inner {
     pub(super) fn publish(
         &self,
         index: u32,
-        request: Request,
+        request: &Request,
         alone: Option<Alone>,
         handle: Handle,
         region: Region,
@@ -39,7 +39,8 @@ impl Inner {
     ) -> Attempt {
         // Not under the lock: a thread's first number allocates.
         let number = threads::number();
-        let entry = self.entries.at(index);
+        // SAFETY: a slot that was taken is committed.
+        let entry = unsafe { self.entries.at_unchecked(index) };
         // Its ranges it has since room was made for it.
         entry.set_registration(request.access, handle.0, Some(region));
         let mut retired = List::EMPTY;
@@ -81,7 +82,9 @@ impl Inner {
         };
         match outcome {
             Published::Here => {
-                self.release(retired);
+                if !retired.is_empty() {
+                    self.release(retired);
+                }
                 Attempt::Done { index, used }
             }
             Published::Changed => {

@@ -27,7 +27,7 @@ impl Inner {
     #[inline]
     pub(super) fn register_with_room(
         &self,
-        request: Request,
+        request: &Request,
         known: Known,
     ) -> Result<Handle, Errno> {
         match self.register(request.range, request.access) {
@@ -38,7 +38,7 @@ impl Inner {
 
     /// As `register_with_room`, when there was no room.
     #[cold]
-    fn register_evicting(&self, request: Request, mut known: Known) -> Result<Handle, Errno> {
+    fn register_evicting(&self, request: &Request, mut known: Known) -> Result<Handle, Errno> {
         let mut naps = 0;
         loop {
             let mut freed = 0;
@@ -89,7 +89,7 @@ impl Inner {
     }
 
     /// A registration for this caller alone, released at its put.
-    pub(super) fn register_uncached(&self, slot: u32, request: Request) -> Result<u32, Errno> {
+    pub(super) fn register_uncached(&self, slot: u32, request: &Request) -> Result<u32, Errno> {
         let known = Known {
             undone: self.state.lock().counts.deregistrations,
             spent: 0,

@@ -78,9 +78,11 @@ fn say_deregistered(range: Range, handle: Handle) {
 
 impl Inner {
     /// Runs a callback, with no lock held.
+    #[inline(always)]
     fn call<T>(&self, callback: impl FnOnce() -> T) -> T {
         struct Unlink(*const Frame);
         impl Drop for Unlink {
+            #[inline(always)]
             fn drop(&mut self) {
                 INNERMOST.set(self.0 as usize);
             }
@@ -94,12 +96,15 @@ impl Inner {
         let outer = INNERMOST.replace(&raw const frame as usize) as *const Frame;
         frame.outer.set(outer);
         // In whichever thread the callback comes back.
-        let _unlink = Unlink(outer);
-        callback()
+        let unlink = Unlink(outer);
+        let result = callback();
+        drop(unlink);
+        result
     }
 
     /// Has the caller's `register` register a range. Success is to be counted
     /// by the caller. Not any more once a callback did not return.
+    #[inline(always)]
     pub(super) fn register(&self, range: Range, access: u32) -> Result<Handle, Errno> {
         if unwinding::is_held() {
             return Err(Errno::ESCAPED);
@@ -122,6 +127,7 @@ impl Inner {
     }
 
     /// As `deregister`, to be counted by the caller.
+    #[inline(always)]
     pub(super) fn undo(&self, range: Range, handle: Handle) {
         if log::wanted(Level::Debug) {
             say_deregistered(range, handle);
@@ -238,7 +244,8 @@ impl Inner {
     /// Unmonitors and deregisters a retired entry, which holds nothing any more
     /// then.
     fn undo_entry(&self, index: u32) -> Spent {
-        let entry = self.entries.at(index);
+        // SAFETY: what was retired has a slot, which is committed.
+        let entry = unsafe { self.entries.at_unchecked(index) };
         if let Some(name) = entry.watched() {
             self.unmonitor(name);
             // While the index is this entry's.

@@ -69,7 +69,7 @@ impl State {
     pub fn evict_one(
         &mut self,
         entries: &Entries,
-        incoming: Option<Request>,
+        incoming: Option<&Request>,
         retired: &mut List,
     ) -> bool {
         // Spared entries that came to the top wait here.
@@ -80,7 +80,8 @@ impl State {
         // single one is common, and others are not always found.
         let mut left = 1;
         while let Some(index) = self.lru.first(&mut self.links, entries) {
-            let entry = entries.at(index);
+            // SAFETY: it is filed, and so is committed.
+            let entry = unsafe { entries.at_unchecked(index) };
             let apart = entry.refs.is_counted_apart();
             if incoming.is_some_and(|request| request.supersedes(entry)) {
                 self.lru.remove(&mut self.links, index);
@@ -127,7 +128,7 @@ impl State {
         entries: &Entries,
         options: &Options,
         slot: u32,
-        request: Request,
+        request: &Request,
         alone: Option<Alone>,
         retired: &mut List,
     ) -> bool {
@@ -169,7 +170,7 @@ impl State {
     }
 
     /// Whether evicting could free so much. Looks no further than it must.
-    fn can_free(&self, entries: &Entries, request: Request, over: Room) -> bool {
+    fn can_free(&self, entries: &Entries, request: &Request, over: Room) -> bool {
         let (mut count, mut bytes) = (0, 0);
         let enough = |count, bytes| count >= over.entries && bytes >= over.bytes;
         enough(0, 0)

@@ -59,7 +59,7 @@ pub(crate) struct Request {
 impl Request {
     /// Whether nobody needs `entry` once this is registered.
     #[inline]
-    pub(super) fn supersedes(self, entry: &Entry) -> bool {
+    pub(super) fn supersedes(&self, entry: &Entry) -> bool {
         self.served.contains(entry.served()) && entry.access() & !self.access == 0
     }
 }

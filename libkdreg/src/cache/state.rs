@@ -188,7 +188,8 @@ impl State {
 
     /// Makes an entry findable, in use by the caller.
     pub fn insert_live(&mut self, entries: &Entries, index: u32, stamp: u64) {
-        let entry = entries.at(index);
+        // SAFETY: a slot that was taken is committed.
+        let entry = unsafe { entries.at_unchecked(index) };
         let range = entry.range();
         self.tree.insert(range, index);
         self.lru.file_new(&mut self.links, entries, index, stamp);
@@ -217,6 +218,12 @@ impl State {
         self.under_way.take(&mut self.links, slot)
     }
 
+    /// Whether `end_under_way` may find something to end.
+    #[inline]
+    pub fn is_any_under_way(&self) -> bool {
+        !self.under_way.is_empty()
+    }
+
     /// Ends the registrations under way that overlap `range`: what has been
     /// pinned for them is from before, and none of them becomes an entry. Those
     /// begun later stand.
@@ -224,6 +231,7 @@ impl State {
     /// Its place in the list is all that a registration knows of this, and both
     /// sides look under the lock: whoever publishes after this has lost its
     /// place, and whoever published before is an entry in the tree.
+    #[cold]
     pub fn end_under_way(&mut self, entries: &Entries, range: Range) {
         self.under_way.retain(&mut self.links, |slot| {
             !entries.at(slot).range().overlaps(range)
@@ -287,7 +295,8 @@ impl State {
 
     /// Takes an entry that is not live any more out of tree and order.
     pub(super) fn unlink(&mut self, entries: &Entries, index: u32, cause: Cause) {
-        let range = entries.at(index).range();
+        // SAFETY: it is in the tree, and so is committed.
+        let range = unsafe { entries.at_unchecked(index) }.range();
         self.tree.remove(range.start(), index);
         self.lru.remove(&mut self.links, index);
         self.cached -= 1;
@@ -301,7 +310,7 @@ impl State {
     }
 
     /// Drops the live entries that `request` makes superfluous.
-    pub fn supersede(&mut self, entries: &Entries, request: Request, retired: &mut List) {
+    pub fn supersede(&mut self, entries: &Entries, request: &Request, retired: &mut List) {
         while let Some(index) = self
             .visit_superseded(entries, request, &mut ControlFlow::Break)
             .break_value()
@@ -313,10 +322,10 @@ impl State {
     pub(super) fn visit_superseded<B>(
         &self,
         entries: &Entries,
-        request: Request,
+        request: &Request,
         visit: &mut impl FnMut(u32) -> ControlFlow<B>,
     ) -> ControlFlow<B> {
-        let Request { range, .. } = request;
+        let Request { range, .. } = *request;
         self.tree
             .overlapping(range.start(), range.end(), &mut |index| {
                 if request.supersedes(entries.at(index)) {

@@ -18,21 +18,19 @@ static LINES: [Line; OWN_NUMBERS + 1] =
     [const { Line([const { AtomicUsize::new(0) }; WORDS]) }; OWN_NUMBERS + 1];
 
 /// A word for each thread; 0 until it sets it.
-pub(crate) struct Local {
-    word: usize,
+pub(crate) struct Local<const WORD: usize> {
     /// For threads without a number of their own.
     rest: Specific,
 }
 
 /// The innermost callback that the thread is inside of (`cache::release`).
-pub(crate) static INNERMOST: Local = Local::new(0);
+pub(crate) static INNERMOST: Local<0> = Local::new();
 /// What it goes on with when it leaves the library (`unwinding`).
-pub(crate) static HELD: Local = Local::new(1);
+pub(crate) static HELD: Local<1> = Local::new();
 
-impl Local {
-    const fn new(word: usize) -> Local {
+impl<const WORD: usize> Local<WORD> {
+    const fn new() -> Local<WORD> {
         Local {
-            word,
             rest: Specific::new(None),
         }
     }
@@ -42,13 +40,13 @@ impl Local {
     pub fn get(&self) -> usize {
         match number() {
             SHARED_NUMBER => self.rest.get(),
-            number => LINES[number].0[self.word].load(Ordering::Relaxed),
+            number => LINES[number].0[WORD].load(Ordering::Relaxed),
         }
     }
 
     /// Sets the calling thread's word; what it was before. Without memory for it,
     /// it stays that.
-    #[inline]
+    #[inline(always)]
     pub fn replace(&self, word: usize) -> usize {
         match number() {
             SHARED_NUMBER => {
@@ -57,7 +55,7 @@ impl Local {
                 before
             }
             number => {
-                let place = &LINES[number].0[self.word];
+                let place = &LINES[number].0[WORD];
                 let before = place.load(Ordering::Relaxed);
                 place.store(word, Ordering::Relaxed);
                 before
@@ -67,12 +65,12 @@ impl Local {
 
     /// Sets the calling thread's word. `false`: there is no memory for it, and it
     /// is what it was.
-    #[inline]
+    #[inline(always)]
     pub fn set(&self, word: usize) -> bool {
         match number() {
             SHARED_NUMBER => self.rest.set(word),
             number => {
-                LINES[number].0[self.word].store(word, Ordering::Relaxed);
+                LINES[number].0[WORD].store(word, Ordering::Relaxed);
                 true
             }
         }
