@@ -204,13 +204,22 @@ impl Inner {
     /// findable.
     #[inline]
     pub(super) fn drop_overlapping(&self, range: Range, cause: Cause) -> usize {
-        let mut dropped = self.drop_some(range, cause, true);
-        let mut batch = dropped;
-        while batch == BATCH {
-            batch = self.drop_some(range, cause, false);
-            dropped += batch;
+        match self.drop_some(range, cause, true) {
+            BATCH => BATCH + self.drop_rest(range, cause),
+            dropped => dropped,
         }
-        dropped
+    }
+
+    #[cold]
+    fn drop_rest(&self, range: Range, cause: Cause) -> usize {
+        let mut dropped = 0;
+        loop {
+            let batch = self.drop_some(range, cause, false);
+            dropped += batch;
+            if batch < BATCH {
+                return dropped;
+            }
+        }
     }
 
     /// As `drop_overlapping`, up to a batch of them, to hold the lock for short
