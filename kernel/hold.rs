@@ -74,7 +74,9 @@ impl<'a, T: Unpin> Hold<'a, T> {
     }
 
     fn ends(&mut self) {
-        self.guard.longest = self.guard.longest.max(now() - self.since);
+        // The clock may go back a little between processors.
+        let time = now().saturating_sub(self.since);
+        self.guard.longest = self.guard.longest.max(time);
     }
 
     /// Waits without the lock.
