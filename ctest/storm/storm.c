@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
-/* storm [--seconds N] [--threads N] [--seed N] [--backend NAME] [--relaxed] [--evict] [--fork]
+/* storm [--seconds N] [--threads N] [--seed N] [--backend NAME] [--relaxed] [--evict] [--fork] [--fifo] [--pin]
  * Exit status 1 when one lookup handed out a registration of memory that was no longer there. See storm.h. */
 #include <sched.h>
 #include <sys/mman.h>
@@ -63,6 +63,7 @@ char *arena(size_t pages)
 static void *work(void *argument)
 {
     struct worker *worker = argument;
+    schedule_worker();
     while (!atomic_load(&storm.stop)) {
         uint64_t dice = worker_random(worker, 1000);
         if (dice < 1) {
@@ -103,6 +104,7 @@ void fork_loop(void)
 static void *forker(void *argument)
 {
     (void)argument;
+    schedule_worker();
     fork_loop();
     return NULL;
 }
@@ -167,9 +169,10 @@ static bool run(uint32_t backend)
     }
     error = kdreg_cache_create(storm.monitor, &cache, &storm.cache);
     REQUIRE(error == 0, "kdreg_cache_create: %s", kdreg_strerror(error));
-    printf("storm: backend %s, capabilities %#llx, %d threads, %d s, seed %llu%s%s%s\n", kdreg_backend_name(storm.monitor), (unsigned long long)storm.caps,
+    printf("storm: backend %s, capabilities %#llx, %d threads, %d s, seed %llu%s%s%s%s%s\n", kdreg_backend_name(storm.monitor), (unsigned long long)storm.caps,
            storm.options.threads, storm.options.seconds, (unsigned long long)storm.options.seed, storm.options.relaxed ? ", relaxed" : "",
-           storm.options.evict ? ", evicting" : "", storm.options.forks ? ", forking" : "");
+           storm.options.evict ? ", evicting" : "", storm.options.forks ? ", forking" : "",
+           storm.options.fifo ? ", SCHED_FIFO" : "", storm.options.pin ? ", on one processor" : "");
     fflush(stdout);
 
     alarm((unsigned)storm.options.seconds + 300);
@@ -181,6 +184,7 @@ static bool run(uint32_t backend)
     stations_create();
     pthread_t threads[MAX_THREADS], forking;
     memset(storm.workers, 0, sizeof storm.workers);
+    schedule_main();
     for (int i = 0; i < storm.options.threads; i++) {
         struct worker *worker = &storm.workers[i];
         worker->index = i;
@@ -198,6 +202,7 @@ static bool run(uint32_t backend)
         pthread_join(threads[i], NULL);
     if (storm.options.forks)
         pthread_join(forking, NULL);
+    schedule_main_back();
 
     sum_up(seconds);
     error = kdreg_cache_destroy(storm.cache);
@@ -232,6 +237,10 @@ static void parse(int argc, char **argv)
             options->evict = true;
         else if (strcmp(argv[i], "--fork") == 0)
             options->forks = true;
+        else if (strcmp(argv[i], "--fifo") == 0)
+            options->fifo = true;
+        else if (strcmp(argv[i], "--pin") == 0)
+            options->pin = true;
         else if (strcmp(argv[i], "--seconds") == 0 && ++i)
             options->seconds = atoi(value);
         else if (strcmp(argv[i], "--threads") == 0 && ++i)
@@ -241,7 +250,8 @@ static void parse(int argc, char **argv)
         else if (strcmp(argv[i], "--backend") == 0 && ++i)
             options->backend = value;
         else {
-            fprintf(stderr, "usage: storm [--seconds N] [--threads N] [--seed N] [--backend NAME] [--relaxed] [--evict] [--fork]\n");
+            fprintf(stderr, "usage: storm [--seconds N] [--threads N] [--seed N] [--backend NAME] [--relaxed] [--evict] [--fork] "
+                            "[--fifo] [--pin]\n");
             exit(2);
         }
     }
@@ -255,6 +265,8 @@ static void parse(int argc, char **argv)
 int main(int argc, char **argv)
 {
     parse(argc, argv);
+    if (storm.options.fifo && !schedule_possible())
+        return CHECK_SKIPPED;
     signal(SIGALRM, hang);
     file_create((size_t)RUN * 8192);
     int ran = 0;

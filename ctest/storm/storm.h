@@ -23,6 +23,7 @@ struct options {
     uint64_t seed;
     const char *backend;
     bool relaxed, evict, forks;
+    bool fifo, pin;   /* the threads: SCHED_FIFO; all on one processor */
 };
 
 /* Thread-local pseudo-random numbers. */
@@ -63,6 +64,12 @@ uint64_t file_read_through(uint64_t stamp);
 /* A stamp for a page that belongs to no file. */
 uint64_t stamp_anonymous(void);
 bool stamp_of_file(uint64_t stamp);
+
+/* schedule.c: the policy and the processor of the threads, as the options say. */
+bool schedule_possible(void);   /* says why not */
+void schedule_worker(void);     /* by each thread, of itself */
+void schedule_main(void);       /* while the storm lasts */
+void schedule_main_back(void);
 
 /* pin.c: the callbacks. */
 struct pin;
