@@ -207,9 +207,7 @@ impl Monitor {
     #[inline]
     pub fn monitor_for(&self, range: Range, cookie: u64, needs: Needs) -> Result<Region, Errno> {
         self.home.check()?;
-        let region = self.backend.monitor(&self.subscriber, range, cookie, needs);
-        self.announce_rest();
-        region
+        self.backend.monitor(&self.subscriber, range, cookie, needs)
     }
 
     /// Ends the watch. No event follows, and the region is not valid any more.
@@ -217,7 +215,6 @@ impl Monitor {
     pub fn unmonitor(&self, region: Region) -> Result<(), Errno> {
         self.home.check()?;
         self.backend.unmonitor(region.name());
-        self.announce_rest();
         Ok(())
     }
 
@@ -226,7 +223,6 @@ impl Monitor {
     pub(crate) fn unmonitor_name(&self, name: RegionName) {
         if self.home.is_here() {
             self.backend.unmonitor(name);
-            self.announce_rest();
         }
     }
 
