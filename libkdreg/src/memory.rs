@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Memory that may not be there: `Box` and `Arc` for a library that must not
+//! Memory that may not be there: `Box`, `Vec` and `Arc` for a library that must not
 //! end the process it is in when an allocation fails. The standard library's
 //! do.
 
@@ -33,6 +33,22 @@ pub(crate) fn boxed<T>(value: T) -> Result<Box<T>, (Errno, T)> {
 /// A box with `value` in it, which is dropped when there is no memory.
 pub(crate) fn try_box<T>(value: T) -> Result<Box<T>, Errno> {
     boxed(value).map_err(|(error, _)| error)
+}
+
+/// A vector with room for `capacity` values.
+pub(crate) fn try_vec<T>(capacity: usize) -> Result<Vec<T>, Errno> {
+    let mut empty = Vec::new();
+    match empty.try_reserve_exact(capacity) {
+        Ok(()) => Ok(empty),
+        Err(_) => Err(Errno::ENOMEM),
+    }
+}
+
+/// `count` values, each made by `make`.
+pub(crate) fn try_boxes<T>(count: usize, make: impl FnMut() -> T) -> Result<Box<[T]>, Errno> {
+    let mut values = try_vec(count)?;
+    values.resize_with(count, make);
+    Ok(values.into_boxed_slice())
 }
 
 /// A value with a count of those that share it.

@@ -2,6 +2,7 @@
 //! What the adaptor asks of the kernel: `io_uring_register` and its structures.
 
 use crate::errno::Errno;
+use crate::memory::try_vec;
 use crate::range::Range;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
@@ -41,7 +42,14 @@ const EMPTY: libc::iovec = libc::iovec {
     iov_len: 0,
 };
 
-/// io_uring_register(2); `argument` is what `opcode` takes.
+/// `count` of these.
+fn empties(count: u32) -> Result<Vec<libc::iovec>, Errno> {
+    let mut empties = try_vec(count as usize)?;
+    empties.resize(count as usize, EMPTY);
+    Ok(empties)
+}
+
+/// io_uring_register(2), by its number: no cancellation point; `argument` is what `opcode` takes.
 ///
 /// # Safety
 /// `argument` and what it points to are as the opcode wants them, for `count`.
@@ -73,7 +81,7 @@ unsafe fn register<T>(
 /// Gives the ring a table of `slots` empty slots. Empty iovecs and not the
 /// sparse flag: that came with Linux 5.19, the table with 5.13.
 pub(super) fn make_table(ring: BorrowedFd<'_>, slots: u32) -> Result<(), Errno> {
-    let empty = vec![EMPTY; slots as usize];
+    let empty = empties(slots)?;
     let table = Table {
         nr: slots,
         flags: 0,
@@ -137,5 +145,5 @@ pub(super) fn empty(ring: BorrowedFd<'_>, first: u32, count: u32) -> Result<(), 
     if count == 1 {
         return update(ring, first, &[EMPTY], None);
     }
-    update(ring, first, &vec![EMPTY; count as usize], None)
+    update(ring, first, &empties(count)?, None)
 }

@@ -30,6 +30,7 @@ mod slots;
 
 use crate::cache::{self, Cache, Entry, Statistics};
 use crate::errno::Errno;
+use crate::memory::{Share, try_box, try_boxes};
 use crate::monitor::Monitor;
 use crate::process::Home;
 use crate::range::{Range, page_size};
@@ -37,7 +38,6 @@ use advice::Doing;
 use registrar::Table;
 use std::marker::PhantomData;
 use std::os::fd::BorrowedFd;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicPtr, Ordering};
 
 /// Slots of a table, when not told otherwise.
@@ -141,7 +141,7 @@ impl Options {
 /// `ECHILD`.
 pub struct Buffers {
     cache: Cache,
-    table: Arc<Table>,
+    table: Share<Table>,
     first: u32,
     /// The entry whose buffer is in a slot, from the first get on for as long
     /// as anybody holds it.
@@ -171,9 +171,12 @@ impl Buffers {
             return Err(Errno::EINVAL);
         }
         let home = Home::here()?;
-        let table = Arc::new(Table::new(ring, options)?);
-        let cache = Cache::new(monitor, options.cache(), Box::new(table.clone()))?;
-        let entries = (0..count).map(|_| AtomicPtr::default()).collect();
+        let entries = try_boxes(count as usize, AtomicPtr::default)?;
+        let table = Share::new(Table::new(ring, options)?)?;
+        let registrar = try_box(table.clone())?;
+        let cache = Cache::new(monitor, options.cache(), registrar)?;
+        // Last: without memory for the rest, the ring is as it was.
+        table.make(options.place)?;
         Ok(Buffers {
             cache,
             table,

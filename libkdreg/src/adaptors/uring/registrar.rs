@@ -6,16 +6,17 @@ use super::advice::{Advice, Doing};
 use super::slots::Slots;
 use super::{Options, Place};
 use crate::cache::{Handle, Registrar};
+use crate::descriptor::Descriptor;
 use crate::errno::Errno;
+use crate::memory::Share;
 use crate::range::Range;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::Arc;
+use std::os::fd::{AsFd, BorrowedFd, IntoRawFd};
 
 /// A table of slots, or a window of one.
 pub(super) struct Table {
     /// A descriptor of our own: the number that the caller passed may name
     /// another ring by the time a buffer is released.
-    ring: OwnedFd,
+    ring: Descriptor,
     slots: Slots,
     tag: u64,
     /// The table was made here and ends here.
@@ -24,29 +25,30 @@ pub(super) struct Table {
 }
 
 impl Table {
-    /// Makes the table or empties the window.
+    /// What is there to know of it; the ring is still as it was.
     pub fn new(ring: BorrowedFd<'_>, options: &Options) -> Result<Table, Errno> {
+        let slots = Slots::new(options.first(), options.count())?;
         let advice = Advice::default();
-        let doing = match options.place {
-            Place::Table(count) => Doing::MakeTable(count),
-            Place::Window { first, count } => Doing::TakeWindow(first, count),
-        };
-        let told = |error| advice.give(doing, error);
-        let ring = ring
-            .try_clone_to_owned()
-            .map_err(|error| told(Errno::new(error.raw_os_error().unwrap_or(libc::EIO))))?;
-        match options.place {
-            Place::Table(count) => abi::make_table(ring.as_fd(), count),
-            Place::Window { first, count } => abi::empty(ring.as_fd(), first, count),
-        }
-        .map_err(told)?;
+        let ring = ring.try_clone_to_owned().map_err(|error| {
+            let error = Errno::new(error.raw_os_error().unwrap_or(libc::EIO));
+            advice.give(Doing::of(options.place), error)
+        })?;
         Ok(Table {
-            slots: Slots::new(options.first(), options.count()),
-            ring,
+            slots,
+            ring: Descriptor::new(ring.into_raw_fd()),
             tag: options.tag,
             own: matches!(options.place, Place::Table(_)),
             advice,
         })
+    }
+
+    /// Makes the table or empties the window.
+    pub fn make(&self, place: Place) -> Result<(), Errno> {
+        match place {
+            Place::Table(count) => abi::make_table(self.ring.as_fd(), count),
+            Place::Window { first, count } => abi::empty(self.ring.as_fd(), first, count),
+        }
+        .map_err(|error| self.advice.give(Doing::of(place), error))
     }
 
     pub fn slots(&self) -> &Slots {
@@ -83,7 +85,9 @@ impl Table {
     }
 }
 
-impl Registrar for Arc<Table> {
+// No cancellation point: system calls by their numbers, and the log's, which
+// holds cancellation off.
+impl Registrar for Share<Table> {
     fn register(&self, range: Range, _access: u32) -> Result<Handle, Errno> {
         if range.len() > abi::LONGEST {
             return Err(Errno::EMSGSIZE);

@@ -3,6 +3,7 @@
 
 use crate::errno::Errno;
 use crate::lock::Mutex;
+use crate::memory::try_vec;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// The slots of one adaptor.
@@ -24,16 +25,18 @@ struct Lists {
 }
 
 impl Slots {
-    /// `count` free slots from `first` on.
-    pub fn new(first: u32, count: u32) -> Slots {
-        Slots {
+    /// `count` free slots from `first` on. `ENOMEM`.
+    pub fn new(first: u32, count: u32) -> Result<Slots, Errno> {
+        let mut free = try_vec(count as usize)?;
+        // The lowest is taken first.
+        free.extend((first..first + count).rev());
+        Ok(Slots {
             lists: Mutex::new(Lists {
-                // The lowest is taken first.
-                free: (first..first + count).rev().collect(),
-                stale: Vec::with_capacity(count as usize),
+                free,
+                stale: try_vec(count as usize)?,
             }),
             any_stale: AtomicBool::new(false),
-        }
+        })
     }
 
     /// A free slot; `ENOMEM`, which has the cache evict, when there is none.
@@ -80,7 +83,7 @@ mod tests {
 
     #[test]
     fn hands_out_each_slot_once_lowest_first() {
-        let slots = Slots::new(8, 3);
+        let slots = Slots::new(8, 3).unwrap();
         assert_eq!([8, 9, 10], [(); 3].map(|()| slots.take().unwrap()));
         assert_eq!(slots.take(), Err(Errno::ENOMEM));
         assert!(slots.all_taken());
@@ -90,7 +93,7 @@ mod tests {
 
     #[test]
     fn a_stale_slot_is_not_free_until_it_is_emptied() {
-        let slots = Slots::new(0, 1);
+        let slots = Slots::new(0, 1).unwrap();
         let slot = slots.take().unwrap();
         slots.give_stale(slot);
         assert!(slots.any_stale() && !slots.all_taken());
