@@ -4,6 +4,8 @@
 
 #[cfg(feature = "capi")]
 pub mod fabric;
+#[cfg(any(feature = "capi", feature = "verbs"))]
+mod loader;
 pub mod uring;
 #[cfg(feature = "verbs")]
 pub mod verbs;

@@ -2,6 +2,7 @@
 //! libfabric, opened at run time: libkdreg.so does not depend on it.
 
 use super::abi::{OpenFn, VersionFn};
+use crate::adaptors::loader::{self, Text};
 use crate::errno::Errno;
 use crate::log::{self, Level};
 use std::ffi::{CStr, c_void};
@@ -27,7 +28,7 @@ impl Library {
     /// loader finds as `name`.
     ///
     /// # Errors
-    /// `ELIBACC` when there is none, with the loader's reason in the log.
+    /// `ELIBACC` when there is none, with the loader's reason in the log; `ENOMEM`.
     pub fn open(name: &CStr) -> Result<Library, Errno> {
         // SAFETY: loads a library by name; its constructors are libfabric's,
         // which only define parameters.
@@ -77,23 +78,15 @@ fn symbol(handle: *mut c_void, name: &CStr) -> Option<*mut c_void> {
 
 /// Says why the dynamic loader refused.
 fn unusable(name: &CStr) -> Errno {
-    // SAFETY: dlerror returns null or a C string that lasts until this thread
-    // uses the loader again; it is copied at once.
-    let reason = unsafe {
-        let text = libc::dlerror();
-        if text.is_null() {
-            String::from("no reason given")
-        } else {
-            CStr::from_ptr(text).to_string_lossy().into_owned()
-        }
-    };
-    log::say(
-        Level::Error,
-        format_args!(
-            "cannot use {}: {reason}. Install libfabric 1.13 or newer (Debian: libfabric1), \
-             or say where it is in LD_LIBRARY_PATH",
-            name.to_string_lossy()
-        ),
-    );
-    Errno::new(libc::ELIBACC)
+    loader::refused(|reason| {
+        log::say(
+            Level::Error,
+            format_args!(
+                "cannot use {}: {reason}. Install libfabric 1.13 or newer (Debian: libfabric1), \
+                 or say where it is in LD_LIBRARY_PATH",
+                Text::from(name)
+            ),
+        );
+        Errno::ELIBACC
+    })
 }

@@ -5,6 +5,7 @@ use super::access;
 use crate::errno::Errno;
 use crate::log::{self, Level};
 use crate::range::Range;
+use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Which errors were explained already, one bit each: a program that goes on
@@ -24,59 +25,61 @@ fn memlock() -> Option<u64> {
     (bound && result == 0 && limit.rlim_cur != libc::RLIM_INFINITY).then_some(limit.rlim_cur)
 }
 
-/// What can be done about `error`.
-fn remedy(error: Errno, flags: u32) -> String {
-    match error {
-        Errno::ENOMEM => match memlock() {
-            Some(limit) => format!(
-                "RLIMIT_MEMLOCK lets this process pin {} KiB: raise it (ulimit -l unlimited, \
-                 `memlock` in /etc/security/limits.conf, LimitMEMLOCK= of systemd), or put \
-                 entries back sooner; everything idle has been released already",
-                limit / 1024
-            ),
-            None => "everything idle has been released already: put entries back sooner, or \
-                     look at the device's limit (max_mr of ibv_devinfo -v)"
-                .into(),
-        },
-        Errno::EFAULT if flags & access::LOCAL_WRITE != 0 => {
-            "part of it is not mapped, or is mapped read-only: map it writable, or ask \
-             without IBV_ACCESS_LOCAL_WRITE and the remote rights to write"
-                .into()
-        }
-        Errno::EFAULT => "part of it is not mapped, or not readable".into(),
-        Errno::EINVAL if flags & (access::REMOTE_WRITE | access::REMOTE_ATOMIC) != 0 => {
-            "the device or its driver refused these rights: see what it can do with \
-             ibv_devinfo -v"
-                .into()
-        }
-        Errno::EINVAL => {
-            "rights are LOCAL_WRITE, REMOTE_*, MW_BIND and FLUSH_*; zero-based and on-demand \
-             registrations cannot be cached (call ibv_reg_mr for those), and \
-             IBV_ACCESS_RELAXED_ORDERING is said when the cache is made"
-                .into()
-        }
-        Errno::EOPNOTSUPP => {
-            "the device cannot register this kind of memory (a file that is not in memory, \
-             a device's own memory)"
-                .into()
-        }
-        Errno::EPERM | Errno::EACCES => {
-            "this process may not: see the rights of /dev/infiniband/uverbs*, and the \
-             limits of its control group"
-                .into()
-        }
-        Errno::EIO | Errno::ENODEV => {
-            "the device is gone or does not answer: see dmesg, and open it anew".into()
-        }
-        _ => "the driver gave this error: see dmesg".into(),
+/// What can be done about an error, with the rights (`IBV_ACCESS_*`) that were
+/// asked for. Written where it is said: there may be no memory to make a text in.
+struct Remedy(Errno, u32);
+
+impl fmt::Display for Remedy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Remedy(error, flags) = *self;
+        f.write_str(match error {
+            Errno::ENOMEM => match memlock() {
+                Some(limit) => return write!(f,
+                    "RLIMIT_MEMLOCK lets this process pin {} KiB: raise it (ulimit -l unlimited, \
+                     `memlock` in /etc/security/limits.conf, LimitMEMLOCK= of systemd), or put \
+                     entries back sooner; everything idle has been released already",
+                    limit / 1024
+                ),
+                None => "everything idle has been released already: put entries back sooner, or \
+                         look at the device's limit (max_mr of ibv_devinfo -v)"
+                    ,
+            },
+            Errno::EFAULT if flags & access::LOCAL_WRITE != 0 => {
+                "part of it is not mapped, or is mapped read-only: map it writable, or ask \
+                 without IBV_ACCESS_LOCAL_WRITE and the remote rights to write"
+            }
+            Errno::EFAULT => "part of it is not mapped, or not readable",
+            Errno::EINVAL if flags & (access::REMOTE_WRITE | access::REMOTE_ATOMIC) != 0 => {
+                "the device or its driver refused these rights: see what it can do with \
+                 ibv_devinfo -v"
+            }
+            Errno::EINVAL => {
+                "rights are LOCAL_WRITE, REMOTE_*, MW_BIND and FLUSH_*; zero-based and on-demand \
+                 registrations cannot be cached (call ibv_reg_mr for those), and \
+                 IBV_ACCESS_RELAXED_ORDERING is said when the cache is made"
+            }
+            Errno::EOPNOTSUPP => {
+                "the device cannot register this kind of memory (a file that is not in memory, \
+                 a device's own memory)"
+            }
+            Errno::EPERM | Errno::EACCES => {
+                "this process may not: see the rights of /dev/infiniband/uverbs*, and the \
+                 limits of its control group"
+            }
+            Errno::EIO | Errno::ENODEV => {
+                "the device is gone or does not answer: see dmesg, and open it anew"
+            }
+            _ => "the driver gave this error: see dmesg",
+        })
     }
 }
 
 /// Explains why there is no registration for `range` with the rights in
 /// `flags` (`IBV_ACCESS_*`).
 pub(super) fn explain(error: Errno, range: Range, flags: u32) {
-    if error == Errno::ECHILD || error == Errno::ENOENT {
-        // Not the device's doing: a forked child, a lookup that found nothing.
+    if matches!(error, Errno::ECHILD | Errno::ENOENT | Errno::ESCAPED) {
+        // Not the device's doing: a forked child, a lookup that found nothing, a
+        // thread that is ending.
         return;
     }
     let bit = 1 << (error.value() & 63);
@@ -90,7 +93,7 @@ pub(super) fn explain(error: Errno, range: Range, flags: u32) {
                 "verbs: registering {} bytes at {:#x} with access {flags:#x} failed ({error:?}): {}",
                 range.len(),
                 range.start(),
-                remedy(error, flags)
+                Remedy(error, flags)
             ),
         );
     }

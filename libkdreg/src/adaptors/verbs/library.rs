@@ -2,9 +2,13 @@
 //! libibverbs, opened when it is first needed: the five functions of it that
 //! are called here, and the one structure that is looked into.
 
+use crate::adaptors::loader::refused;
+use crate::cancellation::held_off;
 use crate::errno::Errno;
 use crate::log::{self, Level};
+use crate::memory::try_box;
 use std::ffi::{CStr, c_char, c_int, c_void};
+use std::fmt;
 use std::sync::atomic::{AtomicPtr, Ordering};
 
 /// Its name for the dynamic loader: the ABI that all of rdma-core has had.
@@ -68,7 +72,7 @@ impl Library {
     /// devices keep threads and handlers in it.
     ///
     /// # Errors
-    /// `ELIBACC` when it cannot be opened; the log says why.
+    /// `ELIBACC` when it cannot be opened; the log says why. `ENOMEM`.
     pub fn get() -> Result<&'static Library, Errno> {
         // Not a OnceLock: a child forked while it is being filled would wait
         // for a thread it does not have.
@@ -79,14 +83,7 @@ impl Library {
             // SAFETY: once published, never freed.
             return Ok(unsafe { &*library });
         }
-        let opened = Library::open().map_err(|reason| {
-            log::say(
-                Level::Error,
-                format_args!("verbs: libibverbs cannot be used: {reason}"),
-            );
-            Errno::ELIBACC
-        })?;
-        let fresh = Box::into_raw(Box::new(opened));
+        let fresh = Box::into_raw(try_box(held_off(Library::open)?)?);
         let null = std::ptr::null_mut();
         match LIBRARY.compare_exchange(null, fresh, Ordering::Release, Ordering::Acquire) {
             // SAFETY: published just now, never freed.
@@ -99,17 +96,16 @@ impl Library {
         }
     }
 
-    fn open() -> Result<Library, String> {
+    fn open() -> Result<Library, Errno> {
         // Looked up, not linked: a static program has no loader, and the
         // static linker warns about every one that names dlopen.
         // SAFETY: the name is a C string.
         let dlopen = unsafe { libc::dlsym(libc::RTLD_DEFAULT, c"dlopen".as_ptr()) };
         if dlopen.is_null() {
-            return Err(
+            return Err(unusable(format_args!(
                 "a program that is linked statically can load no library: link it with \
                  libkdreg.so and the shared libc"
-                    .into(),
-            );
+            )));
         }
         // SAFETY: dlopen has had this type since there is a dlopen.
         let dlopen: DlOpen = unsafe { std::mem::transmute::<*mut c_void, DlOpen>(dlopen) };
@@ -118,11 +114,12 @@ impl Library {
         // constructors, which any program that links it runs too.
         let handle = unsafe { dlopen(NAME.as_ptr(), flags) };
         if handle.is_null() {
-            return Err(format!(
-                "{}; install it (Debian: libibverbs1 and ibverbs-providers; Fedora: libibverbs), \
-                 or set LD_LIBRARY_PATH to where it is",
-                loader_error()
-            ));
+            return Err(refused(|reason| {
+                unusable(format_args!(
+                    "{reason}; install it (Debian: libibverbs1 and ibverbs-providers; Fedora: \
+                     libibverbs), or set LD_LIBRARY_PATH to where it is"
+                ))
+            }));
         }
         // SAFETY: each type is that of the function in <infiniband/verbs.h>;
         // looked up through the handle, they are libibverbs's own, whatever a
@@ -130,9 +127,11 @@ impl Library {
         unsafe {
             Ok(Library {
                 reg_mr: std::mem::transmute::<*mut c_void, RegMr>(symbol(handle, c"ibv_reg_mr")?),
-                reg_mr_iova2: symbol(handle, c"ibv_reg_mr_iova2")
-                    .ok()
-                    .map(|found| std::mem::transmute::<*mut c_void, RegMrIova2>(found)),
+                // Null where there is none, which an `Option` has as `None`.
+                reg_mr_iova2: std::mem::transmute::<*mut c_void, Option<RegMrIova2>>(libc::dlsym(
+                    handle,
+                    c"ibv_reg_mr_iova2".as_ptr(),
+                )),
                 dereg_mr: std::mem::transmute::<*mut c_void, DeregMr>(symbol(
                     handle,
                     c"ibv_dereg_mr",
@@ -151,26 +150,21 @@ impl Library {
 }
 
 /// A function of the library, in its default version; never null.
-fn symbol(handle: *mut c_void, name: &CStr) -> Result<*mut c_void, String> {
+fn symbol(handle: *mut c_void, name: &CStr) -> Result<*mut c_void, Errno> {
     // SAFETY: a handle from dlopen, and a C string.
     let found = unsafe { libc::dlsym(handle, name.as_ptr()) };
     if found.is_null() {
-        Err(loader_error())
+        Err(refused(|reason| unusable(format_args!("{reason}"))))
     } else {
         Ok(found)
     }
 }
 
-/// What the dynamic loader says of its last failure.
-fn loader_error() -> String {
-    // SAFETY: no preconditions; the text is this thread's until its next call
-    // of the loader, and copied before that.
-    unsafe {
-        let text = libc::dlerror();
-        if text.is_null() {
-            "the dynamic loader gives no reason".into()
-        } else {
-            CStr::from_ptr(text).to_string_lossy().into_owned()
-        }
-    }
+/// Says why libibverbs cannot be used.
+fn unusable(reason: fmt::Arguments<'_>) -> Errno {
+    log::say(
+        Level::Error,
+        format_args!("verbs: libibverbs cannot be used: {reason}"),
+    );
+    Errno::ELIBACC
 }

@@ -27,8 +27,10 @@ pub mod ffi;
 mod library;
 
 use crate::cache::{self, Cache, Handle, Held, Registrar};
+use crate::cancellation::held_off;
 use crate::errno::Errno;
 use crate::log::{self, Level};
+use crate::memory::try_box;
 use crate::monitor::{Monitor, Needs};
 use crate::range::Range;
 use library::Library;
@@ -65,6 +67,8 @@ unsafe impl Send for Domain {}
 // SAFETY: as above, at the same time too.
 unsafe impl Sync for Domain {}
 
+// A driver may wait, open and write as it likes: a thread that is cancelled
+// leaves it first, and this code, which is not to be unwound.
 impl Registrar for Domain {
     fn needs(&self, access: u32) -> Needs {
         Needs::of_access(access)
@@ -76,27 +80,27 @@ impl Registrar for Domain {
         let pd = self.pd.as_ptr();
         // SAFETY: the maker of the cache keeps the domain allocated. The
         // range is the kernel's to check; it is pinned, not touched.
-        let mr = unsafe {
-            match self.library.reg_mr_iova2 {
+        held_off(|| unsafe {
+            let mr = match self.library.reg_mr_iova2 {
                 // Where it is there, ibv_reg_mr() is a call of it, by a name that
                 // a preloaded library may have taken.
                 Some(iova2) => iova2(pd, addr, length, range.start() as u64, flags),
                 None => {
                     (self.library.reg_mr)(pd, addr, length, (flags & !access::OPTIONAL) as c_int)
                 }
+            };
+            if mr.is_null() {
+                Err(Errno::last())
+            } else {
+                Ok(Handle(mr as usize))
             }
-        };
-        if mr.is_null() {
-            Err(Errno::last())
-        } else {
-            Ok(Handle(mr as usize))
-        }
+        })
     }
 
     fn deregister(&self, range: Range, handle: Handle) {
         // SAFETY: the handle is a memory region from `register`, and the
         // cache gives it back once.
-        let error = unsafe { (self.library.dereg_mr)(handle.0 as *mut ibv_mr) };
+        let error = held_off(|| unsafe { (self.library.dereg_mr)(handle.0 as *mut ibv_mr) });
         if error != 0 {
             log::say(
                 Level::Warn,
@@ -114,16 +118,21 @@ impl Registrar for Domain {
 ///
 /// # Errors
 /// `ELIBACC` when libibverbs cannot be opened, `ENODEV` when it finds no
-/// device; the log says what to do.
+/// device; the log says what to do. `ENOMEM`.
 pub fn probe() -> Result<(), Errno> {
     let library = Library::get()?;
     let mut count: c_int = 0;
     // SAFETY: room for the count; the list is given back below.
-    unsafe {
+    let listed = held_off(|| unsafe {
         let list = (library.get_device_list)(&raw mut count);
-        if !list.is_null() {
-            (library.free_device_list)(list);
+        if list.is_null() {
+            return Err(Errno::last());
         }
+        (library.free_device_list)(list);
+        Ok(())
+    });
+    if listed == Err(Errno::ENOMEM) {
+        return Err(Errno::ENOMEM);
     }
     if count > 0 {
         return Ok(());
@@ -152,7 +161,7 @@ impl VerbsCache {
     /// A cache of registrations with `pd`, on `monitor`'s backend.
     ///
     /// # Errors
-    /// `ELIBACC` when libibverbs cannot be opened; `EINVAL` for bad options;
+    /// `ELIBACC` when libibverbs cannot be opened; `EINVAL` for bad options; `ENOMEM`;
     /// what [`Cache::new`] fails with.
     ///
     /// # Safety
@@ -172,7 +181,7 @@ impl VerbsCache {
             always: options.access,
         };
         Ok(VerbsCache {
-            cache: Cache::new(monitor, options.cache, Box::new(domain))?,
+            cache: Cache::new(monitor, options.cache, try_box(domain)?)?,
         })
     }
 
