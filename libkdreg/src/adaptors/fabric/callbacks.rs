@@ -10,7 +10,6 @@ use crate::ffi::boundary::{shielded, status_for_library};
 use crate::log::{self, Level};
 use crate::range::Range;
 use std::ffi::{c_int, c_void};
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 /// The monitor, as libfabric sees it.
@@ -24,10 +23,10 @@ pub(super) static OPS: MonitorOps = MonitorOps {
 };
 
 /// The import behind the address that libfabric hands back.
-fn imported<'a>(monitor: *mut MonitorFid) -> &'a Imported {
+fn imported(monitor: *mut MonitorFid) -> &'static Imported {
     // SAFETY: libfabric passes the address it was given, which is that of an
     // `Imported` (repr(C), the fid first). It lives until after libfabric has
-    // let go of it.
+    // let go of it, and the thread that a callback starts has ended.
     unsafe { &*monitor.cast::<Imported>() }
 }
 
@@ -44,14 +43,7 @@ unsafe extern "C" fn start(monitor: *mut MonitorFid) -> c_int {
         let imported = imported(monitor);
         // A child that was forked with the import has not its thread.
         imported.monitor.home().check()?;
-        // SAFETY: an `Imported` is only ever made inside an Arc, one share of
-        // which the import holds; this adds another for the thread.
-        let share = unsafe {
-            let pointer = std::ptr::from_ref(imported);
-            Arc::increment_strong_count(pointer);
-            Arc::from_raw(pointer)
-        };
-        dispatcher::start(share).inspect_err(|error| {
+        dispatcher::start(imported).inspect_err(|error| {
             log::say(
                 Level::Error,
                 format_args!("libfabric's cache stays off, a thread cannot be started: {error}"),

@@ -7,12 +7,12 @@ use super::{Imported, Subscriptions};
 use crate::descriptor::Descriptor;
 use crate::errno::Errno;
 use crate::lock::{Condvar, Mutex};
+use crate::memory::Share;
 use crate::monitor::{Event, eventfd};
 use crate::process::PerProcess;
 use crate::threads::{self, Stack};
 use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 /// How long the end of the process waits for a notification under way.
@@ -64,47 +64,62 @@ impl Dispatcher {
     }
 }
 
-/// Starts the thread, unless it is there.
-pub(super) fn start(imported: Arc<Imported>) -> Result<(), Errno> {
-    let shared = imported.clone();
-    let mut phase = shared.dispatcher.phase.lock();
+/// Starts the thread, unless it is there. The import stays until the thread has
+/// said that it ended, and may be gone after that: what it says it by is its own.
+pub(super) fn start(imported: &'static Imported) -> Result<(), Errno> {
+    let dispatcher = imported.dispatcher.clone();
+    let mut phase = imported.dispatcher.phase.lock();
     if *phase != Phase::NotStarted {
         return Ok(());
     }
     threads::spawn(c"kdreg-fabric", Stack::Ordinary, move || {
-        run(&imported);
-        *imported.dispatcher.phase.lock() = Phase::Ended;
-        imported.dispatcher.ended.notify_all();
+        run(imported);
+        *dispatcher.phase.lock() = Phase::Ended;
+        dispatcher.ended.notify_all();
     })?;
     *phase = Phase::Running;
     Ok(())
 }
 
+/// The thread of the process's import, as long as there is one. Protects the
+/// share; a leaf.
+#[derive(Default)]
+struct Current(Mutex<Option<Share<Dispatcher>>>);
+
+/// A child finds none: it has no such thread.
+static CURRENT: PerProcess<Current> = PerProcess::new();
+
 /// libfabric's destructor destroys the locks that `notify` takes; functions
 /// given to atexit run before it, as libfabric was loaded earlier.
-pub(super) fn end_at_exit(imported: &Arc<Imported>) {
-    /// The import of a process, as long as it lasts. Protects the pointer.
-    #[derive(Default)]
-    struct Current(Mutex<Weak<Imported>>);
-    static CURRENT: PerProcess<Current> = PerProcess::new();
+pub(super) fn end_at_exit(dispatcher: &Share<Dispatcher>) {
     /// Relaxed: only one caller may see `false`.
     static INSTALLED: AtomicBool = AtomicBool::new(false);
     extern "C" fn at_exit() {
         // Not a wait: another thread may have been stopped with the lock.
         let Ok(current) = CURRENT.get() else { return };
-        let imported = current.0.try_lock().and_then(|current| current.upgrade());
-        if let Some(imported) = imported.filter(|it| it.monitor.home().is_here()) {
-            imported.dispatcher.end_soon();
+        let dispatcher = current.0.try_lock().and_then(|current| current.clone());
+        if let Some(dispatcher) = dispatcher {
+            dispatcher.end_soon();
         }
     }
     // Without memory for it the process ends without that wait.
     if let Ok(current) = CURRENT.get() {
-        *current.0.lock() = Arc::downgrade(imported);
+        *current.0.lock() = Some(dispatcher.clone());
     }
     if !INSTALLED.swap(true, Ordering::Relaxed) {
         // SAFETY: registers a function without captured state, in a library
         // that is never unloaded. Failure, for lack of memory, loses a wait.
         unsafe { libc::atexit(at_exit) };
+    }
+}
+
+/// Undoes `end_at_exit`, once the thread has ended.
+pub(super) fn forget(dispatcher: &Share<Dispatcher>) {
+    if let Ok(current) = CURRENT.get() {
+        let mut current = current.0.lock();
+        if current.as_ref().is_some_and(|it| it.ptr_eq(dispatcher)) {
+            *current = None;
+        }
     }
 }
 

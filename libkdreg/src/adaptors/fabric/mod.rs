@@ -29,9 +29,12 @@ pub mod ffi;
 pub mod library;
 mod ranges;
 
+use crate::adaptors::loader::Text;
+use crate::environment;
 use crate::errno::Errno;
 use crate::lock::Mutex;
 use crate::log::{self, Level};
+use crate::memory::Share;
 use crate::monitor::{self, Kind, Monitor, Region};
 use abi::{CLASS_MEM_MONITOR, Fid, MonitorFid, NotifyOps};
 use dispatcher::Dispatcher;
@@ -39,11 +42,10 @@ use library::Library;
 use ranges::{Key, Ranges};
 use std::cell::UnsafeCell;
 use std::ffi::c_void;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// The variable that names one of libfabric's own monitors.
-pub const MONITOR_VARIABLE: &str = "FI_MR_CACHE_MONITOR";
+pub const MONITOR_VARIABLE: &std::ffi::CStr = c"FI_MR_CACHE_MONITOR";
 
 /// What was counted since the import.
 #[derive(Default)]
@@ -101,7 +103,8 @@ struct Imported {
     monitor: Monitor,
     /// Protects the ranges; see above on what may be done under it.
     subscriptions: Mutex<Subscriptions>,
-    dispatcher: Dispatcher,
+    /// Shared with the thread, and with the end of the process.
+    dispatcher: Share<Dispatcher>,
     /// Between `start` and `stop`: one of libfabric's caches exists. Release
     /// when set, Acquire when read: what `start` did is there.
     running: AtomicBool,
@@ -127,7 +130,8 @@ pub struct Options<'a> {
 
 /// libkdreg, imported into libfabric. There is at most one in a process.
 pub struct Import {
-    imported: Arc<Imported>,
+    /// One share, which is not moved: libfabric has its address.
+    imported: Share<Imported>,
     library: Library,
 }
 
@@ -149,7 +153,7 @@ impl Import {
             Some(monitor) => monitor.sibling()?,
             None => Monitor::open(&monitor::Options::default())?,
         };
-        let imported = Arc::new(Imported {
+        let imported = Share::new(Imported {
             fid: UnsafeCell::new(MonitorFid {
                 fid: Fid {
                     fclass: CLASS_MEM_MONITOR,
@@ -161,12 +165,12 @@ impl Import {
             }),
             monitor,
             subscriptions: Mutex::default(),
-            dispatcher: Dispatcher::new()?,
+            dispatcher: Share::new(Dispatcher::new()?)?,
             running: AtomicBool::new(false),
             counts: Counts::default(),
-        });
+        })?;
         hand_over(&library, &imported)?;
-        dispatcher::end_at_exit(&imported);
+        dispatcher::end_at_exit(&imported.dispatcher);
         announce(&library, &imported.monitor);
         Ok(Import { imported, library })
     }
@@ -223,6 +227,7 @@ impl Drop for Import {
             );
         }
         self.imported.dispatcher.end();
+        dispatcher::forget(&self.imported.dispatcher);
         for region in self.imported.subscriptions.lock().ranges.drain() {
             let _ = self.imported.monitor.unmonitor(region);
         }
@@ -255,15 +260,17 @@ impl Imported {
 
 /// `ECANCELED` when the user has chosen one of libfabric's own monitors.
 fn heed_environment() -> Result<(), Errno> {
-    let Some(value) = std::env::var_os(MONITOR_VARIABLE).filter(|value| !value.is_empty()) else {
+    let value = environment::variable(MONITOR_VARIABLE);
+    let Some(value) = value.filter(|value| !value.as_str().is_empty()) else {
         return Ok(());
     };
     log::say(
         Level::Warn,
         format_args!(
             "libkdreg is not imported into libfabric, as the environment asks for another \
-             monitor: {MONITOR_VARIABLE}={}. Unset it to use libkdreg",
-            value.to_string_lossy()
+             monitor: {}={}. Unset it to use libkdreg",
+            Text::from(MONITOR_VARIABLE),
+            value.as_str()
         ),
     );
     Err(Errno::new(libc::ECANCELED))

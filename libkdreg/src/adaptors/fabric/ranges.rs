@@ -10,6 +10,7 @@
 
 use crate::range::Range;
 use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
 
 /// A range as libfabric names it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -27,6 +28,30 @@ impl From<Range> for Key {
     }
 }
 
+/// How the map of records mixes keys. The standard one's random numbers are
+/// kept in thread-local storage, for which there may be no memory, and are of no
+/// use where nobody chooses keys to do harm.
+#[derive(Default)]
+struct Mixer(u64);
+
+impl Hasher for Mixer {
+    fn write(&mut self, bytes: &[u8]) {
+        for &byte in bytes {
+            self.write_usize(usize::from(byte));
+        }
+    }
+
+    fn write_usize(&mut self, number: usize) {
+        // Both ends of the product: the map looks at the top and at the bottom.
+        let product = u128::from(self.0 ^ number as u64) * 0x9e37_79b9_7f4a_7c15;
+        self.0 = (product >> 64) as u64 ^ product as u64;
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
+
 /// One range; `R` is what watches it.
 struct Record<R> {
     /// Subscriptions not yet undone.
@@ -39,14 +64,14 @@ struct Record<R> {
 
 /// The subscriptions, by range.
 pub struct Ranges<R> {
-    records: HashMap<Key, Record<R>>,
+    records: HashMap<Key, Record<R>, BuildHasherDefault<Mixer>>,
     next_id: u64,
 }
 
 impl<R> Default for Ranges<R> {
     fn default() -> Self {
         Ranges {
-            records: HashMap::new(),
+            records: HashMap::default(),
             next_id: 1,
         }
     }
