@@ -57,6 +57,17 @@ missing() {
     packages=$(for package in $packages; do echo "$package"; done | sort -u | tr "\n" " ")
 }
 
+# optional LIBRARY PACKAGE...: what a test is skipped without. Releases differ in
+# how they call it, and not all have it.
+optional() {
+    library=$1
+    shift
+    ! /sbin/ldconfig -p | grep -qF "$library" || return 0
+    for package; do
+        ! apt-get install -y -o DPkg::Lock::Timeout=300 --no-install-recommends "$package" >>"$target/apt.log" 2>&1 || return 0
+    done
+}
+
 if ! command -v cargo >/dev/null; then
     die "cargo is missing: install Rust 1.88 or newer (rustup) and put cargo on the PATH"
 fi
@@ -72,5 +83,13 @@ if [ -n "$packages" ]; then
         missing "$1"
     fi
     [ -z "$packages" ] || die "please install: $packages(Debian's names), then run make again"
+fi
+if [ "$1" = test ] && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+    mkdir -p "$target"
+    export DEBIAN_FRONTEND=noninteractive
+    # Allocators to be tested with; ctest/allocators.
+    optional libjemalloc.so.2 libjemalloc2
+    optional libmimalloc.so libmimalloc2.0 libmimalloc3
+    optional libtcmalloc_minimal.so.4 libtcmalloc-minimal4 libtcmalloc-minimal4t64
 fi
 echo "everything that 'make $1' needs is here: $(cargo --version), $("$CC" --version | head -n 1)"
