@@ -8,10 +8,11 @@ use crate::kdreg::*;
 use crate::real::{self, Request};
 use crate::registration::Registration;
 use crate::watch::{is_forked_child, monitor, text};
-use crate::{keep, report};
+use crate::{keep, memory, report};
 use std::collections::HashMap;
 use std::ffi::{c_int, c_void};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::atomic::{AtomicPtr, Ordering};
+use std::sync::{Mutex, PoisonError, RwLock};
 
 /// How many distances a protection domain may have caches for. Programs use
 /// one or two (0, or where a shared heap begins); one that uses a new one for
@@ -27,21 +28,22 @@ struct Key {
     distance: u64,
 }
 
-/// A cache and what its callbacks need.
+/// A cache and what its callbacks need. A few bytes for each cache that ever was:
+/// callbacks may be running in the reaper while a domain goes, and programs about
+/// to ask.
 pub struct Domain {
     key: Key,
     context: usize,
-    cache: *mut kdreg_cache_t,
+    /// Set once, before anybody else has the domain.
+    cache: AtomicPtr<kdreg_cache_t>,
+    /// The next of those that `take` took. Relaxed: whoever took them has them
+    /// alone.
+    next: AtomicPtr<Domain>,
 }
-
-// SAFETY: a handle that any thread may use, and numbers.
-unsafe impl Send for Domain {}
-// SAFETY: as above.
-unsafe impl Sync for Domain {}
 
 /// Protects which caches there are; never held while libkdreg or libibverbs
 /// is called, except to make a cache, which calls neither callback.
-static DOMAINS: RwLock<Option<HashMap<Key, Arc<Domain>>>> = RwLock::new(None);
+static DOMAINS: RwLock<Option<HashMap<Key, &'static Domain>>> = RwLock::new(None);
 
 /// Protects the counts of caches that are gone.
 static GONE: Mutex<kdreg_cache_stats> = Mutex::new(ZERO);
@@ -72,8 +74,8 @@ unsafe extern "C" fn register(
     _access: u32,
     handle: *mut *mut c_void,
 ) -> c_int {
-    // SAFETY: `ctx` is a Key that is never freed.
-    let key = unsafe { &*ctx.cast::<Key>() };
+    // SAFETY: `ctx` is a domain that is never freed.
+    let key = unsafe { (*ctx.cast::<Domain>()).key };
     let iova = (addr as u64).wrapping_add(key.distance);
     let request = Request {
         way: real::way_for(key.distance == 0, key.access),
@@ -90,8 +92,13 @@ unsafe extern "C" fn register(
             error => -error,
         };
     }
+    let Some(registration) = Registration::new(mr) else {
+        // SAFETY: registered just now, and nobody else's.
+        unsafe { real::dereg_mr(mr) };
+        return -libc::ENOMEM;
+    };
     // SAFETY: libkdreg gives room for the handle.
-    unsafe { handle.write(Registration::new(mr).cast()) };
+    unsafe { handle.write(registration.cast()) };
     0
 }
 
@@ -112,7 +119,7 @@ unsafe extern "C" fn deregister(
 
 impl Domain {
     /// The cache for a request; `None` when there is none to be had.
-    pub fn of(request: &Request) -> Option<Arc<Domain>> {
+    pub fn of(request: &Request) -> Option<&'static Domain> {
         let opened = monitor()?;
         let key = Key {
             pd: request.pd as usize,
@@ -120,14 +127,14 @@ impl Domain {
             distance: request.iova.wrapping_sub(request.addr as u64),
         };
         let known = DOMAINS.read().unwrap_or_else(PoisonError::into_inner);
-        if let Some(found) = known.as_ref().and_then(|all| all.get(&key)) {
-            return Some(found.clone());
+        if let Some(&found) = known.as_ref().and_then(|all| all.get(&key)) {
+            return Some(found);
         }
         drop(known);
         let mut all = DOMAINS.write().unwrap_or_else(PoisonError::into_inner);
         let all = all.get_or_insert_default();
-        if let Some(found) = all.get(&key) {
-            return Some(found.clone());
+        if let Some(&found) = all.get(&key) {
+            return Some(found);
         }
         let distances = all
             .keys()
@@ -135,21 +142,25 @@ impl Domain {
         if key.distance != 0 && distances.count() >= MAX_DISTANCES {
             return None;
         }
-        let domain = Arc::new(Domain::make(opened.monitor, key, request.pd)?);
-        all.insert(key, domain.clone());
+        all.try_reserve(1).ok()?;
+        let domain = Domain::make(opened.monitor, key, request.pd)?;
+        all.insert(key, domain);
         Some(domain)
     }
 
-    fn make(monitor: *mut kdreg_t, key: Key, pd: *mut ibv_pd) -> Option<Domain> {
+    fn make(monitor: *mut kdreg_t, key: Key, pd: *mut ibv_pd) -> Option<&'static Domain> {
+        let domain = Box::into_raw(memory::boxed(Domain {
+            key,
+            // SAFETY: the program's protection domain, whose first member is public.
+            context: unsafe { (*pd).context } as usize,
+            cache: AtomicPtr::new(std::ptr::null_mut()),
+            next: AtomicPtr::new(std::ptr::null_mut()),
+        })?);
         let attr = kdreg_cache_attr {
             size: size_of::<kdreg_cache_attr>(),
             reg: Some(register),
             dereg: Some(deregister),
-            // A few bytes for each cache that ever was: callbacks may be
-            // running in the reaper while a domain goes.
-            ctx: std::ptr::from_ref(Box::leak(Box::new(key)))
-                .cast_mut()
-                .cast(),
+            ctx: domain.cast(),
             max_entries: 0,
             max_bytes: report::settings().max_bytes,
             max_unreleased: 0,
@@ -168,18 +179,22 @@ impl Domain {
         // SAFETY: an open monitor, a complete structure, room for the result.
         let error = unsafe { kdreg_cache_create(monitor, &raw const attr, &raw mut cache) };
         if error != 0 {
+            // SAFETY: made above, and no cache has it.
+            drop(unsafe { Box::from_raw(domain) });
             // SAFETY: any error has a text.
             let why = text(unsafe { kdreg_strerror(error) });
             report::once(format_args!("a protection domain is not cached: {why}"));
             return None;
         }
-        // SAFETY: the program's protection domain, whose first member is public.
-        let context = unsafe { (*pd).context } as usize;
-        Some(Domain {
-            key,
-            context,
-            cache,
-        })
+        // SAFETY: made above, never freed from here on.
+        let domain = unsafe { &*domain };
+        domain.cache.store(cache, Ordering::Relaxed);
+        Some(domain)
+    }
+
+    /// Relaxed: set before the map of domains had this one.
+    fn cache(&self) -> *mut kdreg_cache_t {
+        self.cache.load(Ordering::Relaxed)
     }
 
     /// An entry that covers the range, and the registration behind it.
@@ -190,8 +205,15 @@ impl Domain {
     ) -> Option<(*mut kdreg_entry_t, &'static Registration)> {
         let mut entry = std::ptr::null_mut();
         // SAFETY: handles are checked by libkdreg; room for the result.
-        let error =
-            unsafe { kdreg_cache_get(self.cache, addr, length, KDREG_ACCESS_READ, &raw mut entry) };
+        let error = unsafe {
+            kdreg_cache_get(
+                self.cache(),
+                addr,
+                length,
+                KDREG_ACCESS_READ,
+                &raw mut entry,
+            )
+        };
         // SAFETY: held since this moment; the handle is what `register` gave, and
         // is used until the entry is put back at most.
         (error == 0).then(|| (entry, unsafe { &*kdreg_entry_handle(entry).cast() }))
@@ -200,7 +222,7 @@ impl Domain {
     pub fn put(&self, entry: *mut kdreg_entry_t) {
         // SAFETY: handles and entries are checked by libkdreg. When the cache
         // is gone with its protection domain, so is the registration.
-        unsafe { kdreg_cache_put(self.cache, entry) };
+        unsafe { kdreg_cache_put(self.cache(), entry) };
     }
 
     /// Puts back an entry whose registration was taken from it: nobody is to
@@ -210,7 +232,7 @@ impl Domain {
         // last of the calls.
         unsafe {
             let (base, length) = (kdreg_entry_base(entry), kdreg_entry_length(entry));
-            kdreg_cache_invalidate(self.cache, base, length);
+            kdreg_cache_invalidate(self.cache(), base, length);
         }
         self.put(entry);
     }
@@ -228,7 +250,7 @@ impl Domain {
     /// Deregisters what is idle.
     fn flush(&self) -> bool {
         // SAFETY: handles are checked by libkdreg.
-        unsafe { kdreg_cache_flush(self.cache) > 0 }
+        unsafe { kdreg_cache_flush(self.cache()) > 0 }
     }
 
     /// Ends the cache, and keeps its counts.
@@ -238,26 +260,61 @@ impl Domain {
         // that the program never gave back is not destroyed, and stays: nobody
         // can find it any more.
         unsafe {
-            if kdreg_cache_stats(self.cache, &raw mut stats) == 0 {
+            if kdreg_cache_stats(self.cache(), &raw mut stats) == 0 {
                 add(
                     &mut GONE.lock().unwrap_or_else(PoisonError::into_inner),
                     &stats,
                 );
             }
-            kdreg_cache_destroy(self.cache);
+            kdreg_cache_destroy(self.cache());
         }
     }
 }
 
+/// Caches out of use, each of which names the next: there may be no memory to
+/// list them in.
+#[derive(Clone, Copy)]
+struct Taken(*mut Domain);
+
+impl Iterator for Taken {
+    type Item = &'static Domain;
+
+    fn next(&mut self) -> Option<&'static Domain> {
+        // SAFETY: null, or a domain, which is never freed.
+        let domain = unsafe { self.0.as_ref() }?;
+        self.0 = domain.next.load(Ordering::Relaxed);
+        Some(domain)
+    }
+}
+
 /// Takes caches out of use, so that their domains can go.
-fn take(which: impl Fn(&Domain) -> bool) -> Vec<Arc<Domain>> {
+fn take(which: impl Fn(&Domain) -> bool) -> Taken {
+    let mut taken = Taken(std::ptr::null_mut());
     let mut all = DOMAINS.write().unwrap_or_else(PoisonError::into_inner);
     let Some(all) = all.as_mut() else {
-        return Vec::new();
+        return taken;
     };
-    all.extract_if(|_, domain| which(domain))
-        .map(|(_, domain)| domain)
-        .collect()
+    for (_, domain) in all.extract_if(|_, domain| which(domain)) {
+        domain.next.store(taken.0, Ordering::Relaxed);
+        taken.0 = std::ptr::from_ref(domain).cast_mut();
+    }
+    taken
+}
+
+/// Puts one back that was taken; without memory for that it ends.
+fn put_back(domain: &'static Domain) {
+    let put = {
+        let mut all = DOMAINS.write().unwrap_or_else(PoisonError::into_inner);
+        let all = all.get_or_insert_default();
+        let room = all.try_reserve(1).is_ok();
+        if room {
+            all.entry(domain.key).or_insert(domain);
+        }
+        room
+    };
+    if !put {
+        domain.end();
+    }
 }
 
 /// Calls `remove`, which ends what the caches of `which` stand on, with nothing
@@ -271,20 +328,18 @@ fn without<T>(
         return remove();
     }
     let taken = take(which);
-    for domain in &taken {
+    for domain in taken {
         domain.flush();
     }
     let result = remove();
     let errno = report::errno();
     if removed(&result) {
-        for domain in &taken {
+        for domain in taken {
             domain.end();
         }
     } else {
-        let mut all = DOMAINS.write().unwrap_or_else(PoisonError::into_inner);
-        let all = all.get_or_insert_default();
         for domain in taken {
-            all.entry(domain.key).or_insert(domain);
+            put_back(domain);
         }
     }
     report::set_errno(errno);
@@ -311,11 +366,19 @@ pub fn without_context(context: *mut ibv_context, remove: impl FnOnce() -> c_int
 
 /// Deregisters what is idle, everywhere; whether there was anything.
 pub fn flush() -> bool {
-    let all: Vec<_> = {
+    let mut copy = Vec::new();
+    {
         let all = DOMAINS.read().unwrap_or_else(PoisonError::into_inner);
-        all.iter().flat_map(|all| all.values().cloned()).collect()
-    };
-    all.iter().fold(false, |any, domain| domain.flush() | any)
+        let domains = all.iter().flat_map(HashMap::values);
+        // Not everywhere, where there is no memory to remember them all in.
+        for &domain in domains {
+            if copy.try_reserve(1).is_err() {
+                break;
+            }
+            copy.push(domain);
+        }
+    }
+    copy.iter().fold(false, |any, domain| domain.flush() | any)
 }
 
 fn add(sum: &mut kdreg_cache_stats, more: &kdreg_cache_stats) {
@@ -334,7 +397,7 @@ pub fn statistics() -> kdreg_cache_stats {
     for domain in all.iter().flat_map(HashMap::values) {
         let mut stats = ZERO;
         // SAFETY: handles are checked by libkdreg; the size is set.
-        if unsafe { kdreg_cache_stats(domain.cache, &raw mut stats) } == 0 {
+        if unsafe { kdreg_cache_stats(domain.cache(), &raw mut stats) } == 0 {
             add(&mut sum, &stats);
         }
     }

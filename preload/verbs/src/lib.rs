@@ -17,6 +17,7 @@
 
 mod abi;
 mod caller;
+mod cancellation;
 mod context;
 mod devices;
 mod domain;
@@ -25,6 +26,7 @@ mod kdreg;
 mod keep;
 mod keys;
 mod lock;
+mod memory;
 mod objects;
 mod pieces;
 mod post;

@@ -7,6 +7,7 @@
 //! hold a lock of their own.
 
 use crate::abi::*;
+use crate::cancellation::held_off;
 use crate::context::{self, Sight};
 use crate::queues::{self, Posted};
 use crate::{keys, post, watch};
@@ -191,7 +192,7 @@ fn none_posted(queues: &queues::Queues) {
 unsafe extern "C" fn complete(qp: *mut ibv_qp_ex) -> c_int {
     let queues = queues(qp);
     // SAFETY: the program's.
-    let error = unsafe { driver!(queues, wr_complete, Complete)(qp) };
+    let error = held_off(|| unsafe { driver!(queues, wr_complete, Complete)(qp) });
     if !watch::is_forked_child() {
         if error != 0 {
             none_posted(queues);

@@ -7,6 +7,7 @@
 //! the driver with a look at its opcodes.
 
 use crate::abi::*;
+use crate::cancellation::held_off;
 use crate::context::{self, Context, Sight};
 use crate::queues::{self, Posted, Queues};
 use crate::{keys, watch};
@@ -110,7 +111,7 @@ pub unsafe extern "C" fn post_recv(
     };
     let call = || {
         // SAFETY: the driver's function, and the program's arguments.
-        unsafe { transmute::<*mut c_void, PostRecv>(function)(qp, wr, bad) }
+        held_off(|| unsafe { transmute::<*mut c_void, PostRecv>(function)(qp, wr, bad) })
     };
     if watch::is_forked_child() {
         return call();
@@ -132,7 +133,7 @@ pub unsafe extern "C" fn post_srq_recv(
     };
     let call = || {
         // SAFETY: the driver's function, and the program's arguments.
-        unsafe { transmute::<*mut c_void, PostSrqRecv>(function)(srq, wr, bad) }
+        held_off(|| unsafe { transmute::<*mut c_void, PostSrqRecv>(function)(srq, wr, bad) })
     };
     if watch::is_forked_child() {
         return call();
@@ -192,7 +193,7 @@ pub unsafe extern "C" fn post_send(
     };
     let call = || {
         // SAFETY: the driver's function, and the program's arguments.
-        unsafe { transmute::<*mut c_void, PostSend>(function)(qp, wr, bad) }
+        held_off(|| unsafe { transmute::<*mut c_void, PostSend>(function)(qp, wr, bad) })
     };
     if watch::is_forked_child() {
         return call();
@@ -271,7 +272,7 @@ pub unsafe extern "C" fn post_srq_ops(
     // Buffers for tagged messages, in structures that are not known here.
     known.lose_sight();
     // SAFETY: the driver's function, and the program's arguments.
-    unsafe { transmute::<*mut c_void, PostSrqOps>(function)(srq, op, bad) }
+    held_off(|| unsafe { transmute::<*mut c_void, PostSrqOps>(function)(srq, op, bad) })
 }
 
 pub unsafe extern "C" fn create_wq(context: *mut ibv_context, attr: *mut c_void) -> *mut c_void {
@@ -281,5 +282,5 @@ pub unsafe extern "C" fn create_wq(context: *mut ibv_context, attr: *mut c_void)
     // Programs post to it by a function of its own.
     known.lose_sight();
     // SAFETY: the driver's function, and the program's arguments.
-    unsafe { transmute::<*mut c_void, CreateWq>(function)(context, attr) }
+    held_off(|| unsafe { transmute::<*mut c_void, CreateWq>(function)(context, attr) })
 }

@@ -3,6 +3,7 @@
 //! before it.
 
 use crate::abi::*;
+use crate::cancellation::held_off;
 use crate::function::Function;
 use std::cell::Cell;
 use std::ffi::{c_int, c_void};
@@ -73,7 +74,7 @@ impl Request {
     /// Calls libibverbs. Null, and errno set, when that fails.
     pub fn make(&self) -> *mut ibv_mr {
         let outer = INSIDE.replace(true);
-        let mr = self.call();
+        let mr = held_off(|| self.call());
         INSIDE.set(outer);
         mr
     }
@@ -135,7 +136,7 @@ pub fn way_for(iova_is_address: bool, access: u32) -> Way {
 pub unsafe fn dereg_mr(mr: *mut ibv_mr) -> c_int {
     DEREG_MR.require().map_or(libc::ENOSYS, |found| {
         // SAFETY: its type in <infiniband/verbs.h>.
-        unsafe { std::mem::transmute::<*mut c_void, OfMr>(found)(mr) }
+        held_off(|| unsafe { std::mem::transmute::<*mut c_void, OfMr>(found)(mr) })
     })
 }
 
@@ -152,9 +153,9 @@ pub unsafe fn rereg_mr(
     // -1: the old registration stays as it is.
     REREG_MR.require().map_or(-1, |found| {
         // SAFETY: its type in <infiniband/verbs.h>.
-        unsafe {
+        held_off(|| unsafe {
             std::mem::transmute::<*mut c_void, ReregMr>(found)(mr, flags, pd, addr, length, access)
-        }
+        })
     })
 }
 
@@ -163,7 +164,7 @@ pub unsafe fn rereg_mr(
 pub unsafe fn dealloc_pd(pd: *mut ibv_pd) -> c_int {
     DEALLOC_PD.require().map_or(libc::ENOSYS, |found| {
         // SAFETY: its type in <infiniband/verbs.h>.
-        unsafe { std::mem::transmute::<*mut c_void, OfPd>(found)(pd) }
+        held_off(|| unsafe { std::mem::transmute::<*mut c_void, OfPd>(found)(pd) })
     })
 }
 
@@ -172,7 +173,7 @@ pub unsafe fn dealloc_pd(pd: *mut ibv_pd) -> c_int {
 pub unsafe fn unimport_pd(pd: *mut ibv_pd) {
     if let Some(found) = UNIMPORT_PD.require() {
         // SAFETY: its type in <infiniband/verbs.h>.
-        unsafe { std::mem::transmute::<*mut c_void, NothingOfPd>(found)(pd) }
+        held_off(|| unsafe { std::mem::transmute::<*mut c_void, NothingOfPd>(found)(pd) })
     }
 }
 
@@ -181,7 +182,7 @@ pub unsafe fn unimport_pd(pd: *mut ibv_pd) {
 pub unsafe fn close_device(context: *mut ibv_context) -> c_int {
     CLOSE_DEVICE.require().map_or(libc::ENOSYS, |found| {
         // SAFETY: its type in <infiniband/verbs.h>.
-        unsafe { std::mem::transmute::<*mut c_void, OfContext>(found)(context) }
+        held_off(|| unsafe { std::mem::transmute::<*mut c_void, OfContext>(found)(context) })
     })
 }
 
@@ -190,7 +191,7 @@ pub unsafe fn close_device(context: *mut ibv_context) -> c_int {
 pub unsafe fn reg_mr_ex(pd: *mut ibv_pd, attr: *mut c_void) -> *mut ibv_mr {
     REG_MR_EX.require().map_or(std::ptr::null_mut(), |found| {
         // SAFETY: its type in <infiniband/verbs.h>.
-        unsafe { std::mem::transmute::<*mut c_void, RegMrEx>(found)(pd, attr) }
+        held_off(|| unsafe { std::mem::transmute::<*mut c_void, RegMrEx>(found)(pd, attr) })
     })
 }
 
@@ -208,11 +209,11 @@ pub unsafe fn reg_dmabuf_mr(
         .require()
         .map_or(std::ptr::null_mut(), |found| {
             // SAFETY: its type in <infiniband/verbs.h>.
-            unsafe {
+            held_off(|| unsafe {
                 std::mem::transmute::<*mut c_void, RegDmabufMr>(found)(
                     pd, offset, length, iova, fd, access,
                 )
-            }
+            })
         })
 }
 
@@ -221,7 +222,7 @@ pub unsafe fn reg_dmabuf_mr(
 pub unsafe fn open_device(device: *mut c_void) -> *mut ibv_context {
     OPEN_DEVICE.require().map_or(std::ptr::null_mut(), |found| {
         // SAFETY: its type in <infiniband/verbs.h>.
-        unsafe { std::mem::transmute::<*mut c_void, OpenDevice>(found)(device) }
+        held_off(|| unsafe { std::mem::transmute::<*mut c_void, OpenDevice>(found)(device) })
     })
 }
 
@@ -230,7 +231,7 @@ pub unsafe fn open_device(device: *mut c_void) -> *mut ibv_context {
 pub unsafe fn destroy_qp(qp: *mut ibv_qp) -> c_int {
     DESTROY_QP.require().map_or(libc::ENOSYS, |found| {
         // SAFETY: its type in <infiniband/verbs.h>.
-        unsafe { std::mem::transmute::<*mut c_void, OfQp>(found)(qp) }
+        held_off(|| unsafe { std::mem::transmute::<*mut c_void, OfQp>(found)(qp) })
     })
 }
 
@@ -239,7 +240,7 @@ pub unsafe fn destroy_qp(qp: *mut ibv_qp) -> c_int {
 pub unsafe fn destroy_srq(srq: *mut ibv_srq) -> c_int {
     DESTROY_SRQ.require().map_or(libc::ENOSYS, |found| {
         // SAFETY: its type in <infiniband/verbs.h>.
-        unsafe { std::mem::transmute::<*mut c_void, OfSrq>(found)(srq) }
+        held_off(|| unsafe { std::mem::transmute::<*mut c_void, OfSrq>(found)(srq) })
     })
 }
 
@@ -248,6 +249,6 @@ pub unsafe fn destroy_srq(srq: *mut ibv_srq) -> c_int {
 pub unsafe fn qp_to_qp_ex(qp: *mut ibv_qp) -> *mut ibv_qp_ex {
     QP_TO_QP_EX.require().map_or(std::ptr::null_mut(), |found| {
         // SAFETY: its type in <infiniband/verbs.h>.
-        unsafe { std::mem::transmute::<*mut c_void, ToExtended>(found)(qp) }
+        held_off(|| unsafe { std::mem::transmute::<*mut c_void, ToExtended>(found)(qp) })
     })
 }

@@ -2,6 +2,7 @@
 //! A registration that a cache made. The cache's handle is its address.
 
 use crate::abi::ibv_mr;
+use crate::memory;
 use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
 
 /// What libibverbs registered, and whether a program has it to itself.
@@ -13,12 +14,13 @@ pub struct Registration {
 }
 
 impl Registration {
-    /// Its handle; `from` takes it back.
-    pub fn new(mr: *mut ibv_mr) -> *mut Registration {
-        Box::into_raw(Box::new(Registration {
+    /// Its handle; `end` takes it back. `None` without memory for it.
+    pub fn new(mr: *mut ibv_mr) -> Option<*mut Registration> {
+        let registration = memory::boxed(Registration {
             mr: AtomicPtr::new(mr),
             held: AtomicBool::new(false),
-        }))
+        });
+        registration.map(Box::into_raw)
     }
 
     /// Ends it; what is still registered, or null.

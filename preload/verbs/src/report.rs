@@ -2,7 +2,7 @@
 //! What the user says by environment variables, and what is said to the user.
 
 use crate::{domain, watch};
-use std::ffi::c_int;
+use std::ffi::{CStr, c_int};
 use std::fmt;
 use std::io::Write;
 use std::sync::OnceLock;
@@ -87,8 +87,17 @@ pub struct Settings {
     quiet: bool,
 }
 
-fn switch(name: &str) -> bool {
-    std::env::var_os(name).is_some_and(|value| !value.is_empty() && value != "0")
+/// The value of a variable, which nobody may change while a program reads it.
+fn variable(name: &CStr) -> Option<&CStr> {
+    // SAFETY: a C string, and one of the environment's.
+    unsafe {
+        let value = libc::getenv(name.as_ptr());
+        (!value.is_null()).then(|| CStr::from_ptr(value))
+    }
+}
+
+fn switch(name: &CStr) -> bool {
+    variable(name).is_some_and(|value| !value.is_empty() && value != c"0")
 }
 
 /// Read when the first device is opened. A OnceLock that is not waited for in a
@@ -96,9 +105,10 @@ fn switch(name: &str) -> bool {
 pub fn settings() -> &'static Settings {
     static SETTINGS: OnceLock<Settings> = OnceLock::new();
     SETTINGS.get_or_init(|| {
-        let quiet = std::env::var("KDREG_LOG")
-            .is_ok_and(|value| ["off", "none", "0"].contains(&value.as_str()));
-        let max_bytes = std::env::var("KDREG_VERBS_MAX_BYTES").unwrap_or_default();
+        let quiet =
+            variable(c"KDREG_LOG").is_some_and(|value| [c"off", c"none", c"0"].contains(&value));
+        let max_bytes = variable(c"KDREG_VERBS_MAX_BYTES")
+            .map_or("", |value| value.to_str().unwrap_or("(not UTF-8)"));
         let max_bytes = max_bytes.parse().unwrap_or_else(|_| {
             if !max_bytes.is_empty() && !quiet {
                 line(format_args!(
@@ -108,8 +118,8 @@ pub fn settings() -> &'static Settings {
             0
         });
         Settings {
-            disabled: switch("KDREG_VERBS_DISABLE"),
-            keep_remote: switch("KDREG_VERBS_KEEP_REMOTE"),
+            disabled: switch(c"KDREG_VERBS_DISABLE"),
+            keep_remote: switch(c"KDREG_VERBS_KEEP_REMOTE"),
             max_bytes,
             quiet,
         }
@@ -117,9 +127,24 @@ pub fn settings() -> &'static Settings {
 }
 
 fn line(message: fmt::Arguments<'_>) {
-    // One write, so that lines of several processes stay whole; a closed
-    // standard error is no reason to fail.
-    let _ = std::io::stderr().write_all(format!("kdreg-verbs: {message}\n").as_bytes());
+    // What is too long for it is cut off; there may be no memory for more.
+    let mut bytes = [0; 1024];
+    let mut rest = &mut bytes[..1023];
+    let _ = write!(rest, "kdreg-verbs: {message}");
+    let length = 1023 - rest.len();
+    bytes[length] = b'\n';
+    // One write, so that lines of several processes stay whole, and by its
+    // number, which is no cancellation point; a closed standard error is no
+    // reason to fail.
+    // SAFETY: reads what was written of a local array.
+    unsafe {
+        libc::syscall(
+            libc::SYS_write,
+            libc::STDERR_FILENO,
+            bytes.as_ptr(),
+            length + 1,
+        );
+    }
 }
 
 /// Says something that is the same each time; the first of such only.
@@ -133,7 +158,7 @@ pub fn once(message: fmt::Arguments<'_>) {
 /// Runs when the library is loaded: KDREG_VERBS_STATS says what was done when
 /// the process ends, whatever that was.
 extern "C" fn loaded() {
-    if switch("KDREG_VERBS_STATS") {
+    if switch(c"KDREG_VERBS_STATS") {
         // SAFETY: a function that may be called at exit; this library is never
         // unloaded (-z nodelete).
         unsafe { libc::atexit(at_exit) };

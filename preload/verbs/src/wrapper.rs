@@ -14,7 +14,7 @@ use crate::reserved::Reserved;
 use std::ffi::c_void;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
 /// As many as can be held at a time; what goes beyond is passed through.
 const CAPACITY: usize = 1 << 20;
@@ -46,9 +46,9 @@ unsafe impl Sync for Wrapper {}
 /// What keeps the memory registered.
 pub enum Backing {
     /// An entry of a cache, which others may have too: the card only reads.
-    Shared(Arc<Domain>, *mut kdreg_entry_t),
+    Shared(&'static Domain, *mut kdreg_entry_t),
     /// An entry of a cache that is held for this one alone.
-    Sole(Arc<Domain>, *mut kdreg_entry_t, &'static Registration),
+    Sole(&'static Domain, *mut kdreg_entry_t, &'static Registration),
     /// A registration of this program's alone.
     Own(*mut ibv_mr),
 }
@@ -69,6 +69,14 @@ struct Numbers {
     fresh: usize,
 }
 
+impl Numbers {
+    /// Whether one more can be handed out, and none needs memory to come back.
+    fn has_room(&mut self) -> bool {
+        let all = self.fresh + 1;
+        self.back.try_reserve(all - self.back.len()).is_ok()
+    }
+}
+
 impl Wrapper {
     /// A wrapper for a program; `None` when there are no more.
     pub fn hand_out(mr: ibv_mr, access: u32, backing: Backing) -> Result<*mut ibv_mr, Backing> {
@@ -79,7 +87,8 @@ impl Wrapper {
             let mut numbers = NUMBERS.lock().unwrap_or_else(PoisonError::into_inner);
             match numbers.back.pop() {
                 Some(number) => number,
-                None if numbers.fresh < CAPACITY => {
+                // With room for it and all before it to come back to.
+                None if numbers.fresh < CAPACITY && numbers.has_room() => {
                     numbers.fresh += 1;
                     numbers.fresh - 1
                 }
