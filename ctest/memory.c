@@ -1,45 +1,10 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /* Memory that is not there. Each allocation that a call makes is refused in turn, the first, the second, and so on until the call makes no more:
  * every time it succeeds, or is -ENOMEM and has changed nothing. A hit allocates nothing, the first of a thread included. */
-#include <dlfcn.h>
 #include <pthread.h>
 
-#include "check.h"
 #include "plain.h"
-
-/* The program's own allocator, which the library uses, too: what it hands out is the C library's. */
-extern void *__libc_malloc(size_t);
-extern void *__libc_calloc(size_t, size_t);
-extern void *__libc_realloc(void *, size_t);
-extern void *__libc_memalign(size_t, size_t);
-
-static atomic_long allocations; /* so far, while counting */
-static atomic_long refused;     /* the number of the one that is refused; 0: none; -1: all */
-static atomic_bool counting;
-
-static bool refuse(void)
-{
-    if (!atomic_load(&counting))
-        return false;
-    long number = atomic_fetch_add(&allocations, 1) + 1;
-    long which = atomic_load(&refused);
-    return which == -1 || which == number;
-}
-
-#define OR_NULL(call) (refuse() ? (errno = ENOMEM, NULL) : (call))
-void *malloc(size_t size) { return OR_NULL(__libc_malloc(size)); }
-void *calloc(size_t count, size_t size) { return OR_NULL(__libc_calloc(count, size)); }
-void *realloc(void *block, size_t size) { return OR_NULL(__libc_realloc(block, size)); }
-void *aligned_alloc(size_t alignment, size_t size) { return OR_NULL(__libc_memalign(alignment, size)); }
-void *memalign(size_t alignment, size_t size) { return OR_NULL(__libc_memalign(alignment, size)); }
-int posix_memalign(void **block, size_t alignment, size_t size)
-{
-    void *made = OR_NULL(__libc_memalign(alignment, size));
-    if (!made)
-        return ENOMEM;
-    *block = made;
-    return 0;
-}
+#include "refusing.h"
 
 static const struct kdreg_cache_attr cache_attr = {.size = sizeof cache_attr, .reg = plain_register, .dereg = plain_deregister};
 static kdreg_t *monitor, *made_monitor;
@@ -102,13 +67,8 @@ static void hears(void *context, int level, const char *message) { (void)context
 static char heard[100000];
 static int sets_the_log(void) { return kdreg_set_log(hears, &heard[next_page++ % sizeof heard], KDREG_LOG_DEBUG); }
 static void unsets_the_log(void) { kdreg_set_log(NULL, NULL, KDREG_LOG_ERROR); }
-static void nothing(void) {}
 
-static const struct call {
-    const char *name;
-    int (*call)(void);
-    void (*undo)(void);
-} calls[] = {
+static const struct call calls[] = {
     {"kdreg_open, shared", opens, closes},
     {"kdreg_open, private", opens_private, closes},
     {"kdreg_cache_create", makes_cache, destroys},
@@ -125,71 +85,6 @@ static const struct call {
     {"kdreg_cache_reap", reaps, nothing},
     {"kdreg_set_log", sets_the_log, unsets_the_log},
 };
-
-static long descriptors(void)
-{
-    long open = 0;
-    for (int fd = 0; fd < 256; fd++)
-        open += fcntl(fd, F_GETFD) >= 0;
-    return open;
-}
-
-static void refuse_each(const struct call *call, const char *where)
-{
-    int refusals = 0, made = 0;
-    for (long number = 1;; number++) {
-        long before = descriptors();
-        atomic_store(&allocations, 0);
-        atomic_store(&refused, number);
-        atomic_store(&counting, true);
-        int error = call->call();
-        atomic_store(&counting, false);
-        long asked = atomic_load(&allocations);
-        if (error == 0) {
-            call->undo();
-            made++;
-        } else
-            refusals++;
-        CHECK(error == 0 || error == -ENOMEM, "%s%s without allocation %ld: %s", call->name, where, number, kdreg_strerror(error));
-        if (error)
-            CHECK(descriptors() == before, "%s%s without allocation %ld leaves %ld descriptors", call->name, where, number, descriptors() - before);
-        if (asked < number || number > 3000)
-            break;
-    }
-    CHECK(made > 0, "%s%s never succeeds", call->name, where);
-    printf("    %s%s: %d refused, %d made\n", call->name, where, refusals, made);
-}
-
-/* In a child for each, in which everything is the first time. */
-static void first_times(void)
-{
-    check_says("each allocation refused in turn, in a process that has not used the library");
-    for (size_t index = 0; index < 3; index++)
-        for (long number = 1, more = 1; more && number < 3000; number++) {
-            pid_t child = check_fork();
-            if (child == 0) {
-                kdreg_set_log(NULL, NULL, KDREG_LOG_ERROR);
-                atomic_store(&refused, number);
-                atomic_store(&counting, true);
-                int error = calls[index].call();
-                atomic_store(&counting, false);
-                if (error != 0 && error != -ENOMEM) {
-                    fprintf(stderr, "%s: %s\n", calls[index].name, kdreg_strerror(error));
-                    _exit(1);
-                }
-                /* Another time it works. */
-                if (error && calls[index].call() != 0)
-                    _exit(2);
-                calls[index].undo();
-                _exit(atomic_load(&allocations) < number ? 10 : 0);
-            }
-            int status;
-            REQUIRE(waitpid(child, &status, 0) == child, "waitpid");
-            CHECK(WIFEXITED(status) && WEXITSTATUS(status) % 10 == 0, "%s, the first time, without allocation %ld: status %#x", calls[index].name,
-                  number, status);
-            more = WIFEXITED(status) && WEXITSTATUS(status) == 0;
-        }
-}
 
 static void *in_thread(void *call)
 {
@@ -229,7 +124,9 @@ int main(void)
     memory = check_space(1024 * 65536);
     nowhere = open("/dev/null", O_WRONLY | O_CLOEXEC);
     kdreg_set_log(NULL, NULL, KDREG_LOG_ERROR);
-    first_times();
+    check_says("each allocation refused in turn, in a process that has not used the library");
+    for (size_t index = 0; index < 3; index++)
+        refuse_first(&calls[index]);
     monitor = check_open(0);
     REQUIRE(kdreg_cache_create(monitor, &cache_attr, &cache) == 0, "kdreg_cache_create");
     REQUIRE(hits() == 0, "kdreg_cache_get");

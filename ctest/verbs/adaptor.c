@@ -4,6 +4,7 @@
 #include "fake.h"
 
 #include <kdreg/verbs.h>
+#include <pthread.h>
 
 enum { LOCAL = IBV_ACCESS_LOCAL_WRITE };
 #define SIZE ((size_t)64 * 1024)
@@ -208,6 +209,47 @@ static void no_memory(struct ibv_pd *pd)
     munmap(buffer, 8 * SIZE);
 }
 
+static atomic_int reached;
+
+static void *cancel_first(void *pd)
+{
+    pthread_cancel(pthread_self());
+    kdreg_cache_t *cache;
+    kdreg_entry_t *entry;
+    struct ibv_mr *mr;
+    CHECK_IS(kdreg_verbs_probe(), 0);
+    REQUIRE(kdreg_verbs_cache_create(pd, NULL, &cache) == 0, "kdreg_verbs_cache_create");
+    char *buffer = fresh(NULL, 4 * SIZE);
+    for (int i = 0; i < 4; i++)
+        key_of(cache, buffer + i * (ptrdiff_t)SIZE, SIZE, LOCAL);
+    CHECK_IS(kdreg_verbs_cache_find(cache, buffer, SIZE, LOCAL, &mr, &entry), 0);
+    munmap(buffer, SIZE);
+    CHECK(kdreg_cache_reap(cache) >= 0, "reap");
+    CHECK_IS(kdreg_cache_put(cache, entry), 0);
+    CHECK_IS(kdreg_verbs_cache_get(cache, buffer + SIZE, SIZE, IBV_ACCESS_ZERO_BASED, &mr, &entry), -EINVAL);
+    CHECK(kdreg_cache_flush(cache) >= 1, "flush");
+    key_of(cache, buffer + SIZE, SIZE, LOCAL);
+    CHECK_IS(kdreg_cache_destroy(cache), 0);
+    munmap(buffer + SIZE, 3 * SIZE);
+    atomic_fetch_add(&reached, 1);
+    pthread_testcancel();
+    return NULL;
+}
+
+static void cancelled(struct ibv_pd *pd)
+{
+    check_says("no call is a cancellation point, whatever the driver does");
+    unsigned live = fake_live ? fake_live() : 0;
+    pthread_t thread;
+    void *result;
+    REQUIRE(pthread_create(&thread, NULL, cancel_first, pd) == 0, "pthread_create");
+    pthread_join(thread, &result);
+    CHECK(reached == 1, "a call was a cancellation point");
+    CHECK(result == PTHREAD_CANCELED, "the thread was not cancelled when it could be");
+    if (fake_live)
+        CHECK_IS(fake_live(), live);
+}
+
 int main(void)
 {
     check_watchdog(240);
@@ -220,6 +262,7 @@ int main(void)
     relaxed(pd);
     bad_input(pd);
     no_memory(pd);
+    cancelled(pd);
     CHECK_IS(ibv_dealloc_pd(pd), 0);
     CHECK_IS(ibv_close_device(context), 0);
     return check_result("adaptor");

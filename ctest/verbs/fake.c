@@ -119,6 +119,7 @@ void ibv_unimport_pd(struct ibv_pd *pd)
 static struct ibv_mr *make(struct ibv_pd *pd, void *addr, size_t length, uint64_t iova, unsigned access)
 {
     struct region *region = NULL;
+    pthread_testcancel(); /* as where a driver writes to its device */
     pthread_mutex_lock(&lock);
     if (access & IBV_ACCESS_REMOTE_WRITE && !(access & IBV_ACCESS_LOCAL_WRITE)) {
         errno = EINVAL;
@@ -170,6 +171,7 @@ struct ibv_mr *ibv_reg_dmabuf_mr(struct ibv_pd *pd, uint64_t offset, size_t leng
 
 int ibv_dereg_mr(struct ibv_mr *mr)
 {
+    pthread_testcancel();
     pthread_mutex_lock(&lock);
     live--;
     bytes -= mr->length;
