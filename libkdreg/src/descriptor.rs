@@ -6,6 +6,7 @@
 //! library for something else. So a descriptor that is not what it was any more
 //! is neither closed nor written to.
 
+use crate::cancellation::held_off;
 use crate::errno::Errno;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -124,8 +125,9 @@ impl AsFd for Descriptor {
 impl Drop for Descriptor {
     fn drop(&mut self) {
         if self.is_ours() {
+            // A cancellation point, wherever the last owner is.
             // SAFETY: it is ours, and not used after this.
-            unsafe { libc::close(self.number.fd) };
+            held_off(|| unsafe { libc::close(self.number.fd) });
         }
     }
 }

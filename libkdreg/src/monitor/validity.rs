@@ -104,7 +104,7 @@ impl Validity {
             match guard.standing() {
                 Standing::Settled => return true,
                 Standing::Busy if round < AWAKE => std::thread::yield_now(),
-                Standing::Busy => std::thread::sleep(NAP),
+                Standing::Busy => sync::sleep(NAP),
                 Standing::Dead => return false,
             }
         }
