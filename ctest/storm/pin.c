@@ -144,6 +144,7 @@ kdreg_entry_t *hold(struct worker *worker, char *addr, size_t pages)
     worker->operations++;
     if (kdreg_cache_get(storm.cache, addr, pages * file_page_size(), KDREG_ACCESS_READ | KDREG_ACCESS_WRITE, &entry))
         return NULL;
+    worker->hits++;
     struct pin *pin = kdreg_entry_handle(entry);
     atomic_fetch_add(&pin->users, 1);
     return entry;
