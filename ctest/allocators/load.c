@@ -7,7 +7,7 @@
 #include "../check.h"
 #include "pages.h"
 
-enum { THREADS = 4, GENERATIONS = 4, ROUNDS = 2400, OWN = 12, HANDED_OVER = 8, REST = 240 };
+enum { THREADS = 4, GENERATIONS = 4, ROUNDS = 2400, OWN = 12, HANDED_OVER = 8, REST = 240, REPORTS = 10 };
 
 struct buffer {
     char *at;
@@ -83,10 +83,8 @@ static kdreg_entry_t *look(struct thread *thread, const struct buffer *buffer)
     if (error)
         return NULL;
     int differ = pages_differ(kdreg_entry_handle(entry), at, length, &thread->looked);
-    if (differ) {
-        atomic_fetch_add(&stale, 1);
+    if (differ && atomic_fetch_add(&stale, 1) < REPORTS)
         CHECK(false, "%d pages of %zu bytes at %p are not those that are registered", differ, length, (void *)at);
-    }
     return entry;
 }
 

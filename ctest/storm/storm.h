@@ -23,14 +23,15 @@ struct options {
     uint64_t seed;
     const char *backend;
     bool relaxed, evict, forks;
-    bool fifo, pin;   /* the threads: SCHED_FIFO; all on one processor */
+    bool fifo, pin;   /* the threads: SCHED_FIFO, beside others that poll; all on one processor */
 };
 
 /* Thread-local pseudo-random numbers. */
 struct worker {
     int index;
     uint64_t random;
-    uint64_t operations, hits, misses, changes;
+    uint64_t operations, hits, misses;
+    atomic_uint_fast64_t changes;
     uint64_t handovers, windows;        /* addresses taken over; of these, before the releasing call had returned */
     uint64_t stale_in_window;
     _Atomic(const char *) doing;
@@ -68,8 +69,10 @@ bool stamp_of_file(uint64_t stamp);
 /* schedule.c: the policy and the processor of the threads, as the options say. */
 bool schedule_possible(void);   /* says why not */
 void schedule_worker(void);     /* by each thread, of itself */
-void schedule_main(void);       /* while the storm lasts */
-void schedule_main_back(void);
+void schedule_begin(void);      /* by the main thread, around the storm */
+void schedule_end(void);
+/* Whether the storm has got through what it cannot while the handler is starved. */
+bool schedule_enough(void);
 
 /* pin.c: the callbacks. */
 struct pin;
