@@ -2,7 +2,8 @@
 //! What the dynamic loader says when it refuses.
 
 use crate::errno::Errno;
-use std::ffi::{CStr, c_char};
+use crate::memory::try_vec;
+use std::ffi::{CStr, c_char, c_void};
 use std::fmt::{self, Write};
 
 /// A text in whatever encoding, for people; written without allocating.
@@ -26,6 +27,13 @@ impl<'a> From<&'a CStr> for Text<'a> {
     }
 }
 
+/// Opens a library; null when it is refused. A loader that lacks memory for a
+/// moment may say that there is no such library: so it is asked again.
+pub(super) fn open(dlopen: impl Fn() -> *mut c_void) -> *mut c_void {
+    let handle = dlopen();
+    if handle.is_null() { dlopen() } else { handle }
+}
+
 /// What the calling thread's last failure in the loader comes to: `ENOMEM`, or
 /// what `say` makes of the loader's reason.
 pub(super) fn refused(say: impl FnOnce(Text<'_>) -> Errno) -> Errno {
@@ -39,11 +47,15 @@ pub(super) fn refused(say: impl FnOnce(Text<'_>) -> Errno) -> Errno {
             CStr::from_ptr(text)
         }
     };
-    if is_lack_of_memory(reason) {
+    if is_lack_of_memory(reason) || try_vec::<u8>(ABOUT_AS_MUCH).is_err() {
         return Errno::ENOMEM;
     }
     say(reason.into())
 }
+
+/// What opening a library allocates, or so: where there is not that much, whatever
+/// the loader says is for lack of memory.
+const ABOUT_AS_MUCH: usize = 16 << 10;
 
 /// The loader gives its reason as text only, in the user's language: that of the
 /// errno is at its end. Without memory to make one, it is a fixed one.
@@ -54,7 +66,8 @@ fn is_lack_of_memory(reason: &CStr) -> bool {
         libc::strerror_r(libc::ENOMEM, known.as_mut_ptr(), known.len());
         CStr::from_ptr(known.as_ptr())
     };
-    reason == c"out of memory" || !known.is_empty() && reason.to_bytes().ends_with(known.to_bytes())
+    reason.to_bytes().starts_with(b"out of memory")
+        || !known.is_empty() && reason.to_bytes().ends_with(known.to_bytes())
 }
 
 #[cfg(test)]
@@ -64,6 +77,9 @@ mod tests {
     #[test]
     fn lack_of_memory_is_told_from_other_reasons() {
         assert!(is_lack_of_memory(c"out of memory"));
+        assert!(is_lack_of_memory(
+            c"out of memory: No such file or directory"
+        ));
         assert!(is_lack_of_memory(
             c"libx.so.1: cannot create shared object descriptor: Cannot allocate memory"
         ));

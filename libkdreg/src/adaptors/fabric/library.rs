@@ -32,7 +32,9 @@ impl Library {
     pub fn open(name: &CStr) -> Result<Library, Errno> {
         // SAFETY: loads a library by name; its constructors are libfabric's,
         // which only define parameters.
-        let handle = unsafe { libc::dlopen(name.as_ptr(), libc::RTLD_NOW | libc::RTLD_LOCAL) };
+        let handle = loader::open(|| unsafe {
+            libc::dlopen(name.as_ptr(), libc::RTLD_NOW | libc::RTLD_LOCAL)
+        });
         if handle.is_null() {
             return Err(unusable(name));
         }

@@ -2,7 +2,7 @@
 //! libibverbs, opened when it is first needed: the five functions of it that
 //! are called here, and the one structure that is looked into.
 
-use crate::adaptors::loader::refused;
+use crate::adaptors::loader::{self, refused};
 use crate::cancellation::held_off;
 use crate::errno::Errno;
 use crate::log::{self, Level};
@@ -112,7 +112,7 @@ impl Library {
         let flags = libc::RTLD_NOW | libc::RTLD_LOCAL | libc::RTLD_NODELETE;
         // SAFETY: the name is a C string; loading libibverbs runs its
         // constructors, which any program that links it runs too.
-        let handle = unsafe { dlopen(NAME.as_ptr(), flags) };
+        let handle = loader::open(|| unsafe { dlopen(NAME.as_ptr(), flags) });
         if handle.is_null() {
             return Err(refused(|reason| {
                 unusable(format_args!(
