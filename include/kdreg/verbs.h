@@ -75,7 +75,7 @@ extern "C" {
  * Whether verbs can be used here: libibverbs can be opened, and lists a device.
  *
  * Returns 0; -ELIBACC when libibverbs.so.1 cannot be opened; -ENODEV when there
- * is no device. The log says what to do about it.
+ * is no device; -ENOMEM. The log says what to do about it.
  */
 int kdreg_verbs_probe(void);
 

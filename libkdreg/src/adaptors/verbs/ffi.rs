@@ -85,7 +85,7 @@ fn resolve(cache: *mut kdreg_cache_t) -> Result<&'static Cache, Errno> {
 /// Whether verbs can be used here: libibverbs can be opened, and lists a device.
 ///
 /// Returns 0; -ELIBACC when libibverbs.so.1 cannot be opened; -ENODEV when there
-/// is no device. The log says what to do about it.
+/// is no device; -ENOMEM. The log says what to do about it.
 #[unsafe(no_mangle)]
 pub extern "C-unwind" fn kdreg_verbs_probe() -> c_int {
     status(super::probe)
