@@ -65,8 +65,8 @@ cat man/*.[37] | grep -oE 'KDREG_[A-Z0-9_]+' | sort -u >"$work/mentioned"
 nothing "each constant of the headers is in a page" "$(comm -23 "$work/constants" "$work/mentioned")"
 cat man/*.[1-9] | grep -v '^\.Dt' | grep -oE 'KDREG2?_[A-Z0-9_]+' | sort -u >"$work/every"
 # Environment variables, as the sources name them.
-grep -rhoE '(VARIABLE: &str = |var(_os)?\(|switch\()"KDREG_[A-Z_]+"' libkdreg/src preload/*/src |
-    sed 's/.*"\(.*\)"/\1/' | sort -u >"$work/variables"
+grep -rhoE '(VARIABLE: &str = |var(_os)?\(|switch\(|variable\()c?"KDREG_[A-Z_]+"' libkdreg/src preload/*/src |
+    sed "s/.*\"\(.*\)\"/\1/" | grep -v NO_SUCH | sort -u >"$work/variables"
 sort -u "$work/constants" "$work/device" "$work/variables" >"$work/known"
 nothing "each constant in a page exists" "$(comm -13 "$work/known" "$work/every" | while read -r word; do
     # A prefix ends in an underscore, as in KDREG_ACCESS_*.
@@ -77,7 +77,7 @@ nothing "each environment variable is in section 7" "$(while read -r variable; d
     grep -q "^\.It Ev $variable\$" man/*.7 || echo "$variable"
 done <"$work/variables")"
 
-nothing "each thread of the library's is in kdreg(7)" "$(grep -rhoE 'spawn\("kdreg-[a-z]+' libkdreg/src | sed 's/.*"//' |
+nothing "each thread of the library's is in kdreg(7)" "$(grep -rhoE 'spawn\(c?"kdreg-[a-z]+' libkdreg/src | grep -v test | sed 's/.*"//' |
     while read -r thread; do grep -q "^\.It $thread\$" man/kdreg.7 || echo "$thread"; done)"
 
 # A structure's members are all in the page that explains it.
