@@ -59,6 +59,7 @@ mod environment;
 pub mod errno;
 #[cfg(feature = "capi")]
 pub mod ffi;
+mod interpreter;
 mod interval_tree;
 mod lock;
 pub mod log;

@@ -16,6 +16,7 @@ use super::Inner;
 use crate::cancellation;
 use crate::descriptor::Descriptor;
 use crate::errno::Errno;
+use crate::interpreter;
 use crate::lock::{Condvar, Mutex, MutexGuard};
 use crate::log::{self, Level};
 use crate::memory::Share;
@@ -125,6 +126,7 @@ pub(super) fn rouse() {
 /// Has `cache` reaped from now on.
 pub(super) fn add(cache: &Share<Inner>) -> Result<(), Errno> {
     stop_at_exit();
+    interpreter::look();
     rouse();
     let mut reaper = REAPER.get()?.0.lock();
     if let Some(running) = &mut *reaper
@@ -370,6 +372,7 @@ fn run(shared: &Shared, mut page: Option<StatusPage>) {
     let mut events = [libc::epoll_event { events: 0, u64: 0 }; 16];
     // The cache on whose monitor something rests that is to be let go.
     let mut resting: Option<u64> = None;
+    let mut waited = false;
     loop {
         realtime::step_off();
         let limit = match resting {
@@ -397,6 +400,12 @@ fn run(shared: &Shared, mut page: Option<StatusPage>) {
             shared.with(name, |cache| {
                 resting = cache.monitor.let_go(false).then_some(name);
             });
+        }
+        if count > 0 && !waited && interpreter::has_ended() {
+            // Once: an interpreter may have been a part of a program that goes on.
+            waited = true;
+            RESTING.store(true, Ordering::Relaxed);
+            rest(shared);
         }
         for event in &events[..count] {
             let name = event.u64;
