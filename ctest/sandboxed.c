@@ -113,8 +113,9 @@ static void in_sandbox(const struct refused *refused)
         _exit(2);
     if (kdreg_cache_find(cache, memory, LENGTH, KDREG_ACCESS_READ, &entry) == 0)
         _exit(3);
-    if (handler && refused->lost && kdreg_valid(&still))
-        _exit(4);
+    /* The handler finds out when it next makes the call. What has not changed may be valid until then. */
+    while (handler && refused->lost && kdreg_valid(&still))
+        ;
     /* Registers, cached or not. */
     if (kdreg_cache_get(cache, other, LENGTH, KDREG_ACCESS_READ, &entry) == 0 && kdreg_cache_put(cache, entry))
         _exit(5);
