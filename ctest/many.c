@@ -5,21 +5,9 @@
 #include <malloc.h>
 #include <sys/mman.h>
 
-#include "check.h"
+#include "harm.h"
 
 static size_t page, count = 100000;
-
-static long mappings(void)
-{
-    static char text[1 << 16];
-    long lines = 0;
-    int fd = open("/proc/self/maps", O_RDONLY | O_CLOEXEC);
-    for (ssize_t got; fd >= 0 && (got = read(fd, text, sizeof text)) > 0;)
-        for (ssize_t i = 0; i < got; i++)
-            lines += text[i] == '\n';
-    close(fd);
-    return lines;
-}
 
 static atomic_long registered;
 
@@ -79,14 +67,14 @@ static void through_the_monitor(kdreg_t *monitor, bool scattered)
     double started = check_now();
     for (size_t i = 0; i < count; i++) {
         int error = kdreg_monitor(monitor, pages + place(i, scattered) * page, page, i, &regions[i]);
-        REQUIRE(error == 0, "region %zu of %zu: %s (%ld mappings)", i, count, kdreg_strerror(error), mappings());
+        REQUIRE(error == 0, "region %zu of %zu: %s (%ld mappings)", i, count, kdreg_strerror(error), harm_mappings());
     }
     double watched = check_now();
     size_t valid = 0;
     for (size_t i = 0; i < count; i++)
         valid += kdreg_valid(&regions[i]);
     CHECK(valid == count, "%zu of %zu valid", valid, count);
-    printf("    %.2f s, %ld mappings now\n", watched - started, mappings());
+    printf("    %.2f s, %ld mappings now\n", watched - started, harm_mappings());
 
     check_says("a change to one of them leaves the %zu others", count - 1);
     madvise(pages + place(count / 2, scattered) * page, page, MADV_DONTNEED);
@@ -120,7 +108,7 @@ static void through_the_monitor(kdreg_t *monitor, bool scattered)
     CHECK(taken == count && kdreg_check(monitor, events, 1) == 0, "%zu events for %zu regions", taken, count);
     for (size_t i = 0; i < count; i++)
         kdreg_unmonitor(monitor, &regions[i]);
-    printf("    free() took %.3f s, %ld mappings now\n", freed - freeing, mappings());
+    printf("    free() took %.3f s, %ld mappings now\n", freed - freeing, harm_mappings());
     free(seen);
     free(events);
     free(regions);
@@ -137,7 +125,7 @@ static void through_the_cache(kdreg_t *monitor, bool scattered)
     double started = check_now();
     for (size_t i = 0; i < count; i++) {
         int error = kdreg_cache_get(cache, pages + place(i, scattered) * page, page, KDREG_ACCESS_READ, &entry);
-        REQUIRE(error == 0, "registration %zu of %zu: %s (%ld mappings)", i, count, kdreg_strerror(error), mappings());
+        REQUIRE(error == 0, "registration %zu of %zu: %s (%ld mappings)", i, count, kdreg_strerror(error), harm_mappings());
         REQUIRE(kdreg_cache_put(cache, entry) == 0, "kdreg_cache_put");
     }
     double filled = check_now();
@@ -150,7 +138,7 @@ static void through_the_cache(kdreg_t *monitor, bool scattered)
     }
     CHECK(missed == 0, "%zu of %zu lookups missed", missed, count);
     CHECK(atomic_load(&registered) == (long)count, "%ld registered", atomic_load(&registered));
-    printf("    %.2f s to fill, %.2f s to find all, %ld mappings now\n", filled - started, check_now() - filled, mappings());
+    printf("    %.2f s to fill, %.2f s to find all, %ld mappings now\n", filled - started, check_now() - filled, harm_mappings());
     free(block);
     missed = 0;
     for (size_t i = 0; i < count; i += 97)
