@@ -9,7 +9,7 @@ if ! command -v cargo >/dev/null; then
         echo "cargo is not on the PATH: taking the library that was built before"
         exit 0
     fi
-    die "cargo is not on the PATH; install Rust 1.88 or newer (rustup) and try again"
+    die "cargo is not on the PATH; install Rust 1.85 or newer (rustup) and try again"
 fi
 
 # A target directory of its own: built without the rlib, the library can have

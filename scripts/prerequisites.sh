@@ -69,7 +69,7 @@ optional() {
 }
 
 if ! command -v cargo >/dev/null; then
-    die "cargo is missing: install Rust 1.88 or newer (rustup) and put cargo on the PATH"
+    die "cargo is missing: install Rust 1.85 or newer (rustup) and put cargo on the PATH"
 fi
 missing "$1"
 if [ -n "$packages" ]; then

@@ -82,8 +82,9 @@ fn withdrawn() {
     if register() {
         return;
     }
-    if let Ok(served) = SERVED.get()
-        && served.0.swap(false, Ordering::Relaxed)
+    if SERVED
+        .get()
+        .is_ok_and(|served| served.0.swap(false, Ordering::Relaxed))
     {
         log::say(
             Level::Warn,

@@ -114,10 +114,12 @@ fn level_from_environment() -> u8 {
         "info" | "3" => Level::Info as u8,
         "debug" | "4" => Level::Debug as u8,
         other => {
-            let message = format_args!(
-                "{VARIABLE}={other} is not off, error, warn, info or debug; using warn"
+            write(
+                Level::Warn,
+                format_args!(
+                    "{VARIABLE}={other} is not off, error, warn, info or debug; using warn"
+                ),
             );
-            write(Level::Warn, message);
             Level::Warn as u8
         }
     }

@@ -212,7 +212,7 @@ impl<T: Zeroed> Reservation<T> {
     #[inline]
     pub fn index_of(&self, pointer: *const T) -> Option<u32> {
         let offset = (pointer as usize).checked_sub(self.base.as_ptr() as usize)?;
-        if !offset.is_multiple_of(size_of::<T>()) {
+        if offset % size_of::<T>() != 0 {
             return None;
         }
         let index = offset / size_of::<T>();

@@ -84,7 +84,7 @@ fn user<'a>(
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     let mut kept = Vec::new();
     for _ in 0..rounds {
-        let favourite = !random(&mut state).is_multiple_of(8);
+        let favourite = random(&mut state) % 8 != 0;
         let index = if favourite {
             seed as usize
         } else {
@@ -105,10 +105,10 @@ fn user<'a>(
             }
             _ => device.leave(&held),
         }
-        if random(&mut state).is_multiple_of(16)
-            && let Ok(letter) = letters.lock().unwrap().try_recv()
-        {
-            device.leave(&letter);
+        if random(&mut state) % 16 == 0 {
+            if let Ok(letter) = letters.lock().unwrap().try_recv() {
+                device.leave(&letter);
+            }
         }
         if kept.len() > 6 {
             let held = kept.swap_remove(random(&mut state) % kept.len());
@@ -230,7 +230,7 @@ fn what_was_put_back_elsewhere_is_never_seen_in_use() {
             while !over.load(Ordering::Relaxed) {
                 let before = phase.load(Ordering::SeqCst);
                 let used = cache.statistics().unwrap().in_use;
-                if !before.is_multiple_of(2) && phase.load(Ordering::SeqCst) == before {
+                if before % 2 != 0 && phase.load(Ordering::SeqCst) == before {
                     assert_eq!(used, 0);
                 }
             }

@@ -39,9 +39,8 @@ fn import_library(out: &Path, map: &Path) {
     let text = fs::read_to_string(map).expect("kdreg.map");
     let mut source = String::new();
     for line in text.lines() {
-        if let Some(name) = line.trim().strip_suffix(';')
-            && name.starts_with("kdreg_")
-        {
+        let name = line.trim().strip_suffix(';');
+        if let Some(name) = name.filter(|name| name.starts_with("kdreg_")) {
             source.push_str(&format!("void {name}(void) {{}}\n"));
         }
     }

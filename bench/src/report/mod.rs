@@ -128,7 +128,7 @@ pub fn readable(value: f64) -> String {
     let (sign, whole) = whole.split_at(usize::from(whole.starts_with('-')));
     let mut grouped = String::new();
     for (place, digit) in whole.chars().enumerate() {
-        if place > 0 && (whole.len() - place).is_multiple_of(3) {
+        if place > 0 && (whole.len() - place) % 3 == 0 {
             grouped.push(',');
         }
         grouped.push(digit);

@@ -125,11 +125,11 @@ impl Drop for Reader {
         ring(self.stop.as_raw_fd(), 1);
         if self.waiting == Waiting::Read {
             // It sleeps in read and looks at the bell after an event: give it one.
-            if let Ok(spot) = crate::layout::Arena::new(crate::layout::PAGE)
-                && self.watch(spot.base(), crate::layout::PAGE).is_err()
-            {
-                // Without one it would never be joined; it is left to the end of the process.
-                self.thread = None;
+            if let Ok(spot) = crate::layout::Arena::new(crate::layout::PAGE) {
+                if self.watch(spot.base(), crate::layout::PAGE).is_err() {
+                    // Without one it would never be joined; it is left to the end of the process.
+                    self.thread = None;
+                }
             }
         }
         if let Some(thread) = self.thread.take() {

@@ -148,10 +148,10 @@ pub fn find(context: &Context) -> Result<(), String> {
         let filled = Lane::open(&subject, &regions, Setup::holding(count + 8))
             .and_then(|lane| lane.fill().map(|_| lane));
         // What cannot be found in has no find, or keeps nothing.
-        if let Ok(lane) = filled
-            && lane.cache.find(&lane.keys).is_ok()
-        {
-            lanes.push(lane);
+        if let Ok(lane) = filled {
+            if lane.cache.find(&lane.keys).is_ok() {
+                lanes.push(lane);
+            }
         }
     }
     for at in ["base", "interior"] {

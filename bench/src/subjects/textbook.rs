@@ -180,9 +180,10 @@ impl Cache for Textbook {
         let mut state = self.state()?;
         // Regions are disjoint, so the last to begin before the end overlaps
         // if any does.
-        while let Some((_, &node)) = state.by_start.range(..addr + length).next_back()
-            && state.nodes[node].end > addr
-        {
+        while let Some((_, &node)) = state.by_start.range(..addr + length).next_back() {
+            if state.nodes[node].end <= addr {
+                break;
+            }
             state.remove(node);
         }
         Ok(())

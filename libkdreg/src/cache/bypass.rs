@@ -46,7 +46,7 @@ impl Bypass {
     pub fn keep(&mut self, hits: impl FnOnce() -> u64) -> bool {
         self.left = self.left.saturating_sub(1);
         let sampling = self.interval > 0;
-        if self.left > 0 && !(sampling && self.left.is_multiple_of(LOOK)) {
+        if self.left > 0 && !(sampling && self.left % LOOK == 0) {
             return !sampling;
         }
         let hits = hits();

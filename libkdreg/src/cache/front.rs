@@ -205,9 +205,7 @@ impl Front {
         let hash = self.hash(address);
         let bucket = self.bucket(hash);
         // What was not noted in its first place is likely in its second.
-        if let Some(entry) = bucket.entry(hash, 1)
-            && let Some(found) = accept(entry)
-        {
+        if let Some(found) = bucket.entry(hash, 1).and_then(&mut accept) {
             return Some(found);
         }
         // Then the others: it is rarely in any.
@@ -218,9 +216,7 @@ impl Front {
         while mentioning != 0 {
             let place = mentioning.trailing_zeros() as usize;
             mentioning &= mentioning - 1;
-            if let Some(entry) = bucket.entry_in(hash, place)
-                && let Some(found) = accept(entry)
-            {
+            if let Some(found) = bucket.entry_in(hash, place).and_then(&mut accept) {
                 return Some(found);
             }
         }

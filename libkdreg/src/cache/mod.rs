@@ -297,11 +297,15 @@ impl Cache {
         if !unwinding::is_held() {
             return Ok(());
         }
-        if reaped && let Err(error) = reaper::add(&self.inner) {
-            log::say(
-                Level::Warn,
-                format_args!("a cache that is not destroyed yet has no reaper any more: {error}"),
-            );
+        if reaped {
+            if let Err(error) = reaper::add(&self.inner) {
+                log::say(
+                    Level::Warn,
+                    format_args!(
+                        "a cache that is not destroyed yet has no reaper any more: {error}"
+                    ),
+                );
+            }
         }
         Err(Errno::ESCAPED)
     }

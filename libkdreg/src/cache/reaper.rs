@@ -129,13 +129,13 @@ pub(super) fn add(cache: &Share<Inner>) -> Result<(), Errno> {
     interpreter::look();
     rouse();
     let mut reaper = REAPER.get()?.0.lock();
-    if let Some(running) = &mut *reaper
-        && !running.has_its_descriptors()
-    {
-        let next = Running::new()?;
-        running.give_way_to(&next.shared)?;
-        // It hears of nothing any more, and nobody waits for it.
-        *running = next;
+    if let Some(running) = &mut *reaper {
+        if !running.has_its_descriptors() {
+            let next = Running::new()?;
+            running.give_way_to(&next.shared)?;
+            // It hears of nothing any more, and nobody waits for it.
+            *running = next;
+        }
     }
     let running = match &mut *reaper {
         Some(running) => running,
@@ -191,16 +191,19 @@ fn end_if_idle(mut reaper: MutexGuard<'_, Option<Running>>) {
     let idle = reaper
         .as_ref()
         .is_some_and(|running| running.shared.caches.lock().all.is_empty());
-    if idle && let Some(running) = reaper.take() {
-        drop(reaper);
-        eventfd::signal(running.shared.stop.number());
-        // On the reaper's own thread (a callback destroyed the last other
-        // cache) there is nothing to wait for: it ends after this callback.
-        // One without its descriptors does not hear of it.
-        if !running.is_here()
-            && running.has_its_descriptors()
-            && let Some(thread) = running.thread
-        {
+    if !idle {
+        return;
+    }
+    let Some(running) = reaper.take() else {
+        return;
+    };
+    drop(reaper);
+    eventfd::signal(running.shared.stop.number());
+    // On the reaper's own thread (a callback destroyed the last other
+    // cache) there is nothing to wait for: it ends after this callback.
+    // One without its descriptors does not hear of it.
+    if !running.is_here() && running.has_its_descriptors() {
+        if let Some(thread) = running.thread {
             thread.join();
         }
     }
@@ -394,12 +397,12 @@ fn run(shared: &Shared, mut page: Option<StatusPage>) {
             }
             return; // the descriptor was closed behind our back
         };
-        if count == 0
-            && let Some(name) = resting.take()
-        {
-            shared.with(name, |cache| {
-                resting = cache.monitor.let_go(false).then_some(name);
-            });
+        if count == 0 {
+            if let Some(name) = resting.take() {
+                shared.with(name, |cache| {
+                    resting = cache.monitor.let_go(false).then_some(name);
+                });
+            }
         }
         if count > 0 && !waited && interpreter::has_ended() {
             // Once: an interpreter may have been a part of a program that goes on.

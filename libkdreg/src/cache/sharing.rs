@@ -51,7 +51,7 @@ const LATE: u64 = 64;
 fn one_in(many: u64, place: &AtomicU64) -> bool {
     let count = place.load(Ordering::Relaxed) + 1;
     place.store(count, Ordering::Relaxed);
-    count.is_multiple_of(many)
+    count % many == 0
 }
 
 /// Puts a reference back that the calling thread counted on a shared entry.
@@ -146,8 +146,8 @@ impl Inner {
     fn have_shared(&self, entry: &Entry, turns: u64) {
         let owners = threads::owners();
         let lessons = self.lessons.load(Ordering::Relaxed);
-        let is_time = turns.is_multiple_of(TURNS << lessons)
-            && (owners.can_lend() || turns.is_multiple_of(TURNS_IN_NEED));
+        let is_time =
+            turns % (TURNS << lessons) == 0 && (owners.can_lend() || turns % TURNS_IN_NEED == 0);
         if !is_time || !barrier::is_available() {
             return;
         }

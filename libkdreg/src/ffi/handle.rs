@@ -188,10 +188,10 @@ pub(crate) fn open<T: Object>(object: T) -> Result<*mut T::Opaque, Errno> {
 fn take_slot(table: &Table, closed: &Closed) -> Result<u32, Errno> {
     {
         let mut closed = closed.0.lock();
-        if closed.length > QUARANTINE
-            && let Some(index) = closed.pop(table)
-        {
-            return Ok(index);
+        if closed.length > QUARANTINE {
+            if let Some(index) = closed.pop(table) {
+                return Ok(index);
+            }
         }
     }
     // Before a number is taken: one that is given out has memory. Others that

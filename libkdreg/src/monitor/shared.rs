@@ -112,11 +112,10 @@ impl Lease {
 
     /// Another lease on the same backend.
     pub fn share(&self) -> Lease {
-        if self.shared
-            && let Ok(shared) = SHARED.get()
-            && let Some((_, leases)) = self.entry(&mut shared.backends.lock())
-        {
-            *leases += 1;
+        if let (true, Ok(shared)) = (self.shared, SHARED.get()) {
+            if let Some((_, leases)) = self.entry(&mut shared.backends.lock()) {
+                *leases += 1;
+            }
         }
         Lease {
             backend: self.backend.clone(),

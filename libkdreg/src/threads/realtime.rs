@@ -95,9 +95,10 @@ fn see_to(handler: &Thread) {
     // SAFETY: no pointers.
     let most = unsafe { libc::sched_get_priority_max(libc::SCHED_FIFO) };
     let priority = HIGHEST.load(Ordering::Relaxed).saturating_add(1).min(most);
-    if let Err(error) = handler.set_priority(priority)
-        && !SAID.swap(true, Ordering::Relaxed)
-    {
+    let Err(error) = handler.set_priority(priority) else {
+        return;
+    };
+    if !SAID.swap(true, Ordering::Relaxed) {
         log::say(
             Level::Warn,
             format_args!(

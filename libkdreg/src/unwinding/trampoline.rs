@@ -73,94 +73,102 @@ pub(crate) unsafe fn call_void(
     unsafe { call(function, arguments) }.map(|_| ())
 }
 
-/// The frame. Its language-specific data is how far behind itself unwinding is
-/// to go on.
-///
-/// # Safety
-/// As for `call`.
-#[cfg(target_arch = "x86_64")]
-#[unsafe(naked)]
-unsafe extern "C" fn guarded(
-    a: usize,
-    b: usize,
-    c: usize,
-    d: usize,
-    e: usize,
-    function: *const c_void,
-) -> Outcome {
-    // The five arguments are where the callback expects them. `Outcome` is
-    // returned in rax and rdx, which are also the registers that the unwinder
-    // passes to a landing pad.
-    std::arch::naked_asm!(
-        ".cfi_startproc",
-        // Indirect and relative to where it is said: no relocation in the text.
-        ".cfi_personality 0x9b, .Lkdreg_stops",
-        ".cfi_lsda 0x1b, .Lkdreg_goes_on",
-        "sub rsp, 8",
-        ".cfi_adjust_cfa_offset 8",
-        "call r9",
-        "xor edx, edx",
-        ".Lkdreg_behind:",
-        "add rsp, 8",
-        ".cfi_adjust_cfa_offset -8",
-        "ret",
-        ".cfi_endproc",
-        ".pushsection .data.rel.ro, \"aw\", @progbits",
-        ".p2align 3",
-        ".Lkdreg_stops: .quad {personality}",
-        ".popsection",
-        ".pushsection .gcc_except_table, \"a\", @progbits",
-        ".p2align 2",
-        ".Lkdreg_goes_on: .long .Lkdreg_behind - .Lkdreg_goes_on",
-        ".popsection",
-        personality = sym personality,
-    )
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+unsafe extern "C" {
+    /// The frame. Its language-specific data is how far behind itself unwinding
+    /// is to go on.
+    ///
+    /// In assembly, as a function that begins with its first instruction; hidden,
+    /// as it is this library's own.
+    ///
+    /// # Safety
+    /// As for `call`.
+    #[link_name = "kdreg_guarded_call"]
+    fn guarded(
+        a: usize,
+        b: usize,
+        c: usize,
+        d: usize,
+        e: usize,
+        function: *const c_void,
+    ) -> Outcome;
 }
 
-/// As above.
-///
-/// # Safety
-/// As for `call`.
+// The five arguments are where the callback expects them. `Outcome` is returned
+// in rax and rdx, which are also the registers that the unwinder passes to a
+// landing pad.
+#[cfg(target_arch = "x86_64")]
+std::arch::global_asm!(
+    ".pushsection .text.kdreg_guarded_call, \"ax\", @progbits",
+    ".p2align 4",
+    ".globl kdreg_guarded_call",
+    ".hidden kdreg_guarded_call",
+    ".type kdreg_guarded_call, @function",
+    "kdreg_guarded_call:",
+    ".cfi_startproc",
+    // Indirect and relative to where it is said: no relocation in the text.
+    ".cfi_personality 0x9b, .Lkdreg_stops",
+    ".cfi_lsda 0x1b, .Lkdreg_goes_on",
+    "sub rsp, 8",
+    ".cfi_adjust_cfa_offset 8",
+    "call r9",
+    "xor edx, edx",
+    ".Lkdreg_behind:",
+    "add rsp, 8",
+    ".cfi_adjust_cfa_offset -8",
+    "ret",
+    ".cfi_endproc",
+    ".size kdreg_guarded_call, . - kdreg_guarded_call",
+    ".popsection",
+    ".pushsection .data.rel.ro, \"aw\", @progbits",
+    ".p2align 3",
+    ".Lkdreg_stops: .quad {personality}",
+    ".popsection",
+    ".pushsection .gcc_except_table, \"a\", @progbits",
+    ".p2align 2",
+    ".Lkdreg_goes_on: .long .Lkdreg_behind - .Lkdreg_goes_on",
+    ".popsection",
+    personality = sym personality,
+);
+
+// As above, with x0 and x1.
 #[cfg(target_arch = "aarch64")]
-#[unsafe(naked)]
-unsafe extern "C" fn guarded(
-    a: usize,
-    b: usize,
-    c: usize,
-    d: usize,
-    e: usize,
-    function: *const c_void,
-) -> Outcome {
-    // As above, with x0 and x1.
-    std::arch::naked_asm!(
-        ".cfi_startproc",
-        ".cfi_personality 0x9b, .Lkdreg_stops",
-        ".cfi_lsda 0x1b, .Lkdreg_goes_on",
-        "stp x29, x30, [sp, #-16]!",
-        ".cfi_def_cfa_offset 16",
-        ".cfi_offset 29, -16",
-        ".cfi_offset 30, -8",
-        "mov x29, sp",
-        "blr x5",
-        "mov x1, #0",
-        ".Lkdreg_behind:",
-        "ldp x29, x30, [sp], #16",
-        ".cfi_restore 29",
-        ".cfi_restore 30",
-        ".cfi_def_cfa_offset 0",
-        "ret",
-        ".cfi_endproc",
-        ".pushsection .data.rel.ro, \"aw\", %progbits",
-        ".p2align 3",
-        ".Lkdreg_stops: .xword {personality}",
-        ".popsection",
-        ".pushsection .gcc_except_table, \"a\", %progbits",
-        ".p2align 2",
-        ".Lkdreg_goes_on: .word .Lkdreg_behind - .Lkdreg_goes_on",
-        ".popsection",
-        personality = sym personality,
-    )
-}
+std::arch::global_asm!(
+    ".pushsection .text.kdreg_guarded_call, \"ax\", %progbits",
+    ".p2align 2",
+    ".globl kdreg_guarded_call",
+    ".hidden kdreg_guarded_call",
+    ".type kdreg_guarded_call, %function",
+    "kdreg_guarded_call:",
+    ".cfi_startproc",
+    ".cfi_personality 0x9b, .Lkdreg_stops",
+    ".cfi_lsda 0x1b, .Lkdreg_goes_on",
+    "stp x29, x30, [sp, #-16]!",
+    ".cfi_def_cfa_offset 16",
+    ".cfi_offset 29, -16",
+    ".cfi_offset 30, -8",
+    "mov x29, sp",
+    "blr x5",
+    "mov x1, #0",
+    ".Lkdreg_behind:",
+    "ldp x29, x30, [sp], #16",
+    ".cfi_restore 29",
+    ".cfi_restore 30",
+    ".cfi_def_cfa_offset 0",
+    "ret",
+    ".cfi_endproc",
+    ".size kdreg_guarded_call, . - kdreg_guarded_call",
+    ".popsection",
+    ".pushsection .data.rel.ro, \"aw\", %progbits",
+    ".p2align 3",
+    ".Lkdreg_stops: .xword {personality}",
+    ".popsection",
+    ".pushsection .gcc_except_table, \"a\", %progbits",
+    ".p2align 2",
+    ".Lkdreg_goes_on: .word .Lkdreg_behind - .Lkdreg_goes_on",
+    ".popsection",
+    personality = sym personality,
+);
 
 /// On other architectures nothing stops unwinding: the thread is taken down by
 /// the Rust frames around it, as by any that must not be unwound.

@@ -294,10 +294,15 @@ fn take(which: impl Fn(&Domain) -> bool) -> Taken {
     let Some(all) = all.as_mut() else {
         return taken;
     };
-    for (_, domain) in all.extract_if(|_, domain| which(domain)) {
-        domain.next.store(taken.0, Ordering::Relaxed);
-        taken.0 = std::ptr::from_ref(domain).cast_mut();
-    }
+    all.retain(|_, domain| {
+        let domain: &Domain = domain;
+        let stays = !which(domain);
+        if !stays {
+            domain.next.store(taken.0, Ordering::Relaxed);
+            taken.0 = std::ptr::from_ref(domain).cast_mut();
+        }
+        stays
+    });
     taken
 }
 

@@ -76,11 +76,13 @@ pub fn name_all(context: *mut ibv_context, list: &[ibv_sge]) {
 
 /// Notes that work names a key.
 pub fn name_one(context: *mut ibv_context, key: u32) {
-    if !TABLE.known().is_null()
-        && let Some(slot) = slot(context, key)
-        && slot.held.load(Ordering::Relaxed) != 0
-    {
-        slot.named.store(name(context, key), Ordering::Relaxed);
+    if TABLE.known().is_null() {
+        return;
+    }
+    if let Some(slot) = slot(context, key) {
+        if slot.held.load(Ordering::Relaxed) != 0 {
+            slot.named.store(name(context, key), Ordering::Relaxed);
+        }
     }
 }
 

@@ -193,7 +193,7 @@ pub unsafe extern "C" fn ibv_reg_mr(
     length: usize,
     access: c_int,
 ) -> *mut ibv_mr {
-    let (way, iova, access) = (Way::Plain, addr as u64, access.cast_unsigned());
+    let (way, iova, access) = (Way::Plain, addr as u64, access as u32);
     register(Request {
         way,
         pd,
@@ -216,7 +216,7 @@ pub unsafe extern "C" fn ibv_reg_mr_iova(
     iova: u64,
     access: c_int,
 ) -> *mut ibv_mr {
-    let (way, access) = (Way::Iova, access.cast_unsigned());
+    let (way, access) = (Way::Iova, access as u32);
     register(Request {
         way,
         pd,
@@ -227,41 +227,39 @@ pub unsafe extern "C" fn ibv_reg_mr_iova(
     })
 }
 
-/// `ibv_reg_mr_iova2`, from a cache where that may be. The header's inline
-/// `ibv_reg_mr` calls it when the flags are not a constant. Adds the address
-/// that it will return to, which a function cannot ask for.
-///
-/// # Safety
-/// As libibverbs's.
+// `ibv_reg_mr_iova2`, from a cache where that may be. The header's inline
+// `ibv_reg_mr` calls it when the flags are not a constant. Adds the address
+// that it will return to, which a function of Rust cannot ask for.
 #[cfg(target_arch = "x86_64")]
-#[unsafe(naked)]
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn ibv_reg_mr_iova2(
-    pd: *mut ibv_pd,
-    addr: *mut c_void,
-    length: usize,
-    iova: u64,
-    access: u32,
-) -> *mut ibv_mr {
-    std::arch::naked_asm!("mov r9, [rsp]", "jmp {}", sym iova2_from)
-}
-
-/// As for x86-64.
-///
-/// # Safety
-/// As libibverbs's.
+std::arch::global_asm!(
+    ".pushsection .text.ibv_reg_mr_iova2, \"ax\", @progbits",
+    ".p2align 4",
+    ".globl ibv_reg_mr_iova2",
+    ".type ibv_reg_mr_iova2, @function",
+    "ibv_reg_mr_iova2:",
+    ".cfi_startproc",
+    "mov r9, [rsp]",
+    "jmp {from}",
+    ".cfi_endproc",
+    ".size ibv_reg_mr_iova2, . - ibv_reg_mr_iova2",
+    ".popsection",
+    from = sym iova2_from,
+);
 #[cfg(target_arch = "aarch64")]
-#[unsafe(naked)]
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn ibv_reg_mr_iova2(
-    pd: *mut ibv_pd,
-    addr: *mut c_void,
-    length: usize,
-    iova: u64,
-    access: u32,
-) -> *mut ibv_mr {
-    std::arch::naked_asm!("mov x5, x30", "b {}", sym iova2_from)
-}
+std::arch::global_asm!(
+    ".pushsection .text.ibv_reg_mr_iova2, \"ax\", %progbits",
+    ".p2align 2",
+    ".globl ibv_reg_mr_iova2",
+    ".type ibv_reg_mr_iova2, %function",
+    "ibv_reg_mr_iova2:",
+    ".cfi_startproc",
+    "mov x5, x30",
+    "b {from}",
+    ".cfi_endproc",
+    ".size ibv_reg_mr_iova2, . - ibv_reg_mr_iova2",
+    ".popsection",
+    from = sym iova2_from,
+);
 
 /// On other architectures nobody knows who calls: passed through.
 ///

@@ -97,7 +97,7 @@ impl Request {
                         pd,
                         addr,
                         length,
-                        access.cast_signed(),
+                        access as c_int,
                     )
                 }),
                 Way::Iova => REG_MR_IOVA.require().map(|found| {
@@ -106,7 +106,7 @@ impl Request {
                         addr,
                         length,
                         iova,
-                        access.cast_signed(),
+                        access as c_int,
                     )
                 }),
                 Way::Iova2 => REG_MR_IOVA2.require().map(|found| {

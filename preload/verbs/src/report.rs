@@ -41,7 +41,7 @@ pub static IN_USE: Count = Count::new();
 pub static UNWATCHED: Count = Count::new();
 pub static UNCACHED: Count = Count::new();
 
-const PASSED: [(&Count, &str); 7] = [
+static PASSED: [(&Count, &str); 7] = [
     (&DISABLED, "KDREG_VERBS_DISABLE"),
     (&REMOTE, "rights for peers"),
     (&KIND, "other flags"),
@@ -55,7 +55,7 @@ const PASSED: [(&Count, &str); 7] = [
 pub static POSTED: Count = Count::new();
 pub static UNSEEN: Count = Count::new();
 
-const GONE: [(&Count, &str); 2] = [(&POSTED, "work outstanding"), (&UNSEEN, "work not seen")];
+static GONE: [(&Count, &str); 2] = [(&POSTED, "work outstanding"), (&UNSEEN, "work not seen")];
 
 /// The sum of counts, and what it is made of: "3 (2 of this, 1 of that)".
 fn sum(counts: &[(&Count, &str)], what: &str) -> String {

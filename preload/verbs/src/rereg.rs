@@ -62,7 +62,7 @@ pub unsafe extern "C" fn ibv_rereg_mr(
         }
     });
     if is_changed(result) && flags & CHANGE_ACCESS != 0 {
-        wrapper.access = access.cast_unsigned();
+        wrapper.access = access as u32;
     }
     wrapper.keep();
     result

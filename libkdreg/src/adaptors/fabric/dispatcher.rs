@@ -186,10 +186,10 @@ impl Subscriptions {
     /// Remembers that libfabric is to drop a range.
     pub fn put_due(&mut self, key: Key) {
         // Without memory the registration stays pinned until it is looked up.
-        if let Some(id) = self.ranges.id(key)
-            && self.due.try_reserve(1).is_ok()
-        {
-            self.due.push((key, id));
+        if let Some(id) = self.ranges.id(key) {
+            if self.due.try_reserve(1).is_ok() {
+                self.due.push((key, id));
+            }
         }
     }
 }

@@ -77,10 +77,10 @@ impl Table {
     pub fn end(&self) {
         // What it could not empty ends with the table.
         let _ = self.empty_stale();
-        if self.own
-            && let Err(error) = abi::end_table(self.ring.as_fd())
-        {
-            self.advice.give(Doing::Deregister, error);
+        if self.own {
+            if let Err(error) = abi::end_table(self.ring.as_fd()) {
+                self.advice.give(Doing::Deregister, error);
+            }
         }
     }
 }

@@ -221,7 +221,7 @@ pub extern "C-unwind" fn kdreg_verbs_cache_get(
     entry: *mut *mut kdreg_entry_t,
 ) -> c_int {
     hand_out(cache, addr, length, mr, entry, |cache, range| {
-        super::get(cache, range, access.cast_unsigned())
+        super::get(cache, range, access as u32)
     })
 }
 
@@ -237,6 +237,6 @@ pub extern "C-unwind" fn kdreg_verbs_cache_find(
     entry: *mut *mut kdreg_entry_t,
 ) -> c_int {
     hand_out(cache, addr, length, mr, entry, |cache, range| {
-        super::find(cache, range, access.cast_unsigned())
+        super::find(cache, range, access as u32)
     })
 }

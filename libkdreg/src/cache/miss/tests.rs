@@ -39,13 +39,13 @@ impl Registrar for Troubled {
             Trouble::Fails(error) => return Err(*error),
             Trouble::Changes(manual) => manual.change(range),
             Trouble::Rival(cache) => {
-                if let Some(cache) = cache.get().and_then(Weak::upgrade)
-                    && !self.inside.swap(true, Ordering::Relaxed)
-                {
-                    std::thread::scope(|scope| {
-                        scope.spawn(|| drop(cache.get(range, access).unwrap()));
-                    });
-                    self.inside.store(false, Ordering::Relaxed);
+                if let Some(cache) = cache.get().and_then(Weak::upgrade) {
+                    if !self.inside.swap(true, Ordering::Relaxed) {
+                        std::thread::scope(|scope| {
+                            scope.spawn(|| drop(cache.get(range, access).unwrap()));
+                        });
+                        self.inside.store(false, Ordering::Relaxed);
+                    }
                 }
             }
         }

@@ -107,7 +107,7 @@ fn owner_in(word: u64) -> u8 {
 
 #[inline(always)]
 fn count_in(word: u64) -> i64 {
-    word.cast_signed() >> COUNT_SHIFT
+    word as i64 >> COUNT_SHIFT
 }
 
 /// See the module's documentation. All zero is the free state.
@@ -231,8 +231,8 @@ impl Refs {
             let word = self.word.load(Ordering::Relaxed);
             // Else what was counted may be another entry's by now.
             if owner_in(word) == owner {
-                let sum = (counted + own).cast_signed() + count_in(word);
-                return sum.max(0).cast_unsigned();
+                let sum = (counted + own) as i64 + count_in(word);
+                return sum.max(0) as u64;
             }
         }
     }

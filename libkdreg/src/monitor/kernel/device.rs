@@ -113,7 +113,7 @@ impl Device {
     pub fn location(&self, word: usize) -> Option<u64> {
         let offset = word.checked_sub(self.words as usize)?;
         let location = (offset / size_of::<u32>()) as u64;
-        (offset.is_multiple_of(size_of::<u32>()) && location < self.slots).then_some(location)
+        (offset % size_of::<u32>() == 0 && location < self.slots).then_some(location)
     }
 
     /// Begins to monitor. A device that does not know of needs takes any change

@@ -199,10 +199,10 @@ impl Backend for Kernel {
         let mut from = 0;
         while let Some((slot, armed)) = self.table.next_of(subscriber.id, from) {
             let outer = self.table.outer(slot, armed);
-            if matches!(self.table.remove(slot, armed), Removed::Armed(_))
-                && let Some(outer) = outer
-            {
-                self.disarm(slot, armed, outer);
+            if matches!(self.table.remove(slot, armed), Removed::Armed(_)) {
+                if let Some(outer) = outer {
+                    self.disarm(slot, armed, outer);
+                }
             }
             from = slot;
         }

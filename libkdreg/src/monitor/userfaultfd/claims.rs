@@ -25,10 +25,10 @@ pub(super) fn claim(fd: RawFd, guard: &'static Guard) {
         // AcqRel: who finds a guard sees what it guards die after it was used.
         let former = place.swap(std::ptr::from_ref(guard).cast_mut(), Ordering::AcqRel);
         // SAFETY: null, or a guard of words, which are never freed.
-        if let Some(former) = unsafe { former.as_ref() }
-            && !std::ptr::eq(former, guard)
-        {
-            former.die();
+        if let Some(former) = unsafe { former.as_ref() } {
+            if !std::ptr::eq(former, guard) {
+                former.die();
+            }
         }
     }
 }

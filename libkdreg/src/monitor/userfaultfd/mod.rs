@@ -229,19 +229,15 @@ fn unreadable(path: &str, error: Errno) -> Refusal {
 /// Says what to do about a userfaultfd that cannot be had.
 fn explain(error: Errno) -> Refusal {
     let reason = match error.value() {
-        libc::ENOSYS => {
-            format_args!("this kernel was built without userfaultfd (CONFIG_USERFAULTFD)")
-        }
-        libc::EPERM => format_args!(
+        libc::ENOSYS => "this kernel was built without userfaultfd (CONFIG_USERFAULTFD)",
+        libc::EPERM => {
             "userfaultfd is not permitted: a seccomp filter, or a kernel before 5.11 with \
              vm.unprivileged_userfaultfd=0"
-        ),
-        libc::EINVAL => {
-            format_args!("this kernel's userfaultfd has no write-protect mode (Linux 5.7)")
         }
-        _ => format_args!("userfaultfd: {error}"),
+        libc::EINVAL => "this kernel's userfaultfd has no write-protect mode (Linux 5.7)",
+        _ => return Refusal::new(error, format_args!("userfaultfd: {error}")),
     };
-    Refusal::new(error, reason)
+    Refusal::new(error, format_args!("{reason}"))
 }
 
 impl Backend for Userfaultfd {
