@@ -10,6 +10,8 @@
 //! check never is.
 
 mod backend;
+#[doc(hidden)]
+pub mod bpf;
 pub(crate) mod eventfd;
 mod guard;
 mod kernel;
