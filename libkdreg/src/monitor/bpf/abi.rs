@@ -61,7 +61,10 @@ pub struct LogHeader {
     pub flags: u32,
     /// Random, of this client.
     pub identity: u64,
-    pub reserved: [u64; 2],
+    /// Entries ever finished: counted up behind each, as the last thing its writer
+    /// does. Nobody is writing while it equals the number of those begun.
+    pub done: u64,
+    pub reserved: u64,
 }
 
 /// Length of a log with this many entries.
@@ -304,7 +307,7 @@ const _: () = {
     assert!(size_of::<LogHeader>() == 56);
     assert!(offset_of!(LogHeader, magic) == 8 && offset_of!(LogHeader, version) == 16);
     assert!(offset_of!(LogHeader, capacity) == 20 && offset_of!(LogHeader, mode) == 24);
-    assert!(offset_of!(LogHeader, identity) == 32);
+    assert!(offset_of!(LogHeader, identity) == 32 && offset_of!(LogHeader, done) == 40);
     assert!(size_of::<Guard>() == 24);
     assert!(offset_of!(Guard, magic) == 8 && offset_of!(Guard, version) == 16);
 };
