@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
 # libfabric and Open MPI in a guest, over soft-RoCE.
 #
-#   make test-fabric            what README.md says of both, and more
+#   make test-fabric            what docs/fabric.md says of both, and more
 #   make test-fabric FABRIC_TESTS='*openmpi*'    some of ctest/fabric/tests
 #   make test-fabric LIBFABRIC_SOURCE=<dir>      with a libfabric newer than the distribution's
 

@@ -3,13 +3,16 @@
 
 STAGES += check-man check-docs
 
-.PHONY: check-man check-docs pictures man-links
+.PHONY: check-man check-docs site pictures man-links
 
 check-man: prefix ## Manual pages: well formed, complete, examples compiled and run
 	@sh scripts/check-man.sh
 
-check-docs: ## Links of the documents lead somewhere; the pictures are current
+check-docs: ## Links of the documents lead somewhere; README.md is short; the pictures are current
 	@sh scripts/check-docs.sh
+
+site: ## docs/ as a book, by mdbook, in target/site
+	@sh scripts/site.sh
 
 pictures: ## Draw docs/*.svg anew
 	@sh scripts/pictures.sh write

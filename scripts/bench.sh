@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
-# Usage: bench.sh run [quick|full|smoke] [OPTION or SCENARIO]... | smoke | readme | vm | vm-readme | micro
+# Usage: bench.sh run [quick|full|smoke] [OPTION or SCENARIO]... | smoke | docs | vm | docs-vm | micro
 # Builds the benchmark and a plug-in per library that is installed, and runs it.
 . "$(dirname "$0")/env.sh"
 set -eu
@@ -99,28 +99,30 @@ vm)
         "$target/release/kdreg-bench" --quick --largest 1000 --clock instructions \
         --plugins "$out" --out "$out/vm" hit find miss munmap valid
     ;;
-readme)
-    # The tables in README.md and docs/performance.md, from a run of just now:
-    # the ratios and the growth there, everything here.
+docs)
+    # The tables in docs/, from a run of just now: the ratios and the growth in
+    # performance.md, everything in measurements.md.
     sh "$0" run full
     sed '/^<details>/,$d' "$out/bench.md" >"$out/ratios.md"
     sed -n '/^<details>/,/^<\/details>/p' "$out/bench.md" | sed '/^<.*details>/d' >"$out/all.md"
-    into README.md bench "$out/ratios.md"
-    into docs/performance.md bench "$out/all.md"
+    into docs/performance.md bench "$out/ratios.md"
+    into docs/measurements.md bench "$out/all.md"
     ;;
-vm-readme)
-    # The same of a run in the guest: hits and munmap there, everything here.
+docs-vm)
+    # The same of a run in the guest: hits and munmap, and everything. The picture
+    # of README.md has the hits.
     sh "$0" vm
     sed -n '/^<details>/,/^<\/details>/p' "$out/vm/bench.md" | sed '/^<.*details>/d' >"$out/vm/all.md"
     # Each table has a line that says what it is.
     awk '/^[a-z]+: / { wanted = /^hit: packed/ || /^munmap: / } wanted' "$out/vm/all.md" >"$out/vm/some.md"
-    into README.md bench-vm "$out/vm/some.md"
-    into docs/performance.md bench-vm "$out/vm/all.md"
+    into docs/performance.md bench-vm "$out/vm/some.md"
+    into docs/measurements.md bench-vm "$out/vm/all.md"
+    sh scripts/pictures.sh write
     ;;
 micro)
     exec cargo bench --locked -p kdreg-bench --features micro --bench micro
     ;;
 *)
-    die "say run, smoke, readme, vm, vm-readme or micro, not '$1'"
+    die "say run, smoke, docs, vm, docs-vm or micro, not '$1'"
     ;;
 esac

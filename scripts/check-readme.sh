@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
-# Does what README.md says, block by block, in a clean clone. The line before a
-# fenced block is its rule, an HTML comment:
+# Does what README.md and the pages of docs/ say, block by block and in this
+# order, in a clean clone. The line before a fenced block is its rule, an HTML
+# comment:
 #
 #   run                 commands, run in the clone with the library in PATH and pkg-config's path
 #   file: NAME          a file for the commands that follow; C must compile without a warning
@@ -9,9 +10,11 @@
 #   rows: COMMAND       its first column is that of what COMMAND prints (the others depend on the machine)
 #   covered: TARGET     TARGET of the Makefile does it
 #   guest               needs a kernel to load modules into: only parsed
+#   by hand             takes long, or a machine of its own: only parsed
 #   sample: COMMAND     from one run, not the same each time
 #
-# Between "matrix: begin" and "matrix: end" stands what the matrix prints: its rows must be the same.
+# Between "matrix: begin" and "matrix: end" of docs/matrix.md stands what the matrix prints: its rows must
+# be the same.
 . "$(dirname "$0")/env.sh"
 set -eu
 # A reader has none of the variables that make exports here.
@@ -28,10 +31,12 @@ git clone -q --no-hardlinks "$root" "$clone"
 ln -s ../target "$clone/target"
 
 # Each block into a file, its rule into another. An unclosed fence is a block without an end.
+# shellcheck disable=SC2046 # one word per page
 awk -v dir="$blocks" '
+    FNR == 1 && inside { exit }
     /^```/ && !inside {
-        inside = 1; name = sprintf("%s/%02d", dir, ++n)
-        print (rule == "" ? "none" : rule) >(name ".rule"); print NR >(name ".line")
+        inside = 1; name = sprintf("%s/%03d", dir, ++n)
+        print (rule == "" ? "none" : rule) >(name ".rule"); print FILENAME ":" FNR >(name ".line")
         printf "" >(name ".text"); next
     }
     /^```/ { inside = 0; rule = ""; next }
@@ -39,7 +44,7 @@ awk -v dir="$blocks" '
     /^<!-- .* -->$/ { rule = $0; sub(/^<!-- /, "", rule); sub(/ -->$/, "", rule); next }
     { rule = "" }
     END { if (inside) { print "none" >(name ".rule") } }
-' README.md
+' README.md $(git ls-files 'docs/*.md')
 
 echo "building the library in a clean clone ..."
 make --no-print-directory -C "$clone" prefix >"$work/build.log" 2>&1 || {
@@ -59,13 +64,13 @@ first_column() {
 }
 
 set -- "$blocks"/*.rule
-[ -e "$1" ] || die "README.md has no fenced block"
+[ -e "$1" ] || die "the pages have no fenced block"
 for rule_file; do
     base=${rule_file%.rule}
     text=$base.text
     rule=$(cat "$rule_file")
     argument=${rule#*: }
-    what="line $(cat "$base.line"): $rule"
+    what="$(cat "$base.line"): $rule"
     case $rule in
     run) must "$what" sh -eux "$text" ;;
     file:*)
@@ -100,7 +105,7 @@ for rule_file; do
         same "$what" "$base.said" "$base.is"
         ;;
     covered:*) must "$what" make -n "$argument" ;;
-    guest) must "$what" sh -n "$text" ;;
+    guest | "by hand") must "$what" sh -n "$text" ;;
     sample:*) echo "  $what ... not compared" ;;
     *) fail "$what: no rule that this script knows; see its head" ;;
     esac
@@ -113,7 +118,7 @@ if [ -x "$matrix" ] && [ "$(selected)" = userfaultfd ]; then
         awk -F'|' '/^\| / { gsub(/^ +| +$/, "", $2); print $2 }' "$1"
     }
     "$matrix" userfaultfd --markdown >"$work/matrix.md"
-    sed -n '/^<!-- matrix: begin/,/^<!-- matrix: end/p' "$root/README.md" >"$work/matrix.said.md"
+    sed -n '/^<!-- matrix: begin/,/^<!-- matrix: end/p' "$root/docs/matrix.md" >"$work/matrix.said.md"
     rows "$work/matrix.md" >"$work/matrix.is"
     rows "$work/matrix.said.md" >"$work/matrix.said"
     same "the detection matrix has the rows that the program prints" "$work/matrix.said" "$work/matrix.is"

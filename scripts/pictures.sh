@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
 # Usage: pictures.sh write|check
-# Draws docs/*.svg from docs/*.dot. Where a box lies depends on the machine's
+# Draws docs/*.svg: from docs/*.dot, and comparison.svg from the tables of the
+# pages, which is the same on any machine. Where a box lies depends on the machine's
 # fonts and graphviz; what is in it and what leads where does not, and that is
 # what is compared.
 . "$(dirname "$0")/env.sh"
@@ -18,6 +19,21 @@ draw() {
 contents() {
     grep -oE '<(title|text)[^>]*>[^<]*' "$1" | sed 's/<\(title\|text\)[^>]*>/\1 /' | sort
 }
+
+compare() {
+    cargo run --quiet --locked -p kdreg-bench --bin comparison -- docs "$1"
+}
+case $1 in
+write)
+    compare docs/comparison.svg
+    echo "drawn: docs/comparison.svg"
+    ;;
+check)
+    mkdir -p "$target"
+    must "docs/comparison.svg can be drawn from the tables" compare "$target/comparison.svg"
+    same "it is current (else: make pictures)" docs/comparison.svg "$target/comparison.svg"
+    ;;
+esac
 
 for source in docs/*.dot; do
     picture=${source%.dot}.svg

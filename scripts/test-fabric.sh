@@ -14,17 +14,17 @@ echo "making what runs in the guest ..."
 ctest/fabric/build-libfabric "$target/libfabric"
 ctest/fabric/build-programs "$target/prefix" "$work" "$target/libfabric/prefix"
 
-# The blocks of README.md that this stage stands for.
-rm -rf "$work/tests" "$work/readme"
-mkdir -p "$work/tests" "$work/readme"
+# The blocks of README.md and docs/fabric.md that this stage stands for.
+rm -rf "$work/tests" "$work/documents"
+mkdir -p "$work/tests" "$work/documents"
 cp ctest/fabric/guest.sh "$work/"
-awk -v dir="$work/readme" '
+awk -v dir="$work/documents" '
     /^<!-- covered: test-fabric -->$/ { mine = 1; next }
     /^```sh$/ && mine { inside = 1; name = sprintf("%s/%02d", dir, ++n); next }
     /^```/ { inside = 0; mine = 0; next }
     inside { print >name; next }
     { mine = 0 }
-' README.md
+' README.md docs/fabric.md
 # shellcheck disable=SC2231 # a pattern is what it is
 for test in ctest/fabric/tests/${FABRIC_TESTS:-*}; do
     install -m 755 "$test" "$work/tests/"

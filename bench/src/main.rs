@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! libkdreg measured beside a textbook cache, its floors, and the caches people
-//! use today. `make bench` runs it; README.md says what the numbers mean.
+//! use today. `make bench` runs it; docs/performance.md says what the numbers mean.
 
 mod layout;
 mod measure;

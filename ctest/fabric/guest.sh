@@ -4,7 +4,7 @@ set -eu
 top=$(cd "$(dirname "$0")/.." && pwd)
 address=10.99.0.1
 export PATH="$top/bin:$PATH" LD_LIBRARY_PATH="$top/lib"
-# What README.md calls it.
+# What the documents call it.
 LIBFABRIC_WITH_KDREG2=$(cd "$top/../libfabric/prefix/lib" && pwd)
 export LIBFABRIC_WITH_KDREG2
 # libfabric looks the host's own name up; there is no name server here.

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The tables, for a terminal and for README.md.
+//! The tables, for a terminal and for docs/.
 
 use super::ratios::Ratios;
 use super::{Chart, Report, heading, readable, spread};
@@ -91,7 +91,7 @@ fn aligned(chart: &Chart, cell: impl Fn(&str, &str) -> String) -> String {
     text
 }
 
-/// What README.md shows, the ratios and the growth, as tables of Markdown; then
+/// What docs/performance.md shows, the ratios and the growth, as tables of Markdown; then
 /// all medians, folded.
 pub fn markdown(report: &Report) -> String {
     let mut text = format!(
