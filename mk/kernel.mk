@@ -6,6 +6,9 @@
 #                               series that the module is written for
 #   ... KERNEL_SERIES="7.2"     out of these instead
 #   ... KERNEL_ABI=<name>       this one, as in linux-image-<name>
+#   make stock-kernels          other stock kernels for guests, from packages alone:
+#                               the newest of each series, and the newest of all
+#   ... STOCK_KERNELS="6.1"     these
 #   make module                 kernel/kdreg.ko, built in that tree
 #   make module KDIR=<dir>      built in a tree of your own (headers with Rust
 #                               metadata, such as /lib/modules/$(uname -r)/build)
@@ -27,7 +30,7 @@ KDREG_ARM64_MODULE := $(KDREG_TOP)/target/arm64/module/kdreg.ko
 
 STAGES += test-kernel-tree
 
-.PHONY: test-kernel-tree kernel-tree module module-clean debug-kernel debug-module \
+.PHONY: test-kernel-tree kernel-tree stock-kernels module module-clean debug-kernel debug-module \
         arm64-tree arm64-module
 
 test-kernel-tree: ## Which kernel would be taken, and which the module is built for
@@ -35,6 +38,15 @@ test-kernel-tree: ## Which kernel would be taken, and which the module is built 
 
 kernel-tree:
 	@$(KDREG_TOP)/kernel/tree/make-tree
+
+# What BPF programs are tested on: long-term kernels that distributions have, and
+# the newest. One that is not to be had is named, and the others are fetched.
+STOCK_KERNELS ?= 6.1 6.12 newest
+
+stock-kernels: kernel-tree
+	@status=0; for kernel in $(STOCK_KERNELS); do \
+	    $(KDREG_TOP)/kernel/tree/stock-kernel --refresh $$kernel >/dev/null || status=1; \
+	done; exit $$status
 
 ifeq ($(KDIR),)
 module: kernel-tree

@@ -18,6 +18,7 @@ setup() {
     [ -z "$ksm" ] || same_page_merging || return
     if [ -n "$restless" ]; then move_pages; else leave_pages; fi || return
     [ -z "$rdma" ] || soft_roce || return
+    [ -z "$dev_kvm" ] || virtualisation || return
     # What dies from here on is not booted again.
     touch "$run/begun"
     [ -z "$module" ] || insert_module || return
@@ -33,6 +34,12 @@ file_systems() {
     mount -t cgroup2 cgroup2 /sys/fs/cgroup
     echo "+memory +pids" >/sys/fs/cgroup/cgroup.subtree_control
     mount -t debugfs debugfs /sys/kernel/debug
+    # Where this kernel has them.
+    mount -t tracefs tracefs /sys/kernel/tracing
+    mount -t bpf -o mode=700 bpf /sys/fs/bpf
+    # As an installed kernel's is.
+    local config; config=/usr/lib/modules/$(uname -r)/config
+    [ ! -e "$config" ] || [ -e "/boot/config-$(uname -r)" ] || ln -s "$config" "/boot/config-$(uname -r)"
     ln -sfn /proc/self/fd /dev/fd
     ln -sfn /proc/self/fd/0 /dev/stdin
     ln -sfn /proc/self/fd/1 /dev/stdout
@@ -139,6 +146,11 @@ soft_roce() {
         sleep 0.1
     done
     complain "soft-RoCE did not come up: $(rdma link show 2>&1)"
+}
+
+virtualisation() {
+    modprobe -q kvm_amd || modprobe -q kvm_intel
+    [ -e /dev/kvm ] || complain "no /dev/kvm: this machine's processor does not virtualise"
 }
 
 insert_module() {

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
 # The initial file system: busybox, the modules the root file system needs, and
-# guest/init. Everything comes from the Debian tree. Sourced.
+# guest/init. Everything comes from the Debian tree, but for the modules of another
+# kernel. Sourced.
 
-INITRD_MODULES="9pnet_virtio 9p overlay"
+INITRD_MODULES="virtio_pci 9pnet_virtio 9p overlay"
 
 # build_initrd KERNEL FILE
 build_initrd() {
@@ -13,6 +14,7 @@ build_initrd() {
     cp "$busybox" "$dir/bin/"
     cp "$VM/guest/init" "$dir/init"
     : >"$dir/modules/order"
+    [ "$KERNEL_ROOT" = "$TREE" ] || : >"$dir/modules/shared"
     # Another kernel has these built in: its modules would not fit.
     if [ "$kernel" = "$STOCK_KERNEL" ]; then
         for module in $INITRD_MODULES; do add_module "$module"; done
@@ -23,7 +25,7 @@ build_initrd() {
 
 # A module and what it depends on, in loading order, uncompressed.
 add_module() {
-    local base=$TREE/usr/lib/modules/$ABI line file name i
+    local base=$KERNEL_ROOT/usr/lib/modules/$ABI line file name i
     line=$(grep -E "/$1\.ko[.a-z]*:" "$base/modules.dep") || {
         grep -qE "/$1\.ko$" "$base/modules.builtin" && return 0
         die "the stock kernel has no module $1"

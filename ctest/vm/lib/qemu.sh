@@ -36,6 +36,7 @@ qemu_command() {
     fi
     share root "$TREE" ro
     share run "$run" rw
+    [ "$KERNEL_ROOT" = "$TREE" ] || share kernel "$KERNEL_ROOT" ro
     for i in "${!shares[@]}"; do share "share$i" "${shares[i]}" ro; done
     for i in "${!works[@]}"; do share "work$i" "${works[i]}" rw; done
     if [ "$swap" -gt 0 ]; then
