@@ -68,6 +68,16 @@ optional() {
     done
 }
 
+# wish PACKAGE COMMAND...: what a part of the product is left out without, which
+# then says so: installed where that is possible, and not insisted on.
+wish() {
+    package=$1
+    shift
+    ! "$@" >/dev/null 2>&1 || return 0
+    apt-get install -y -o DPkg::Lock::Timeout=300 --no-install-recommends "$package" >>"$target/apt.log" 2>&1 ||
+        echo "$package is not to be had: what needs it is left out"
+}
+
 if ! command -v cargo >/dev/null; then
     die "cargo is missing: install Rust 1.85 or newer (rustup) and put cargo on the PATH"
 fi
@@ -91,5 +101,10 @@ if [ "$1" = test ] && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
     optional libjemalloc.so.2 libjemalloc2
     optional libmimalloc.so libmimalloc2.0 libmimalloc3
     optional libtcmalloc_minimal.so.4 libtcmalloc-minimal4 libtcmalloc-minimal4t64
+    # kdregd, the daemon of the bpf backend; mk/bpf.mk.
+    wish clang has clang
+    wish libelf-dev sh -c "echo '#include <libelf.h>' | $CC -E -"
+    wish zlib1g-dev sh -c "echo '#include <zlib.h>' | $CC -E -"
+    wish bpftool has bpftool
 fi
 echo "everything that 'make $1' needs is here: $(cargo --version), $("$CC" --version | head -n 1)"
