@@ -1,0 +1,120 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* What kdregd asks of the kernel. Layouts as in tools/kdregd/src/kernel/. */
+#ifndef KDREG_DAEMON_H
+#define KDREG_DAEMON_H
+
+#include "life.h"
+#include "log.h"
+
+/* What is asked about processes. */
+struct question {
+	__u64 address; /* aligned to 8; 0: no word is wanted */
+	__u32 all;     /* 1: every task that has a log; 0: every task there is an answer for */
+	__u32 reserved;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct question);
+} questions SEC(".maps");
+
+/* What is answered about a task. */
+struct answer {
+	__u64 mm;
+	__u64 start_time;
+	__u64 word;          /* at the address asked for */
+	__u32 word_read;     /* 1: there is such a word */
+	__u32 subscribed;    /* 1: MMU notifications have been subscribed to */
+	__u32 pid, tgid;
+	__u32 uid, euid, suid;
+	__u32 reserved;
+};
+
+SEC("iter.s/task")
+int tasks(struct bpf_iter__task *context)
+{
+	struct task_struct *task = context->task;
+	struct question *question = bpf_map_lookup_elem(&questions, &only);
+	struct answer answer = {};
+
+	if (!task || !question)
+		return 0;
+	answer.mm = (__u64)task->mm;
+	if (!answer.mm || (question->all && !find_log(answer.mm)))
+		return 0;
+	answer.start_time = task->start_time;
+	answer.pid = task->pid;
+	answer.tgid = task->tgid;
+	answer.uid = task->real_cred->uid.val;
+	answer.euid = task->real_cred->euid.val;
+	answer.suid = task->real_cred->suid.val;
+	answer.subscribed = !!BPF_CORE_READ(task, mm, notifier_subscriptions);
+	if (question->address)
+		answer.word_read = !bpf_copy_from_user_task(&answer.word, sizeof(answer.word),
+							    (void *)question->address, task, 0);
+	bpf_seq_write(context->meta->seq, &answer, sizeof(answer));
+	return 0;
+}
+
+/* Where the kernel keeps what the guard reads of a program. */
+struct program_place {
+	__u64 active, stats;
+	__u32 id, reserved;
+};
+
+SEC("iter/bpf_prog")
+int programs(struct bpf_iter__bpf_prog *context)
+{
+	struct bpf_prog *program = context->prog;
+	struct program_place place = {};
+
+	if (!program)
+		return 0;
+	place.id = program->aux->id;
+	place.active = (__u64)program->active;
+	place.stats = (__u64)program->stats;
+	bpf_seq_write(context->meta->seq, &place, sizeof(place));
+	return 0;
+}
+
+enum { ORDER_LOOK = 0, ORDER_END = 1, ORDER_END_EVERYTHING = 2 };
+
+/* What is to be done with a log, and what it was like. */
+struct order {
+	__u64 mm;
+	__u32 what;
+	__u32 found;    /* 1: there is such a log */
+	__u64 tail, done, identity;
+	__u32 mode, capacity;
+};
+
+SEC("syscall")
+int orders(struct order *order)
+{
+	__u64 mm = order->mm;
+	struct kdreg_log *log;
+	void *map;
+
+	order->found = 0;
+	if (order->what == ORDER_END_EVERYTHING) {
+		end_everything();
+		return 0;
+	}
+	map = find_log(mm);
+	log = map ? bpf_map_lookup_elem(map, &only) : NULL;
+	if (!log)
+		return 0;
+	order->found = 1;
+	order->tail = log->tail;
+	order->done = log->done;
+	order->identity = log->identity;
+	order->mode = log->mode;
+	order->capacity = log->capacity;
+	if (order->what == ORDER_END && end_log(log))
+		wake(mm);
+	return 0;
+}
+
+#endif

@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * The guard against lost runs.
+ *
+ * A program that is under way on a processor, for whatever task, is not run
+ * there for another task: the kernel counts a miss and goes on. So while a task
+ * has been switched away from inside one of our programs, changes that others
+ * make on its processor may be missed. sched_switch sees every such switch,
+ * before the other task can run. From then until nobody is inside one of our
+ * programs on that processor any more it counts as uncertain, and clients take
+ * nothing for valid while any processor does. If at the end of that time misses
+ * have been counted, all clients lose everything, once.
+ *
+ * Why nothing is lost undetected: a change is missed on processor P only while
+ * another task is inside a program on P; that task was switched away from inside
+ * it (the programs run in process context alone), so the count was raised
+ * before the task that changes memory ran. It is lowered (by whoever finds
+ * nobody inside) only together with the loss: misses are read after `uncertain`
+ * has been taken back, so that whatever is missed later is under another raise.
+ * tools/kdregd/src/model.rs goes through every interleaving of this.
+ */
+#ifndef KDREG_GUARD_H
+#define KDREG_GUARD_H
+
+#include "maps.h"
+
+/* Any per-CPU variable that all kernels have in their BTF does: only its address is of interest. */
+extern const int bpf_prog_active __ksym;
+
+/* What is to be added to a per-CPU address to make it this processor's. */
+static __always_inline __u64 per_cpu_offset(void)
+{
+	return (__u64)bpf_this_cpu_ptr(&bpf_prog_active) - (__u64)&bpf_prog_active;
+}
+
+static __always_inline __u32 read_active(__u64 active, __u64 offset)
+{
+	__u32 count = 0;
+
+	/*
+	 * Four bytes on every kernel: a count, or (arm64, newer ones) one count for
+	 * each kind of context. What cannot be read counts as under way.
+	 */
+	if (bpf_probe_read_kernel(&count, sizeof(count), (void *)(active + offset)))
+		return 1;
+	return count;
+}
+
+/* Whether a task is inside one of the programs on this processor, one visit of `self` left out. */
+static __always_inline bool anybody_inside(struct watched_programs *all, int self, __u64 offset)
+{
+	for (int i = 0; i < WATCHED_PROGRAMS; i++) {
+		__u64 active = all->programs[i].active;
+
+		if (active && read_active(active, offset) != (i == self))
+			return true;
+	}
+	return false;
+}
+
+static __always_inline __u64 count_misses(struct watched_programs *all, __u64 offset)
+{
+	__u64 total = 0;
+
+	for (int i = 0; i < WATCHED_PROGRAMS; i++) {
+		__u64 stats = all->programs[i].stats, misses = 0;
+
+		if (!stats)
+			continue;
+		bpf_probe_read_kernel(&misses, sizeof(misses),
+				      (void *)(stats + offset +
+					       bpf_core_field_offset(struct bpf_prog_stats, misses)));
+		total += misses;
+	}
+	return total;
+}
+
+static __always_inline void add_to_guard(__u64 what)
+{
+	struct kdreg_guard *g = bpf_map_lookup_elem(&guard, &only);
+
+	if (g) {
+		/* A full barrier: whoever is switched to, or goes on, does so behind it. */
+		__u64 old = __sync_fetch_and_add(&g->word, what);
+		USE(old);
+	}
+}
+
+/* Makes this processor certain again, if it was not. Nobody may be inside a program on it but the caller. */
+static __always_inline void end_uncertainty(struct watched_programs *all, struct processor *here,
+					    __u64 offset)
+{
+	/*
+	 * Not written by others before it is taken back: the caller is inside, or
+	 * cannot be interrupted.
+	 */
+	__u64 before = here->misses;
+
+	if (!__sync_lock_test_and_set(&here->uncertain, 0))
+		return;
+	/* From here on a switch begins an uncertainty of its own: the count stays above 0 meanwhile. */
+	if (count_misses(all, offset) != before)
+		add_to_guard((1ULL << KDREG_GUARD_EPOCH_SHIFT) - 1);
+	else
+		add_to_guard(-1ULL);
+}
+
+/*
+ * To be called last by every program. It may have been switched away from: then
+ * it need not take until the next switch that its processor is certain again.
+ */
+static __always_inline void leave(int self)
+{
+	struct processor *here = bpf_map_lookup_elem(&processors, &only);
+	struct watched_programs *all;
+	__u64 offset;
+
+	if (!here || !here->uncertain)
+		return;
+	all = bpf_map_lookup_elem(&watched, &only);
+	if (!all)
+		return;
+	offset = per_cpu_offset();
+	if (!anybody_inside(all, self, offset))
+		end_uncertainty(all, here, offset);
+}
+
+#endif

@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Writing to a log. */
+#ifndef KDREG_LOG_WRITE_H
+#define KDREG_LOG_WRITE_H
+
+#include "maps.h"
+
+/*
+ * The stores of one entry must become visible in order. x86 keeps the order of
+ * stores; elsewhere an exchange is the only full barrier that programs have.
+ */
+#ifdef __TARGET_ARCH_x86
+#define STORE_IN_ORDER(place, value)                    \
+	do {                                            \
+		asm volatile("" : : : "memory");        \
+		*(volatile __u64 *)&(place) = (value);  \
+		asm volatile("" : : : "memory");        \
+	} while (0)
+#else
+#define STORE_IN_ORDER(place, value)                                        \
+	do {                                                                \
+		__u64 old_ = __sync_lock_test_and_set(&(place), (value));   \
+		USE(old_);                                                  \
+	} while (0)
+#endif
+
+/* The log of an address space; NULL: nobody watches it. */
+static __always_inline void *find_log(__u64 mm)
+{
+	return bpf_map_lookup_elem(&logs, &mm);
+}
+
+/*
+ * Tells the client that its log has moved, unless it has yet to take the last
+ * time it was told. It takes the record first and looks at the log then; the
+ * barrier behind what was written to the log is the caller's.
+ */
+static __always_inline void wake(__u64 mm)
+{
+	void *ring = bpf_map_lookup_elem(&wakes, &mm);
+	__u64 record = 0;
+
+	if (ring && !bpf_ringbuf_query(ring, BPF_RB_AVAIL_DATA))
+		bpf_ringbuf_output(ring, &record, sizeof(record), 0);
+}
+
+/* [start, end) of the address space has changed, or is about to. */
+static __always_inline void log_change(__u64 mm, __u64 start, __u64 end, __u32 change)
+{
+	void *map = find_log(mm);
+	struct kdreg_log *log;
+	__u64 n, done;
+	__u32 element;
+	char *pair;
+
+	if (!map)
+		return;
+	log = bpf_map_lookup_elem(map, &only);
+	if (!log || log->magic != KDREG_LOG_MAGIC || log->tail & KDREG_LOG_DEAD)
+		return;
+	/*
+	 * A full barrier. From here on a lookup that reads the tail finds that it
+	 * does not know everything, whatever becomes of this entry.
+	 */
+	n = __sync_fetch_and_add(&log->tail, 1);
+	element = n & (log->capacity - 1);
+	element = KDREG_LOG_ENTRIES / KDREG_LOG_ELEMENT + element / 2;
+	pair = bpf_map_lookup_elem(map, &element);
+	if (pair) {
+		struct kdreg_log_entry *entry = (void *)(pair + (n & 1) * sizeof(*entry));
+
+		STORE_IN_ORDER(entry->sequence, 2 * n + 1);
+		entry->start = start;
+		entry->end = end;
+		entry->change = change;
+		STORE_IN_ORDER(entry->sequence, 2 * n + 2);
+	}
+	/* A full barrier again: wake() looks at the ring behind it. */
+	done = __sync_fetch_and_add(&log->done, 1);
+	USE(done);
+	wake(mm);
+}
+
+/* Nothing in this log is certain any more. Whether it was until now. */
+static __always_inline bool end_log(struct kdreg_log *log)
+{
+	return !(__sync_fetch_and_or(&log->tail, KDREG_LOG_DEAD) & KDREG_LOG_DEAD);
+}
+
+#endif

@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* The guard's watch: see guard.h. */
+#ifndef KDREG_SCHEDULER_H
+#define KDREG_SCHEDULER_H
+
+#include "guard.h"
+
+/* With interrupts off, after the last instruction of the one task and before the first of the other. */
+SEC("tp_btf/sched_switch")
+int BPF_PROG(scheduler, bool preempt)
+{
+	struct processor *here = bpf_map_lookup_elem(&processors, &only);
+	struct watched_programs *all;
+	__u64 offset;
+
+	/* No program sleeps: who goes by its own will is not inside one. */
+	if (!here || (!preempt && !here->uncertain))
+		return 0;
+	all = bpf_map_lookup_elem(&watched, &only);
+	if (!all)
+		return 0;
+	offset = per_cpu_offset();
+	if (!anybody_inside(all, -1, offset)) {
+		if (here->uncertain)
+			end_uncertainty(all, here, offset);
+	} else if (!here->uncertain) {
+		here->misses = count_misses(all, offset);
+		here->uncertain = 1;
+		add_to_guard(1);
+	}
+	return 0;
+}
+
+#endif

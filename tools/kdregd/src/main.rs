@@ -1,0 +1,1 @@
+fn main(){println!("{}", libbpf_rs::libbpf_version().major());}
