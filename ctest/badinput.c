@@ -157,6 +157,7 @@ static void cache_calls_say(kdreg_cache_t *cache, kdreg_entry_t *entry, int erro
     CHECK_IS(kdreg_cache_get(cache, memory, page, KDREG_ACCESS_READ, &out), error);
     CHECK_IS(kdreg_cache_find(cache, memory, page, KDREG_ACCESS_READ, &out), error);
     CHECK_IS(kdreg_cache_put(cache, entry), error);
+    CHECK_IS(kdreg_cache_hold(cache, entry), error);
     CHECK_IS(kdreg_cache_invalidate(cache, memory, page), error);
     CHECK_IS(kdreg_cache_flush(cache), error);
     CHECK_IS(kdreg_cache_reap(cache), error);
@@ -326,6 +327,10 @@ static void lookups_refuse(kdreg_t *monitor, kdreg_cache_t *cache)
     check_says("accessors of nothing");
     CHECK(kdreg_entry_base(NULL) == NULL && kdreg_entry_length(NULL) == 0 && kdreg_entry_access(NULL) == 0 && kdreg_entry_handle(NULL) == NULL,
           "the accessors of a null entry");
+    CHECK_IS(kdreg_cache_hold(NULL, entry), -EINVAL);
+    CHECK_IS(kdreg_cache_hold(cache, NULL), -EINVAL);
+    CHECK_IS(kdreg_cache_hold(cache, ODD(kdreg_entry_t, entry)), -EINVAL);
+    CHECK_IS(kdreg_cache_hold(cache, WILD(kdreg_entry_t)), -EINVAL);
     CHECK(!kdreg_entry_valid(cache, NULL) && !kdreg_entry_valid(NULL, entry), "nothing counts as valid");
     CHECK(!kdreg_entry_valid(cache, WILD(kdreg_entry_t)), "a wild entry counts as valid");
 

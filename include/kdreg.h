@@ -335,72 +335,6 @@ typedef struct kdreg_cache kdreg_cache_t;
 typedef struct kdreg_entry kdreg_entry_t;
 
 /**
- * What a cache did and holds. Counts begin at 0 when the cache is made.
- */
-struct kdreg_cache_stats {
-    /**
-     * sizeof(struct kdreg_cache_stats), set by the caller.
-     */
-    size_t size;
-    /**
-     * Lookups that found a valid entry.
-     */
-    uint64_t hits;
-    /**
-     * Lookups by kdreg_cache_get() that had to register.
-     */
-    uint64_t misses;
-    /**
-     * Calls of `reg` that succeeded.
-     */
-    uint64_t registrations;
-    /**
-     * Calls of `reg` that failed, those tried again included.
-     */
-    uint64_t register_failures;
-    /**
-     * Calls of `dereg`.
-     */
-    uint64_t deregistrations;
-    /**
-     * Entries that a larger registration took the place of.
-     */
-    uint64_t merges;
-    /**
-     * Entries dropped to make room.
-     */
-    uint64_t evictions;
-    /**
-     * Entries dropped because their mapping changed, or on request.
-     */
-    uint64_t invalidations;
-    /**
-     * Registrations that were not kept: no room, or memory that cannot be watched.
-     */
-    uint64_t uncached;
-    /**
-     * Registrations that another thread turned out to have made at the same time.
-     */
-    uint64_t duplicates;
-    /**
-     * Entries cached now.
-     */
-    uint64_t entries;
-    /**
-     * Bytes cached now.
-     */
-    uint64_t bytes;
-    /**
-     * Entries in use now, cached or not.
-     */
-    uint64_t in_use;
-    /**
-     * Bytes dropped and idle, but not yet deregistered.
-     */
-    uint64_t unreleased_bytes;
-};
-
-/**
  * Receives the library's messages. Called by whichever thread has something to
  * say, with no lock of the library held; it may call the library. `message` is
  * valid during the call only. The thread is not cancelled meanwhile; an
@@ -515,6 +449,72 @@ struct kdreg_backend_info {
     char reason[192];
 };
 
+/**
+ * What a cache did and holds. Counts begin at 0 when the cache is made.
+ */
+struct kdreg_cache_stats {
+    /**
+     * sizeof(struct kdreg_cache_stats), set by the caller.
+     */
+    size_t size;
+    /**
+     * Lookups that found a valid entry.
+     */
+    uint64_t hits;
+    /**
+     * Lookups by kdreg_cache_get() that had to register.
+     */
+    uint64_t misses;
+    /**
+     * Calls of `reg` that succeeded.
+     */
+    uint64_t registrations;
+    /**
+     * Calls of `reg` that failed, those tried again included.
+     */
+    uint64_t register_failures;
+    /**
+     * Calls of `dereg`.
+     */
+    uint64_t deregistrations;
+    /**
+     * Entries that a larger registration took the place of.
+     */
+    uint64_t merges;
+    /**
+     * Entries dropped to make room.
+     */
+    uint64_t evictions;
+    /**
+     * Entries dropped because their mapping changed, or on request.
+     */
+    uint64_t invalidations;
+    /**
+     * Registrations that were not kept: no room, or memory that cannot be watched.
+     */
+    uint64_t uncached;
+    /**
+     * Registrations that another thread turned out to have made at the same time.
+     */
+    uint64_t duplicates;
+    /**
+     * Entries cached now.
+     */
+    uint64_t entries;
+    /**
+     * Bytes cached now.
+     */
+    uint64_t bytes;
+    /**
+     * Entries in use now, cached or not.
+     */
+    uint64_t in_use;
+    /**
+     * Bytes dropped and idle, but not yet deregistered.
+     */
+    uint64_t unreleased_bytes;
+};
+
 #ifdef __cplusplus
 extern "C" {
 #endif // __cplusplus
@@ -538,40 +538,6 @@ int kdreg_cache_create(kdreg_t *monitor, const struct kdreg_cache_attr *attr, kd
  * -ECHILD.
  */
 int kdreg_cache_destroy(kdreg_cache_t *cache);
-
-/**
- * An entry that covers `length` bytes at `addr` with at least the rights in
- * `access` (KDREG_ACCESS_*): found, or registered now. The caller holds it
- * until kdreg_cache_put().
- *
- * Returns 0 and the entry in `*out`; what `reg` returned; -EFAULT when part of
- * the range is not mapped; -EINVAL for length 0, a range that wraps around or
- * reaches into kernel addresses, or unknown access bits; -ENOMEM; -EBADF; -ECHILD.
- */
-int kdreg_cache_get(kdreg_cache_t *cache,
-                    const void *addr,
-                    size_t length,
-                    uint32_t access,
-                    kdreg_entry_t **out);
-
-/**
- * As kdreg_cache_get(), but never registers: -ENOENT when no valid entry covers
- * the range.
- */
-int kdreg_cache_find(kdreg_cache_t *cache,
-                     const void *addr,
-                     size_t length,
-                     uint32_t access,
-                     kdreg_entry_t **out);
-
-/**
- * Puts back an entry from kdreg_cache_get() or kdreg_cache_find(). The last put
- * of an entry that is not cached any more deregisters it.
- *
- * Returns 0; -EINVAL when it is not an entry of this cache or nobody holds it;
- * -EBADF; -ECHILD.
- */
-int kdreg_cache_put(kdreg_cache_t *cache, kdreg_entry_t *entry);
 
 /**
  * Drops every entry that overlaps `length` bytes at `addr`, as if its mapping
@@ -614,19 +580,15 @@ int kdreg_cache_reap(kdreg_cache_t *cache);
 int kdreg_cache_fd(kdreg_cache_t *cache);
 
 /**
- * Fills `*stats`, whose `size` the caller has set.
+ * Takes another reference on an entry that the caller holds, to be put back by a
+ * kdreg_cache_put() of its own, in any thread. Looks nothing up and registers
+ * nothing: it is the same registration, also when it has changed, or was
+ * dropped, since. Does not fail while the entry is held.
  *
- * Returns 0; -EINVAL; -EBADF; -ECHILD.
+ * Returns 0; -EINVAL when it is not an entry of this cache or nobody holds it;
+ * -EBADF; -ECHILD.
  */
-int kdreg_cache_stats(kdreg_cache_t *cache, struct kdreg_cache_stats *stats);
-
-/**
- * Writes a table of the cache's limits, counts and entries to the file
- * descriptor `fd`.
- *
- * Returns 0; -EBADF, also for a bad `fd`; what writing failed with; -ECHILD.
- */
-int kdreg_cache_dump(kdreg_cache_t *cache, int fd);
+int kdreg_cache_hold(kdreg_cache_t *cache, kdreg_entry_t *entry);
 
 /**
  * The first address of what is registered: at or below what was asked for. The
@@ -686,6 +648,40 @@ const char *kdreg_strerror(int error);
  * Returns 0; -EINVAL for an unknown level; -ENOMEM.
  */
 int kdreg_set_log(kdreg_log_fn fn, void *ctx, int level);
+
+/**
+ * An entry that covers `length` bytes at `addr` with at least the rights in
+ * `access` (KDREG_ACCESS_*): found, or registered now. The caller holds it
+ * until kdreg_cache_put().
+ *
+ * Returns 0 and the entry in `*out`; what `reg` returned; -EFAULT when part of
+ * the range is not mapped; -EINVAL for length 0, a range that wraps around or
+ * reaches into kernel addresses, or unknown access bits; -ENOMEM; -EBADF; -ECHILD.
+ */
+int kdreg_cache_get(kdreg_cache_t *cache,
+                    const void *addr,
+                    size_t length,
+                    uint32_t access,
+                    kdreg_entry_t **out);
+
+/**
+ * As kdreg_cache_get(), but never registers: -ENOENT when no valid entry covers
+ * the range.
+ */
+int kdreg_cache_find(kdreg_cache_t *cache,
+                     const void *addr,
+                     size_t length,
+                     uint32_t access,
+                     kdreg_entry_t **out);
+
+/**
+ * Puts back an entry from kdreg_cache_get() or kdreg_cache_find(). The last put
+ * of an entry that is not cached any more deregisters it.
+ *
+ * Returns 0; -EINVAL when it is not an entry of this cache or nobody holds it;
+ * -EBADF; -ECHILD.
+ */
+int kdreg_cache_put(kdreg_cache_t *cache, kdreg_entry_t *entry);
 
 /**
  * Opens a monitor: the strongest backend that works here, unless `attr` (NULL:
@@ -784,6 +780,21 @@ uint64_t kdreg_caps(kdreg_t *monitor);
  * Returns 0; -EINVAL.
  */
 int kdreg_probe(uint32_t backend, struct kdreg_backend_info *info);
+
+/**
+ * Fills `*stats`, whose `size` the caller has set.
+ *
+ * Returns 0; -EINVAL; -EBADF; -ECHILD.
+ */
+int kdreg_cache_stats(kdreg_cache_t *cache, struct kdreg_cache_stats *stats);
+
+/**
+ * Writes a table of the cache's limits, counts and entries to the file
+ * descriptor `fd`.
+ *
+ * Returns 0; -EBADF, also for a bad `fd`; what writing failed with; -ECHILD.
+ */
+int kdreg_cache_dump(kdreg_cache_t *cache, int fd);
 
 #ifdef __cplusplus
 }  // extern "C"

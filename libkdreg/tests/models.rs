@@ -267,6 +267,27 @@ fn a_detached_entry_is_released_once_by_its_last_user() {
     });
 }
 
+/// Whoever holds a reference gets another one whether or not the entry is being
+/// dropped, and it is released once, after both.
+#[test]
+fn a_reference_is_held_again_while_the_entry_is_dropped() {
+    owned_or_not(3, |owner| {
+        let entry = Entry::live(7, owner);
+        assert!(entry.take(FIRST));
+        let dropping = {
+            let entry = entry.clone();
+            thread::spawn(move || entry.detach(STRANGER))
+        };
+        assert_eq!(entry.refs.hold(), Ok(()));
+        entry.put(FIRST);
+        assert_eq!(entry.read(), 7);
+        entry.put(FIRST);
+        let outcome = dropping.join().unwrap();
+        assert_ne!(outcome, Detach::NotLive);
+        assert_eq!(entry.released(), 1);
+    });
+}
+
 #[test]
 fn invalidation_and_eviction_agree_on_one_owner() {
     owned_or_not(3, |owner| {

@@ -34,6 +34,7 @@ mod clock;
 mod dump;
 mod entries;
 mod front;
+mod hold;
 mod limits;
 mod links;
 mod lookup;
@@ -360,6 +361,18 @@ impl Held<'_> {
         let entry: *const Entry = self.entry;
         std::mem::forget(self);
         entry
+    }
+}
+
+/// Another reference on the same registration: it costs no lookup, registers
+/// nothing, and is the same whatever became of the entry meanwhile.
+impl Clone for Held<'_> {
+    fn clone(&self) -> Self {
+        self.inner.hold(self.entry);
+        Held {
+            inner: self.inner,
+            entry: self.entry,
+        }
     }
 }
 

@@ -4,7 +4,7 @@
 use super::Inner;
 use super::entries::Entry;
 use super::links::List;
-use super::refs::{Held, Put};
+use super::refs::{self, Put};
 use super::sharing::put_shared;
 use crate::errno::Errno;
 use crate::race_detector::unwatched;
@@ -69,16 +69,7 @@ impl Inner {
         if put_shared(entry) {
             return Ok(());
         }
-        let held = match entry.refs.held(threads::owners()) {
-            Held::Perhaps => {
-                self.home.check()?;
-                let _state = self.state.lock();
-                entry.refs.disown(threads::caller());
-                entry.refs.held(threads::owners())
-            }
-            known => known,
-        };
-        if held == Held::No {
+        if !self.is_held(entry)? {
             return Err(Errno::EINVAL);
         }
         match entry.refs.put() {
@@ -150,7 +141,7 @@ impl Inner {
     /// Whether the entry a C caller holds is still valid.
     pub(crate) fn is_valid_entry(&self, entry: *const Entry) -> bool {
         self.entries.find(entry).is_some_and(|entry| {
-            entry.refs.held(threads::owners()) != Held::No && self.is_current(entry)
+            entry.refs.held(threads::owners()) != refs::Held::No && self.is_current(entry)
         })
     }
 }

@@ -10,10 +10,14 @@
 
 pub(crate) mod boundary;
 pub mod cache;
+mod callbacks;
+mod entry;
 pub(crate) mod handle;
 pub mod library;
+mod lookup;
 mod measured;
 pub mod monitor;
+mod show;
 pub(crate) mod sized;
 
 pub use measured::open_monitor;

@@ -52,6 +52,7 @@
 //! then, and nobody gains one later because the word is not `LIVE`.
 
 mod counting;
+mod hold;
 mod ownership;
 
 pub(crate) use ownership::{BATCH, revoke_all};

@@ -1,0 +1,151 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/* References on entries: more of them, and what ends them. On every backend, with and without a reaper. */
+#include <pthread.h>
+#include <sys/mman.h>
+
+#include "check.h"
+
+static size_t page;
+
+struct counts {
+    atomic_int registered, deregistered;
+};
+
+static int counting_register(void *context, void *addr, size_t length, uint32_t access, void **handle)
+{
+    struct counts *counts = context;
+    (void)length;
+    (void)access;
+    atomic_fetch_add(&counts->registered, 1);
+    *handle = addr;
+    return 0;
+}
+
+static int counting_deregister(void *context, void *addr, size_t length, void *handle)
+{
+    struct counts *counts = context;
+    (void)addr;
+    (void)length;
+    (void)handle;
+    atomic_fetch_add(&counts->deregistered, 1);
+    return 0;
+}
+
+static kdreg_cache_t *create(struct counts *counts, uint32_t flags)
+{
+    struct kdreg_cache_attr attr = {.size = sizeof attr, .reg = counting_register, .dereg = counting_deregister, .ctx = counts, .flags = flags};
+    kdreg_cache_t *cache = NULL;
+    int error = kdreg_cache_create(NULL, &attr, &cache);
+    REQUIRE(error == 0, "kdreg_cache_create: %s", kdreg_strerror(error));
+    return cache;
+}
+
+static kdreg_entry_t *get(kdreg_cache_t *cache, char *addr, size_t length)
+{
+    kdreg_entry_t *entry = NULL;
+    int error = kdreg_cache_get(cache, addr, length, KDREG_ACCESS_READ, &entry);
+    REQUIRE(error == 0, "kdreg_cache_get: %s", kdreg_strerror(error));
+    return entry;
+}
+
+static void held_again(uint32_t flags)
+{
+    check_says("hold: never registers, also of what was invalidated, and each reference is put by itself (flags %u)", flags);
+    struct counts counts = {0};
+    kdreg_cache_t *cache = create(&counts, flags);
+    char *memory = check_space(4 * page);
+    kdreg_entry_t *entry = get(cache, memory, page);
+    CHECK_IS(kdreg_cache_hold(cache, entry), 0);
+    CHECK_IS(kdreg_cache_put(cache, entry), 0);
+    CHECK_IS(kdreg_cache_destroy(cache), -EBUSY);
+    CHECK(kdreg_cache_invalidate(cache, memory, page) >= 0, "invalidate");
+    for (int i = 0; i < 100; i++)
+        CHECK_IS(kdreg_cache_hold(cache, entry), 0);
+    CHECK(kdreg_entry_base(entry) == memory && kdreg_entry_length(entry) == page, "the entry is what it was");
+    CHECK_IS(counts.registered, 1);
+    for (int i = 0; i < 100; i++)
+        CHECK_IS(kdreg_cache_put(cache, entry), 0);
+    CHECK_IS(counts.deregistered, 0);
+    CHECK_IS(kdreg_cache_put(cache, entry), 0);
+    CHECK_IS(counts.deregistered, 1);
+    CHECK_IS(kdreg_cache_put(cache, entry), -EINVAL);
+    CHECK_IS(kdreg_cache_hold(cache, entry), -EINVAL);
+    CHECK_IS(kdreg_cache_destroy(cache), 0);
+    munmap(memory, 4 * page);
+}
+
+static void idle_is_not_held(void)
+{
+    check_says("hold refuses an entry that is cached and that nobody holds");
+    struct counts counts = {0};
+    kdreg_cache_t *cache = create(&counts, KDREG_CACHE_NO_REAPER);
+    char *memory = check_space(page);
+    kdreg_entry_t *entry = get(cache, memory, page);
+    for (int i = 0; i < 10; i++) {
+        CHECK_IS(kdreg_cache_hold(cache, entry), 0);
+        CHECK_IS(kdreg_cache_put(cache, entry), 0);
+    }
+    CHECK_IS(kdreg_cache_put(cache, entry), 0);
+    CHECK_IS(kdreg_cache_hold(cache, entry), -EINVAL);
+    CHECK_IS(kdreg_cache_destroy(cache), 0);
+    munmap(memory, page);
+}
+
+/* Threads that hold, and hand what they hold to each other, while the entry is dropped over and over. */
+enum { HOLDERS = 4, ROUNDS = 20000 };
+
+struct crowd {
+    kdreg_cache_t *cache;
+    char *memory;
+    atomic_bool over;
+};
+
+static void *holder(void *argument)
+{
+    struct crowd *crowd = argument;
+    for (int round = 0; round < ROUNDS; round++) {
+        kdreg_entry_t *entry = get(crowd->cache, crowd->memory, page);
+        CHECK_IS(kdreg_cache_hold(crowd->cache, entry), 0);
+        CHECK_IS(kdreg_cache_put(crowd->cache, entry), 0);
+        CHECK(kdreg_entry_base(entry) == crowd->memory, "a held entry became another one");
+        CHECK_IS(kdreg_cache_put(crowd->cache, entry), 0);
+    }
+    return NULL;
+}
+
+static void *dropper(void *argument)
+{
+    struct crowd *crowd = argument;
+    while (!crowd->over)
+        CHECK(kdreg_cache_invalidate(crowd->cache, crowd->memory, page) >= 0, "invalidate");
+    return NULL;
+}
+
+static void held_while_dropped(void)
+{
+    check_says("hold against invalidate: %d threads, %d rounds each", HOLDERS, ROUNDS);
+    struct counts counts = {0};
+    struct crowd crowd = {.cache = create(&counts, 0), .memory = check_space(page)};
+    pthread_t holders[HOLDERS], other;
+    REQUIRE(pthread_create(&other, NULL, dropper, &crowd) == 0, "pthread_create");
+    for (int i = 0; i < HOLDERS; i++)
+        REQUIRE(pthread_create(&holders[i], NULL, holder, &crowd) == 0, "pthread_create");
+    for (int i = 0; i < HOLDERS; i++)
+        pthread_join(holders[i], NULL);
+    crowd.over = true;
+    pthread_join(other, NULL);
+    CHECK_IS(kdreg_cache_destroy(crowd.cache), 0);
+    CHECK(counts.registered == counts.deregistered, "%d registered, %d deregistered", counts.registered, counts.deregistered);
+    munmap(crowd.memory, page);
+}
+
+int main(void)
+{
+    page = (size_t)sysconf(_SC_PAGESIZE);
+    check_watchdog(250);
+    held_again(0);
+    held_again(KDREG_CACHE_NO_REAPER);
+    idle_is_not_held();
+    held_while_dropped();
+    return check_result("references");
+}
