@@ -40,6 +40,29 @@ fn message_passing_needs_both_orders() {
 }
 
 #[test]
+fn a_fence_of_loads_orders_what_follows() {
+    let writer = code(|c| {
+        c.store(X, 1);
+        c.store_release(Y, 1);
+    });
+    let reader = code(|c| {
+        c.load(0, Y);
+        c.fence_loads();
+        c.load(1, X);
+    });
+    assert!(!happens(&[writer, reader], &[&[], &[1, 0]]));
+    // Not what came before: a store may still be on its way.
+    let side = |mine, other| {
+        code(|c| {
+            c.store(mine, 1);
+            c.fence_loads();
+            c.load(0, other);
+        })
+    };
+    assert!(happens(&[side(X, Y), side(Y, X)], &[&[0], &[0]]));
+}
+
+#[test]
 fn a_branch_orders_no_load_and_an_address_does() {
     let writer = code(|c| {
         c.store(X, 1);
