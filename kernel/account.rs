@@ -155,7 +155,8 @@ pub(crate) struct Charge {
 
 impl Drop for Charge {
     fn drop(&mut self) {
-        // Relaxed: as in `Account::charge`.
-        let _ = self.account.user.used.fetch_sub(self.bytes, Relaxed);
+        // Subtracts: it wraps. Relaxed: as in `Account::charge`.
+        let minus = self.bytes.wrapping_neg();
+        let _ = self.account.user.used.fetch_add(minus, Relaxed);
     }
 }

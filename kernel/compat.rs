@@ -4,7 +4,8 @@
 //! written once, against what all of them have.
 //!
 //! There is no way to ask for the kernel's version here, and no need: each difference is written so
-//! that the compiler takes either form.
+//! that the compiler takes either form. What only some of them have is not used: 7.0's atomics cannot
+//! subtract (`fetch_sub`).
 
 use core::borrow::Borrow;
 use kernel::{bindings, mm::virt::vm_flags_t};

@@ -241,6 +241,6 @@ unsafe extern "C" fn free_notifier(subscription: *mut bindings::mmu_notifier) {
     // SAFETY: `register` succeeded with it. What goes with the last reference is freed without
     // sleeping: the kernel still holds the address space itself.
     unsafe { Space::freed(space) };
-    // Release: pairs with the acquire in `wait_until_freed`.
-    let _ = BEING_FREED.fetch_sub(1, Release);
+    // Subtracts: it wraps. Release: pairs with the acquire in `wait_until_freed`.
+    let _ = BEING_FREED.fetch_add(1u32.wrapping_neg(), Release);
 }
