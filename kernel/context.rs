@@ -30,7 +30,7 @@ use crate::{
     regions::{Added, Progress, Regions, Statistics},
     request::Request,
     slots::{Chunk, Slots, GENERATION_MAX},
-    space::{Holder, Locked, STEP},
+    space::{Holder, Locked, Space, STEP},
     status::{StatePage, Status},
 };
 use kernel::{
@@ -38,6 +38,11 @@ use kernel::{
     prelude::*,
     sync::{Arc, Mutex},
 };
+
+/// About what is left of an ended process while a descriptor of it is open, in bytes: the structure
+/// of its address space, the topmost page table, counters for each processor. There is no way to
+/// ask how much it is.
+const OWNER: usize = 16 << 10;
 
 /// One open descriptor. The locks are described in `kdreg.rs`.
 ///
@@ -48,7 +53,7 @@ use kernel::{
 pub(crate) struct Context {
     space: Holder,
     account: Arc<Account>,
-    /// For the descriptor itself.
+    /// For the descriptor itself, and for what it keeps of its process.
     _charge: Charge,
     status: Arc<Status>,
     /// Serialises CONFIG_DATA.
@@ -70,7 +75,8 @@ impl Context {
     pub(crate) fn new() -> Result<Pin<KBox<Self>>> {
         let space = Holder::of_current()?;
         let account = Account::of_current()?;
-        let charge = account.charge(size_of::<Self>() + Regions::BOXED)?;
+        let own = size_of::<Self>() + Regions::BOXED + size_of::<Status>() + size_of::<Space>();
+        let charge = account.charge(own + OWNER)?;
         let status = Status::new(space.owner().clone(), account.clone())?;
         let regions = Regions::new(status.clone())?;
         let context = KBox::pin_init(
