@@ -33,7 +33,9 @@
 //! the OOM killer or from reclaim must not do is wait for memory, by whatever way: whoever holds
 //! the lock allocates nothing and waits for nobody, so it ends, and inherits the caller's priority
 //! meanwhile. What is called where sleeping is not allowed even there (`free_notifier`) takes
-//! no lock. Nothing counts on a spin lock to disable preemption: there is no data per processor.
+//! no lock; that a grace period of RCU waits for it, as bottom halves are disabled around it, is
+//! true there, too (`local_bh_disable()` enters RCU). Nothing counts on a spin lock to disable
+//! preemption: there is no data per processor.
 //! The words and counters that user space reads are atomics of their own. RCU is asked for in
 //! `vma_lookup` alone, which begins and ends it inside.
 //!
