@@ -7,14 +7,28 @@
 //! one older bucket. So nothing is ever allocated for the table, and growing it takes a bounded
 //! number of short steps.
 //!
-//! Who chooses the cookies does not choose the buckets. The hash has a key of 256 bits that nobody
-//! is told. Two multiplications of 64 by 64 bits, each folded (the upper half of the product onto
-//! the lower), leave no bit of a cookie without a part in every bit of the result, and are not linear
-//! in it, so that what a client might find out about two cookies by a clock says nothing of others.
-//! The kernel's SipHash for such tables does no more here and costs a hundred instructions, of
-//! some two hundred for a region of a batch. Nor does anything depend on it: a chain that has
-//! [`CHAIN_MAX`] slots takes no more, so that walks under the lock are short whatever the hash
-//! does. Where chains have one slot on average, a chain that long comes about once in 10^89.
+//! # What bounds a chain
+//!
+//! Whoever chooses the cookies is not trusted. No hash keeps him from long chains: he can add
+//! cookies one by one, find out by a clock which of them share a chain with the first, and let go
+//! of the others; of as many as there are buckets it is one, and in a small table that is soon. So
+//! what others may have to wait for is bounded by a rule instead of a secret: a chain that has
+//! [`CHAIN_MAX`] slots takes no more. Whoever gets there is told ENOSPC, and nobody else is, as the
+//! table is that of one descriptor. Even where all chains are as long as that, which takes knowing
+//! the hash, the lock is held for a time of the same order (docs/kernels.md has both measured).
+//!
+//! What the hash is for is that nobody gets there who does not take such pains. Cookies are
+//! addresses, counters, numbers shifted into the upper half: every bit of one has to have a part in
+//! every bit of the bucket, and no set that is written down beforehand may be bad for all keys. Two
+//! multiplications of 64 by 64 bits, each folded (the upper half of the product onto the lower),
+//! under a key of 256 bits that is random for each descriptor and never told, do that in a dozen
+//! instructions. What a clock tells about the cookies of one descriptor is of no use against
+//! another. The kernel's hash for such tables (hsiphash, which is SipHash-1-3) is stronger where a
+//! hash is all there is; here it would protect nobody more, and it costs 127 instructions, where a
+//! region of a batch costs 220.
+//!
+//! By chance no chain gets that long: a bucket has two slots on average at most (one that is yet
+//! to be split), so that with a probability below 10^-65 one chain of a million has more than 64.
 
 use crate::slots::{Slot, Slots, NIL};
 use core::cell::Cell;
