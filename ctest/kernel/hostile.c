@@ -11,7 +11,7 @@
 #include <sys/resource.h>
 #include <time.h>
 
-enum { REGIONS = 8192, BATCH = 64, DESCRIPTORS = 1000, REPEAT = 51 };
+enum { REGIONS = 8192, BATCH = 64, DESCRIPTORS = 1000, KILLED = 200, REPEAT = 51 };
 
 static size_t page;
 static struct kdreg_monitor_entry entries[REGIONS];
@@ -72,6 +72,8 @@ static uint64_t spread(uint64_t i) { return i << 50 | i; }
 static uint64_t even(uint64_t i) { return i << 13; }
 static uint64_t counted(uint64_t i) { return i; }
 static uint64_t slotted(uint64_t i) { return i << 32 | i; }
+/* 64 of each in one place, for who takes the lower bits. */
+static uint64_t lower(uint64_t i) { return i % 64 << 32 | i / 64; }
 
 static const struct {
     const char *name;
@@ -79,6 +81,7 @@ static const struct {
 } kinds[] = {
     {"honest", honest},   {"i << 48", top},  {"i << 32", upper}, {"i << 40", high},
     {"i << 50 | i", spread}, {"i << 13", even}, {"i", counted},     {"i << 32 | i", slotted},
+    {"64 of each", lower},
 };
 
 /* For each region: added, found again, and marked by one call. */
@@ -197,26 +200,53 @@ static void victim(uint64_t *closing, uint64_t *unmapping)
 }
 
 /* Regions without end, under the worst of cookies, and changes to all of them. */
-__attribute__((noreturn)) static void attack(void)
+__attribute__((noreturn)) static void with_cookies(void)
 {
     uint64_t cost[3];
 
-    become_nobody();
     for (;;)
         cost_of(top, cost);
 }
 
-static void beside(void)
+/* Processes that are killed with many descriptors open, one after the other. */
+__attribute__((noreturn)) static void with_descriptors(void)
+{
+    for (;;) {
+        int told[2];
+        char c;
+
+        CHECK(pipe(told) == 0, "%m");
+        pid_t child = fork();
+        if (child == 0) {
+            for (unsigned i = 0; i < KILLED; i++)
+                kt_config(kt_open(), 16);
+            CHECK(write(told[1], "", 1) == 1);
+            for (;;)
+                pause();
+        }
+        CHECK(read(told[0], &c, 1) == 1 && kill(child, SIGKILL) == 0 &&
+              waitpid(child, NULL, 0) == child, "%m");
+        close(told[0]);
+        close(told[1]);
+    }
+}
+
+static void beside(const char *how, void (*attack)(void))
 {
     uint64_t closing[2], unmapping[2];
 
     victim(&closing[0], &unmapping[0]);
     pid_t attacker = fork();
-    if (attacker == 0)
+    if (attacker == 0) {
+        /* With what it starts, to be ended by one signal. */
+        CHECK(setpgid(0, 0) == 0, "%m");
+        become_nobody();
         attack();
+    }
+    (void)setpgid(attacker, attacker);
     victim(&closing[1], &unmapping[1]);
-    CHECK(kill(attacker, SIGKILL) == 0 && waitpid(attacker, NULL, 0) == attacker, "%m");
-    printf("victim: close %lu alone, %lu beside; munmap %lu alone, %lu beside\n", closing[0],
+    CHECK(kill(-attacker, SIGKILL) == 0 && waitpid(attacker, NULL, 0) == attacker, "%m");
+    printf("victim of %s: close %lu alone, %lu beside; munmap %lu alone, %lu beside\n", how, closing[0],
            closing[1], unmapping[0], unmapping[1]);
     CHECK(closing[1] <= 2 * closing[0] && closing[0] < 100000);
     CHECK(unmapping[1] <= 2 * unmapping[0]);
@@ -234,7 +264,7 @@ static void in_child(void (*body)(void))
     CHECK(kt_wait(child) == 0);
 }
 
-/* hostile [cookies | descriptors | beside] */
+/* hostile [cookies | descriptors | beside | killed] */
 int main(int argc, char **argv)
 {
     struct rlimit files = {2048, 2048};
@@ -249,6 +279,8 @@ int main(int argc, char **argv)
     if (argc < 2 || !strcmp(argv[1], "descriptors"))
         in_child(descriptors);
     if (argc < 2 || !strcmp(argv[1], "beside"))
-        beside();
+        beside("cookies", with_cookies);
+    if (argc < 2 || !strcmp(argv[1], "killed"))
+        beside("descriptors", with_descriptors);
     return 0;
 }
