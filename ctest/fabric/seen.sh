@@ -28,6 +28,8 @@ for program; do
 done
 says "no call" "kdreg-fabric.*warn: libfabric was loaded, and no call" env LD_PRELOAD="$preload" "$last" none
 says "no call, quiet" "" env LD_PRELOAD="$preload" KDREG_LOG=error "$last" none
+says "cancelled, without" "" "$last" cancelled
+says "cancelled" "kdreg-fabric.*libfabric was loaded" env LD_PRELOAD="$preload" KDREG_FABRIC_STATS=1 "$last" cancelled
 says "no libfabric" "" env LD_PRELOAD="$preload" true
 says "no libfabric, statistics" "libfabric was not loaded" env LD_PRELOAD="$preload" KDREG_FABRIC_STATS=1 true
 exit $failed

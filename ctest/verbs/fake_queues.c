@@ -42,6 +42,12 @@ struct completions {
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 
+/* A driver may say something, or wait: each of its functions can be a cancellation point. */
+static void say_something(void)
+{
+    pthread_testcancel();
+}
+
 static bool put(struct queue *queue, const struct request *request)
 {
     if (queue->number == DEPTH)
@@ -111,6 +117,7 @@ int fake_answer(struct ibv_qp *qp, int byte)
 
 static int poll_cq(struct ibv_cq *cq, int most, struct ibv_wc *wc)
 {
+    say_something();
     struct completions *from = (struct completions *)cq;
     int number = 0;
     pthread_mutex_lock(&lock);
@@ -122,6 +129,7 @@ static int poll_cq(struct ibv_cq *cq, int most, struct ibv_wc *wc)
 
 static int receive(struct queue *queue, struct ibv_recv_wr *wr, struct ibv_recv_wr **bad)
 {
+    say_something();
     int error = 0;
     pthread_mutex_lock(&lock);
     for (; wr && !error; wr = wr->next) {
@@ -149,6 +157,7 @@ static int post_srq_recv(struct ibv_srq *srq, struct ibv_recv_wr *wr, struct ibv
 
 static int post_send(struct ibv_qp *qp, struct ibv_send_wr *wr, struct ibv_send_wr **bad)
 {
+    say_something();
     int error = 0;
     pthread_mutex_lock(&lock);
     for (; wr && !error; wr = wr->next) {
@@ -178,11 +187,13 @@ void fake_queue_ops(struct ibv_context_ops *ops)
 
 static void wr_start(struct ibv_qp_ex *qp)
 {
+    say_something();
     ((struct queue_pair *)qp)->pieces.number = 0;
 }
 
 static void begin(struct ibv_qp_ex *qp, enum ibv_wr_opcode opcode)
 {
+    say_something();
     struct request request = {.id = qp->wr_id, .opcode = opcode, .signaled = qp->wr_flags & IBV_SEND_SIGNALED};
     put(&((struct queue_pair *)qp)->pieces, &request);
 }
@@ -201,6 +212,7 @@ static void wr_rdma_read(struct ibv_qp_ex *qp, uint32_t rkey, uint64_t addr)
 
 static void wr_set_sge(struct ibv_qp_ex *qp, uint32_t lkey, uint64_t addr, uint32_t length)
 {
+    say_something();
     struct queue *pieces = &((struct queue_pair *)qp)->pieces;
     pieces->requests[(pieces->first + pieces->number - 1) % DEPTH].sge =
         (struct ibv_sge){.addr = addr, .length = length, .lkey = lkey};
@@ -208,6 +220,7 @@ static void wr_set_sge(struct ibv_qp_ex *qp, uint32_t lkey, uint64_t addr, uint3
 
 static int wr_complete(struct ibv_qp_ex *qp)
 {
+    say_something();
     struct queue_pair *of = (struct queue_pair *)qp;
     struct request request;
     int error = 0;
@@ -222,6 +235,7 @@ static int wr_complete(struct ibv_qp_ex *qp)
 
 static void wr_abort(struct ibv_qp_ex *qp)
 {
+    say_something();
     ((struct queue_pair *)qp)->pieces.number = 0;
 }
 

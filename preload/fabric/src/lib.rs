@@ -19,8 +19,9 @@ use std::ffi::{CStr, c_char, c_int, c_void};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// `fi_getinfo`. The structures differ from version to version; they are only
-/// passed on.
-pub(crate) type GetInfo = unsafe extern "C" fn(
+/// passed on. A thread that is cancelled in it is unwound through its caller,
+/// which must have nothing in hand.
+pub(crate) type GetInfo = unsafe extern "C-unwind" fn(
     version: u32,
     node: *const c_char,
     service: *const c_char,

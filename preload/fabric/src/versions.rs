@@ -12,7 +12,7 @@ const NO_LIBFABRIC: c_int = -libc::ENOSYS;
 
 macro_rules! getinfo {
     ($($function:ident, $alias:literal, $at:literal, $version:literal;)*) => { $(
-        unsafe extern "C" fn $function(
+        unsafe extern "C-unwind" fn $function(
             version: u32,
             node: *const c_char,
             service: *const c_char,

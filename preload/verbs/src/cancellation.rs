@@ -1,8 +1,14 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Cancelling threads: libibverbs and its drivers write, read and wait as they
-//! like, which are cancellation points. A thread that was cancelled there would
-//! be unwound through this library, whose functions cannot be. So it leaves
-//! them first, and ends at its next cancellation point.
+//! like, which are cancellation points. A thread that is cancelled there is
+//! unwound through the functions of this library that called them.
+//!
+//! Where that would leave something undone (a lock that is held, an entry or
+//! a registration in hand), it is held off: the thread leaves the function
+//! first, and ends at its next cancellation point. What programs call again and
+//! again has nothing in hand when it calls the driver, and nothing to drop: it
+//! is `extern "C-unwind"`, and the thread ends where it would have ended
+//! without this library.
 
 use std::ffi::c_int;
 

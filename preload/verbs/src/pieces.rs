@@ -33,13 +33,13 @@ pub struct Originals {
     current: AtomicU64,
 }
 
-type Of = unsafe extern "C" fn(*mut ibv_qp_ex);
-type Complete = unsafe extern "C" fn(*mut ibv_qp_ex) -> c_int;
-type Read = unsafe extern "C" fn(*mut ibv_qp_ex, u32, u64);
-type Add = unsafe extern "C" fn(*mut ibv_qp_ex, u32, u64, u64);
-type Swap = unsafe extern "C" fn(*mut ibv_qp_ex, u32, u64, u64, u64);
-type SetSge = unsafe extern "C" fn(*mut ibv_qp_ex, u32, u64, u32);
-type SetSges = unsafe extern "C" fn(*mut ibv_qp_ex, usize, *const ibv_sge);
+type Of = unsafe extern "C-unwind" fn(*mut ibv_qp_ex);
+type Complete = unsafe extern "C-unwind" fn(*mut ibv_qp_ex) -> c_int;
+type Read = unsafe extern "C-unwind" fn(*mut ibv_qp_ex, u32, u64);
+type Add = unsafe extern "C-unwind" fn(*mut ibv_qp_ex, u32, u64, u64);
+type Swap = unsafe extern "C-unwind" fn(*mut ibv_qp_ex, u32, u64, u64, u64);
+type SetSge = unsafe extern "C-unwind" fn(*mut ibv_qp_ex, u32, u64, u32);
+type SetSges = unsafe extern "C-unwind" fn(*mut ibv_qp_ex, usize, *const ibv_sge);
 
 impl Originals {
     /// The next queue pair here has others.
@@ -118,7 +118,7 @@ unsafe extern "C" fn start(qp: *mut ibv_qp_ex) {
         queues.pieces.forget();
     }
     // SAFETY: the program's.
-    unsafe { driver!(queues, wr_start, Of)(qp) }
+    held_off(|| unsafe { driver!(queues, wr_start, Of)(qp) });
 }
 
 /// A request begins that writes to local memory.
@@ -128,21 +128,27 @@ fn begin(queues: &queues::Queues) {
     queues.pieces.taken.fetch_add(1, Ordering::Relaxed);
 }
 
-unsafe extern "C" fn read(qp: *mut ibv_qp_ex, rkey: u32, addr: u64) {
+unsafe extern "C-unwind" fn read(qp: *mut ibv_qp_ex, rkey: u32, addr: u64) {
     let queues = queues(qp);
     begin(queues);
     // SAFETY: the program's.
     unsafe { driver!(queues, wr_rdma_read, Read)(qp, rkey, addr) }
 }
 
-unsafe extern "C" fn add(qp: *mut ibv_qp_ex, rkey: u32, addr: u64, value: u64) {
+unsafe extern "C-unwind" fn add(qp: *mut ibv_qp_ex, rkey: u32, addr: u64, value: u64) {
     let queues = queues(qp);
     begin(queues);
     // SAFETY: the program's.
     unsafe { driver!(queues, wr_atomic_fetch_add, Add)(qp, rkey, addr, value) }
 }
 
-unsafe extern "C" fn swap(qp: *mut ibv_qp_ex, rkey: u32, addr: u64, compare: u64, value: u64) {
+unsafe extern "C-unwind" fn swap(
+    qp: *mut ibv_qp_ex,
+    rkey: u32,
+    addr: u64,
+    compare: u64,
+    value: u64,
+) {
     let queues = queues(qp);
     begin(queues);
     // SAFETY: the program's.
@@ -165,14 +171,14 @@ fn note(qp: *mut ibv_qp_ex, queues: &queues::Queues, keys: impl Iterator<Item = 
     }
 }
 
-unsafe extern "C" fn set_sge(qp: *mut ibv_qp_ex, lkey: u32, addr: u64, length: u32) {
+unsafe extern "C-unwind" fn set_sge(qp: *mut ibv_qp_ex, lkey: u32, addr: u64, length: u32) {
     let queues = queues(qp);
     note(qp, queues, std::iter::once(lkey));
     // SAFETY: the program's.
     unsafe { driver!(queues, wr_set_sge, SetSge)(qp, lkey, addr, length) }
 }
 
-unsafe extern "C" fn set_sges(qp: *mut ibv_qp_ex, number: usize, list: *const ibv_sge) {
+unsafe extern "C-unwind" fn set_sges(qp: *mut ibv_qp_ex, number: usize, list: *const ibv_sge) {
     let queues = queues(qp);
     if number != 0 {
         // SAFETY: so many, says the program.
@@ -205,7 +211,7 @@ unsafe extern "C" fn complete(qp: *mut ibv_qp_ex) -> c_int {
 unsafe extern "C" fn abort(qp: *mut ibv_qp_ex) {
     let queues = queues(qp);
     // SAFETY: the program's.
-    unsafe { driver!(queues, wr_abort, Of)(qp) };
+    held_off(|| unsafe { driver!(queues, wr_abort, Of)(qp) });
     if !watch::is_forked_child() {
         none_posted(queues);
         queues.send.order.unlock();

@@ -15,11 +15,15 @@ use std::ffi::{c_int, c_void};
 use std::mem::transmute;
 use std::sync::atomic::Ordering;
 
-type PollCq = unsafe extern "C" fn(*mut ibv_cq, c_int, *mut ibv_wc) -> c_int;
-type PostSend = unsafe extern "C" fn(*mut ibv_qp, *mut ibv_send_wr, *mut *mut ibv_send_wr) -> c_int;
-type PostRecv = unsafe extern "C" fn(*mut ibv_qp, *mut ibv_recv_wr, *mut *mut ibv_recv_wr) -> c_int;
+// What is cancelled in one of these unwinds: `cancellation` says who may call
+// them as they are.
+type PollCq = unsafe extern "C-unwind" fn(*mut ibv_cq, c_int, *mut ibv_wc) -> c_int;
+type PostSend =
+    unsafe extern "C-unwind" fn(*mut ibv_qp, *mut ibv_send_wr, *mut *mut ibv_send_wr) -> c_int;
+type PostRecv =
+    unsafe extern "C-unwind" fn(*mut ibv_qp, *mut ibv_recv_wr, *mut *mut ibv_recv_wr) -> c_int;
 type PostSrqRecv =
-    unsafe extern "C" fn(*mut ibv_srq, *mut ibv_recv_wr, *mut *mut ibv_recv_wr) -> c_int;
+    unsafe extern "C-unwind" fn(*mut ibv_srq, *mut ibv_recv_wr, *mut *mut ibv_recv_wr) -> c_int;
 type PostSrqOps = unsafe extern "C" fn(*mut ibv_srq, *mut c_void, *mut *mut c_void) -> c_int;
 type CreateWq = unsafe extern "C" fn(*mut ibv_context, *mut c_void) -> *mut c_void;
 
@@ -71,13 +75,14 @@ pub fn is_in_order(qp_type: c_int) -> bool {
     matches!(qp_type, QPT_RC | QPT_UC)
 }
 
-pub unsafe extern "C" fn poll_cq(cq: *mut ibv_cq, most: c_int, wc: *mut ibv_wc) -> c_int {
+pub unsafe extern "C-unwind" fn poll_cq(cq: *mut ibv_cq, most: c_int, wc: *mut ibv_wc) -> c_int {
     // SAFETY: the program's completion queue.
     let context = unsafe { (*cq).context };
     let Some((_, function)) = driver(context, |known| &known.poll_cq) else {
         return -libc::EINVAL;
     };
-    // SAFETY: the driver's function, and the program's arguments.
+    // SAFETY: the driver's function, and the program's arguments. Cancelled in
+    // there, a thread has counted no completion too many.
     let number = unsafe { transmute::<*mut c_void, PollCq>(function)(cq, most, wc) };
     if number <= 0 || watch::is_forked_child() {
         return number;
@@ -98,7 +103,7 @@ pub unsafe extern "C" fn poll_cq(cq: *mut ibv_cq, most: c_int, wc: *mut ibv_wc) 
     number
 }
 
-pub unsafe extern "C" fn post_recv(
+pub unsafe extern "C-unwind" fn post_recv(
     qp: *mut ibv_qp,
     wr: *mut ibv_recv_wr,
     bad: *mut *mut ibv_recv_wr,
@@ -111,7 +116,7 @@ pub unsafe extern "C" fn post_recv(
     };
     let call = || {
         // SAFETY: the driver's function, and the program's arguments.
-        held_off(|| unsafe { transmute::<*mut c_void, PostRecv>(function)(qp, wr, bad) })
+        unsafe { transmute::<*mut c_void, PostRecv>(function)(qp, wr, bad) }
     };
     if watch::is_forked_child() {
         return call();
@@ -121,7 +126,7 @@ pub unsafe extern "C" fn post_recv(
     unsafe { receive(context, queues, wr, bad, call) }
 }
 
-pub unsafe extern "C" fn post_srq_recv(
+pub unsafe extern "C-unwind" fn post_srq_recv(
     srq: *mut ibv_srq,
     wr: *mut ibv_recv_wr,
     bad: *mut *mut ibv_recv_wr,
@@ -133,7 +138,7 @@ pub unsafe extern "C" fn post_srq_recv(
     };
     let call = || {
         // SAFETY: the driver's function, and the program's arguments.
-        held_off(|| unsafe { transmute::<*mut c_void, PostSrqRecv>(function)(srq, wr, bad) })
+        unsafe { transmute::<*mut c_void, PostSrqRecv>(function)(srq, wr, bad) }
     };
     if watch::is_forked_child() {
         return call();
@@ -169,7 +174,7 @@ unsafe fn receive(
         }
         one = request.next;
     }
-    let error = call();
+    let error = held_off(call);
     if let Some(queues) = queues {
         if error != 0 {
             // SAFETY: the first that the driver refused, of the same list.
@@ -181,7 +186,7 @@ unsafe fn receive(
     error
 }
 
-pub unsafe extern "C" fn post_send(
+pub unsafe extern "C-unwind" fn post_send(
     qp: *mut ibv_qp,
     wr: *mut ibv_send_wr,
     bad: *mut *mut ibv_send_wr,
@@ -193,7 +198,7 @@ pub unsafe extern "C" fn post_send(
     };
     let call = || {
         // SAFETY: the driver's function, and the program's arguments.
-        held_off(|| unsafe { transmute::<*mut c_void, PostSend>(function)(qp, wr, bad) })
+        unsafe { transmute::<*mut c_void, PostSend>(function)(qp, wr, bad) }
     };
     if watch::is_forked_child() {
         return call();
@@ -247,7 +252,7 @@ unsafe fn send(
         }
         one = request.next;
     }
-    let error = call();
+    let error = held_off(call);
     if let Some(queues) = queues {
         if error != 0 {
             // SAFETY: the first that the driver refused, of the same list.
