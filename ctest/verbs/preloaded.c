@@ -56,6 +56,30 @@ static void users(struct ibv_pd *pd)
     for (int i = 0; i < 100; i++)
         CHECK_IS(ibv_dereg_mr(reg(pd, buffer, SIZE, LOCAL)), 0);
     made_since(before, 2, "a hundred more");
+    check_says("nor does whoever has the buffer all the time take that from others");
+    before = made();
+    one = reg(pd, buffer, SIZE, LOCAL);
+    for (int i = 0; i < 100; i++) {
+        two = reg(pd, buffer, SIZE, LOCAL);
+        CHECK(two->lkey != one->lkey, "a key of its own");
+        CHECK_IS(ibv_dereg_mr(two), 0);
+    }
+    made_since(before, 1, "a second user, a hundred times");
+    CHECK_IS(ibv_dereg_mr(one), 0);
+    check_says("so many users of one buffer, and those beyond");
+    enum { USERS = 64, MORE = 3 };
+    struct ibv_mr *all[USERS + MORE];
+    for (int round = 0; round < 3; round++) {
+        for (int i = 0; i < USERS + MORE; i++) {
+            all[i] = reg(pd, buffer, SIZE, LOCAL);
+            for (int j = 0; j < i; j++)
+                CHECK(all[j]->lkey != all[i]->lkey, "a key of its own");
+        }
+        for (int i = 0; i < USERS + MORE; i++)
+            CHECK_IS(ibv_dereg_mr(all[i]), 0);
+    }
+    /* Two that cover it were there. */
+    made_since(before, 1 + USERS - 2 + 3 * MORE, "users at the same time");
     check_says("other rights are another registration, and so is memory that was mapped anew");
     before = made() - 1;
     struct ibv_mr *remote = reg(pd, buffer, SIZE, LOCAL | IBV_ACCESS_REMOTE_WRITE);

@@ -33,7 +33,7 @@ said=$(env KDREG_BACKEND=none KDREG_LOG=off LD_PRELOAD="$preload" "$program" unc
 [ -z "$said" ] || { echo "FAILED: not quiet: $said"; failed=1; }
 said=$(LD_PRELOAD="$preload" KDREG_VERBS_STATS=1 "$program" 2>&1 >/dev/null | grep '^kdreg-verbs: ')
 echo "  cached: $said"
-for words in "passed through \(([0-9]+ rights for peers, )[0-9]+ other flags, [0-9]+ in use by another\)" "[1-9][0-9]* reregistered"; do
+for words in "passed through \(([0-9]+ rights for peers, )[0-9]+ other flags, [0-9]+ in use by others\)" "[1-9][0-9]* reregistered"; do
     echo "$said" | grep -Eq "$words" || { echo "FAILED: not said: $words"; failed=1; }
 done
 hits=$(echo "$said" | sed -n 's/.* asked for: \([0-9]*\) hits.*/\1/p')

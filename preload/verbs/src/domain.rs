@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The caches: one for each protection domain, set of access flags and
 //! distance between a buffer and where peers see it. So registrations are
-//! used again by equals only: whoever gets one could have made it.
+//! used again by equals only: whoever gets one could have made it. Where a
+//! registration is one user's at a time (`keep`), those who use the same memory
+//! at the same time find theirs in caches of their own: the first user's, the
+//! second's, and so on.
 
 use crate::abi::{ibv_context, ibv_pd};
 use crate::kdreg::*;
@@ -19,6 +22,11 @@ use std::sync::{Mutex, PoisonError, RwLock};
 /// each buffer gains nothing by a cache.
 const MAX_DISTANCES: usize = 16;
 
+/// How many users of one buffer at the same time have caches. UCX registers a
+/// buffer once for each message that is under way, its benchmark has 32 of
+/// them, and one for the buffer itself.
+pub const USERS: u32 = 64;
+
 /// What registrations must agree in to be shared.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 struct Key {
@@ -26,6 +34,8 @@ struct Key {
     access: u32,
     /// iova - addr, wrapping.
     distance: u64,
+    /// How many others had registrations for the range that was asked for.
+    user: u32,
 }
 
 /// A cache and what its callbacks need. A few bytes for each cache that ever was:
@@ -118,13 +128,15 @@ unsafe extern "C" fn deregister(
 }
 
 impl Domain {
-    /// The cache for a request; `None` when there is none to be had.
-    pub fn of(request: &Request) -> Option<&'static Domain> {
+    /// The cache for a request when `user` others have the memory already;
+    /// `None` when there is none to be had.
+    pub fn of(request: &Request, user: u32) -> Option<&'static Domain> {
         let opened = monitor()?;
         let key = Key {
             pd: request.pd as usize,
             access: request.access,
             distance: request.iova.wrapping_sub(request.addr as u64),
+            user,
         };
         let known = DOMAINS.read().unwrap_or_else(PoisonError::into_inner);
         if let Some(&found) = known.as_ref().and_then(|all| all.get(&key)) {
@@ -138,8 +150,9 @@ impl Domain {
         }
         let distances = all
             .keys()
-            .filter(|other| other.pd == key.pd && other.distance != 0);
-        if key.distance != 0 && distances.count() >= MAX_DISTANCES {
+            .filter(|other| other.pd == key.pd && other.distance != 0 && other.user == 0);
+        // Whoever comes second has a distance that is known.
+        if key.distance != 0 && user == 0 && distances.count() >= MAX_DISTANCES {
             return None;
         }
         all.try_reserve(1).ok()?;

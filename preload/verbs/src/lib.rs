@@ -41,7 +41,9 @@ mod wrapper;
 
 use abi::{ibv_mr, ibv_pd};
 use domain::Domain;
+use kdreg::kdreg_entry_t;
 use real::{Request, Way};
+use registration::Registration;
 use report::Count;
 use std::ffi::{c_int, c_void};
 use wrapper::{Backing, Wrapper, seen};
@@ -75,6 +77,26 @@ fn with_room(make: impl Fn() -> *mut ibv_mr) -> *mut ibv_mr {
     mr
 }
 
+/// An entry of a cache, and the registration behind it.
+type Found = (&'static Domain, *mut kdreg_entry_t, &'static Registration);
+
+/// An entry that covers the request: when it is to be one user's, the first that
+/// nobody has.
+fn find(request: &Request, sole: bool) -> Result<Found, &'static Count> {
+    for user in 0..if sole { domain::USERS } else { 1 } {
+        let domain = Domain::of(request, user).ok_or(&report::UNCACHED)?;
+        let (entry, found) = domain
+            .get(request.addr, request.length)
+            .ok_or(&report::UNCACHED)?;
+        if !sole || found.hold() {
+            return Ok((domain, entry, found));
+        }
+        report::HELD.one();
+        domain.put(entry);
+    }
+    Err(&report::IN_USE)
+}
+
 /// A registration from a cache; else why it has to be made by libibverbs.
 fn share(request: &Request) -> Result<*mut ibv_mr, &'static Count> {
     let settings = report::settings();
@@ -93,15 +115,8 @@ fn share(request: &Request) -> Result<*mut ibv_mr, &'static Count> {
     if watch::monitor().is_none() {
         return Err(&report::UNWATCHED);
     }
-    let domain = Domain::of(request).ok_or(&report::UNCACHED)?;
-    let (entry, found) = domain
-        .get(request.addr, request.length)
-        .ok_or(&report::UNCACHED)?;
     let sole = keep::is_sole(request.access);
-    if sole && !found.hold() {
-        domain.put(entry);
-        return Err(&report::IN_USE);
-    }
+    let (domain, entry, found) = find(request, sole)?;
     // SAFETY: an `ibv_mr` of libibverbs's, registered while the entry is held.
     let real = unsafe { &*found.mr() };
     let mr = seen(real, request.addr, request.length);

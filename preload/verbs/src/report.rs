@@ -29,6 +29,8 @@ impl Count {
 pub static ASKED: Count = Count::new();
 /// Of those asked for, how many got none.
 pub static FAILED: Count = Count::new();
+/// What was found, and not taken, as somebody had it already.
+pub static HELD: Count = Count::new();
 /// Calls of `ibv_rereg_mr`.
 pub static REREGISTERED: Count = Count::new();
 
@@ -46,7 +48,7 @@ static PASSED: [(&Count, &str); 7] = [
     (&REMOTE, "rights for peers"),
     (&KIND, "other flags"),
     (&OTHER, "ibv_reg_mr_ex or dma-buf"),
-    (&IN_USE, "in use by another"),
+    (&IN_USE, "in use by others"),
     (&UNWATCHED, "no monitor"),
     (&UNCACHED, "refused by the cache"),
 ];
@@ -178,8 +180,7 @@ extern "C" fn at_exit() {
         "{} registrations asked for: {} hits, {} registered, {}, {} failed; {} merged, \
          {} invalidated, {} evicted, {} uncached; {}, {} reregistered; backend {}",
         ASKED.get(),
-        // What somebody had already was found, and not given.
-        all.hits.saturating_sub(IN_USE.get()),
+        all.hits.saturating_sub(HELD.get()),
         all.registrations,
         sum(&PASSED, "passed through"),
         FAILED.get(),
