@@ -158,6 +158,7 @@ static void cache_calls_say(kdreg_cache_t *cache, kdreg_entry_t *entry, int erro
     CHECK_IS(kdreg_cache_find(cache, memory, page, KDREG_ACCESS_READ, &out), error);
     CHECK_IS(kdreg_cache_put(cache, entry), error);
     CHECK_IS(kdreg_cache_hold(cache, entry), error);
+    CHECK_IS(kdreg_entry_check(cache, entry, memory, page), error);
     CHECK_IS(kdreg_cache_invalidate(cache, memory, page), error);
     CHECK_IS(kdreg_cache_flush(cache), error);
     CHECK_IS(kdreg_cache_reap(cache), error);
@@ -332,6 +333,13 @@ static void lookups_refuse(kdreg_t *monitor, kdreg_cache_t *cache)
     CHECK_IS(kdreg_cache_hold(cache, ODD(kdreg_entry_t, entry)), -EINVAL);
     CHECK_IS(kdreg_cache_hold(cache, WILD(kdreg_entry_t)), -EINVAL);
     CHECK(!kdreg_entry_valid(cache, NULL) && !kdreg_entry_valid(NULL, entry), "nothing counts as valid");
+    CHECK_IS(kdreg_entry_check(NULL, entry, memory, page), -EINVAL);
+    CHECK_IS(kdreg_entry_check(cache, NULL, memory, page), -EINVAL);
+    CHECK_IS(kdreg_entry_check(cache, WILD(kdreg_entry_t), memory, page), -EINVAL);
+    CHECK_IS(kdreg_entry_check(cache, entry, memory, 0), -EINVAL);
+    CHECK_IS(kdreg_entry_check(cache, entry, hole, page), -EINVAL);
+    for (int i = 0; i < BAD_RANGES; i++)
+        CHECK_IS(kdreg_entry_check(cache, entry, (void *)bad_ranges[i].addr, bad_ranges[i].length), -EINVAL);
     CHECK(!kdreg_entry_valid(cache, WILD(kdreg_entry_t)), "a wild entry counts as valid");
 
     check_says("put: of another cache's entry, twice, once too often");

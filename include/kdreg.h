@@ -52,6 +52,22 @@
 #define KDREG_CACHE_BYPASS 4u
 
 /**
+ * kdreg_entry_check(): the backend cannot tell, or not of this part alone.
+ */
+#define KDREG_ENTRY_UNKNOWN 0
+
+/**
+ * kdreg_entry_check(): the range maps what it did when it was registered.
+ */
+#define KDREG_ENTRY_UNCHANGED 1
+
+/**
+ * kdreg_entry_check(): the mapping of part of the range changed since, or the caller
+ * said so by kdreg_cache_invalidate().
+ */
+#define KDREG_ENTRY_CHANGED 2
+
+/**
  * Log level: something failed that the caller asked for.
  */
 #define KDREG_LOG_ERROR 1
@@ -614,9 +630,25 @@ uint32_t kdreg_entry_access(const kdreg_entry_t *entry);
 void *kdreg_entry_handle(const kdreg_entry_t *entry);
 
 /**
- * Whether what the entry maps is still what was registered. `false` also when
- * the backend cannot tell, as for an entry that is not cached, and for anything
- * that is not a held entry of this cache.
+ * What is known of `length` bytes at `addr`, which the entry covers and the
+ * caller asked for: of these, whatever has happened to memory that was merged
+ * with it or to the rest of the entry. May wait some milliseconds while changes
+ * are in flight.
+ *
+ * Returns KDREG_ENTRY_UNCHANGED, KDREG_ENTRY_CHANGED or KDREG_ENTRY_UNKNOWN;
+ * -EINVAL when the entry is not a held one of this cache or does not cover the
+ * range; -EBADF; -ECHILD.
+ */
+int kdreg_entry_check(kdreg_cache_t *cache,
+                      const kdreg_entry_t *entry,
+                      const void *addr,
+                      size_t length);
+
+/**
+ * Whether all that the entry registers, what was merged with it included, still
+ * maps what it did, and none of it was invalidated. `false` also when the backend
+ * cannot tell, as for an entry that is not cached, and for anything that is not a
+ * held entry of this cache. Of the caller's own range kdreg_entry_check() tells more.
  */
 bool kdreg_entry_valid(kdreg_cache_t *cache, const kdreg_entry_t *entry);
 

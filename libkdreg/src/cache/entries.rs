@@ -6,6 +6,7 @@
 //! holds a reference reads stable values. Beside it are its links (`links`),
 //! which only the holder of the cache's lock touches.
 
+use super::extras::Extra;
 use super::links::{EntryLinks, LinksMemory};
 use super::refs::Refs;
 use super::serving::Request;
@@ -218,6 +219,7 @@ impl Entry {
 /// The memory of a cache's entries.
 pub(crate) struct Entries {
     entries: Reservation<Entry>,
+    extras: Reservation<Extra>,
     links: LinksMemory,
 }
 
@@ -229,6 +231,7 @@ impl Entries {
         let entries = Reservation::new(capacity, OnFork::Copy)?;
         let entries = Entries {
             entries,
+            extras: Reservation::new(capacity, OnFork::Copy)?,
             links: memory,
         };
         Ok((entries, links))
@@ -241,16 +244,24 @@ impl Entries {
     /// Makes entries below `count` usable. Not to be called under the lock.
     pub fn commit(&self, count: u32) -> Result<(), Errno> {
         self.links.commit(count as usize)?;
+        self.extras.commit(count as usize)?;
         self.entries.commit(count as usize)
     }
 
     /// How many entries are usable.
     pub fn committed(&self) -> u32 {
-        self.links.committed().min(self.entries.committed()) as u32
+        (self.links.committed())
+            .min(self.extras.committed())
+            .min(self.entries.committed()) as u32
     }
 
     pub fn at(&self, index: u32) -> &Entry {
         self.entries.at(index)
+    }
+
+    /// What the entry at an index has besides its line.
+    pub fn extra(&self, index: u32) -> &Extra {
+        self.extras.at(index)
     }
 
     /// The entry at an index that came from the front index.

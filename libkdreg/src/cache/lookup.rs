@@ -222,6 +222,17 @@ impl Inner {
         }
     }
 
+    /// Notes of those entries of a batch just dropped that are in use that
+    /// `range` has changed. Under the lock.
+    fn mark_in_use(&self, batch: &[u32], range: Range) {
+        for &index in batch {
+            if self.entries.at(index).refs.is_detached() {
+                self.has_extras.store(true, Ordering::Relaxed);
+                self.entries.extra(index).mark_changed(range);
+            }
+        }
+    }
+
     /// As `drop_overlapping`, up to a batch of them, to hold the lock for short
     /// times. The `first` time also what is being made: what is begun after
     /// that was begun after the change.
@@ -234,11 +245,19 @@ impl Inner {
             if first && state.is_any_under_way() {
                 state.end_under_way(&self.entries, range);
             }
+            let said = cause == Cause::Invalidated;
+            if first && said && !state.orphans.is_empty() {
+                self.has_extras.store(true, Ordering::Relaxed);
+                state.mark_orphans(&self.entries, range);
+            }
             let batch = state.overlapping(&self.entries, range, &mut room);
             if batch.is_empty() {
                 return 0;
             }
             state.drop_all(&self.entries, batch, cause, &mut retired);
+            if said {
+                self.mark_in_use(batch, range);
+            }
             batch.len()
         };
         self.release(retired);

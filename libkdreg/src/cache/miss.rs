@@ -14,8 +14,8 @@ use super::reaper;
 use super::register::Known;
 use super::serving::Request;
 use super::state::{Alone, Sight, State};
+use super::watches::{Pieces, Watched};
 use crate::errno::Errno;
-use crate::monitor::Region;
 use crate::race_detector::{take_over, unwatched};
 use crate::range::Range;
 
@@ -256,7 +256,24 @@ impl Inner {
             self.unmonitor(region.name());
             return Attempt::NotKept;
         }
-        let attempt = self.attempt_watched(slot, request, alone, region);
+        // Before it is registered, as any watch.
+        let mut pieces = match merged_from {
+            Some(bare) => self.first_piece(slot, bare.range, request.access),
+            None if alone.is_none() => Pieces::new(),
+            None => None,
+        };
+        let attempt = self.attempt_watched(
+            slot,
+            request,
+            alone,
+            Watched {
+                region,
+                pieces: &mut pieces,
+            },
+        );
+        if let Some(pieces) = pieces {
+            self.give_back(&pieces);
+        }
         if !matches!(attempt, Attempt::Done { index, .. } if index == slot) {
             self.unmonitor(region.name());
         }
@@ -269,8 +286,9 @@ impl Inner {
         slot: u32,
         request: &Request,
         alone: Option<Alone>,
-        region: Region,
+        watched: Watched<'_>,
     ) -> Attempt {
+        let region = watched.region;
         let (room, retired, undone) = self.make_room(slot, request, alone);
         // What was evicted is deregistered before more is registered, or the
         // limits would not be limits.
@@ -289,7 +307,7 @@ impl Inner {
             // registered: what `handle` names is what is mapped now, or
             // the word says so.
             if self.validity.check(region.word(), region.generation()) {
-                return self.publish(slot, request, alone, handle, region, spent);
+                return self.publish(slot, request, alone, handle, watched, spent);
             }
             self.undo(request.range, handle);
         }

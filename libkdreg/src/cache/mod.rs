@@ -33,6 +33,7 @@ mod bypass;
 mod clock;
 mod dump;
 mod entries;
+mod extras;
 mod front;
 mod hold;
 mod limits;
@@ -52,6 +53,7 @@ mod sharing;
 mod state;
 mod statistics;
 mod status;
+mod watches;
 
 use crate::barrier;
 use crate::errno::Errno;
@@ -72,10 +74,11 @@ use lru::LruMemory;
 use state::State;
 use statistics::Shard;
 use std::os::fd::BorrowedFd;
-use std::sync::atomic::{AtomicU32, AtomicU64};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
 
 pub use limits::Options;
 pub use statistics::Statistics;
+pub use watches::Standing;
 
 /// What `register` returned: the caller's name for a registration.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
@@ -126,6 +129,10 @@ pub(crate) struct Inner {
     /// How often threads here turned out to put back what others took
     /// (`sharing`). Written under the lock.
     lessons: AtomicU32,
+    /// Whether any entry ever had something in its `extras`. Relaxed: who has
+    /// something to find there was told of it by way of the lock, or of the
+    /// entry.
+    has_extras: AtomicBool,
     shards: Box<[Shard; OWN_NUMBERS + 1]>,
 
     tree_memory: TreeMemory,
@@ -176,6 +183,7 @@ impl Cache {
             validity: monitor.validity(),
             epoch: AtomicU64::new(0),
             lessons: AtomicU32::new(0),
+            has_extras: AtomicBool::new(false),
             shards: memory::try_box([const { Shard::new() }; OWN_NUMBERS + 1])?,
             tree_memory,
             lru_memory,
@@ -352,6 +360,12 @@ impl Held<'_> {
     /// buffers mapped.
     pub fn is_valid(&self) -> bool {
         self.inner.is_current(self.entry)
+    }
+
+    /// What is known of `range`, a part of what is registered: of itself, not of
+    /// what it was merged with. `EINVAL` where it is no part of it.
+    pub fn standing(&self, range: Range) -> Result<Standing, Errno> {
+        self.inner.standing(self.entry, range)
     }
 
     /// Gives up the guard without putting the reference back; the C face hands

@@ -5,9 +5,9 @@ use super::links::List;
 use super::miss::Attempt;
 use super::release::Spent;
 use super::serving::Request;
-use super::state::Alone;
+use super::state::{Alone, State};
+use super::watches::Watched;
 use super::{Handle, Inner};
-use crate::monitor::Region;
 use crate::threads;
 use std::sync::atomic::Ordering;
 
@@ -34,9 +34,10 @@ impl Inner {
         request: &Request,
         alone: Option<Alone>,
         handle: Handle,
-        region: Region,
+        watched: Watched<'_>,
         spent: Spent,
     ) -> Attempt {
+        let Watched { region, pieces } = watched;
         // Not under the lock: a thread's first number allocates.
         let number = threads::number();
         // SAFETY: a slot that was taken is committed.
@@ -72,7 +73,13 @@ impl Inner {
                 // event that cannot be taken in before the lock is let go,
                 // and then finds the entry live.
                 if !alone {
-                    state.supersede(&self.entries, request, &mut retired);
+                    state.supersede(&self.entries, request, pieces.as_deref_mut(), &mut retired);
+                }
+                if let Some(pieces) = pieces.take() {
+                    self.has_extras.store(true, Ordering::Relaxed);
+                    // Relaxed: published with the entry.
+                    let extra = self.entries.extra(index);
+                    extra.pieces.store(Box::into_raw(pieces), Ordering::Relaxed);
                 }
                 let stamp = self.tick(&state, number);
                 state.insert_live(&self.entries, index, stamp);
@@ -96,6 +103,11 @@ impl Inner {
                 // through, and has it for itself; nobody finds it.
                 entry.set_registration(request.access, handle.0, None);
                 entry.refs.publish_detached();
+                self.has_extras.store(true, Ordering::Relaxed);
+                let mut state = self.state.lock();
+                self.entries.extra(index).mark_changed(request.range);
+                let State { orphans, links, .. } = &mut *state;
+                orphans.add(links, index);
                 Attempt::Ended
             }
             Published::Rival(rival) => {

@@ -141,7 +141,9 @@ impl Inner {
     /// Whether the entry a C caller holds is still valid.
     pub(crate) fn is_valid_entry(&self, entry: *const Entry) -> bool {
         self.entries.find(entry).is_some_and(|entry| {
-            entry.refs.held(threads::owners()) != refs::Held::No && self.is_current(entry)
+            entry.refs.held(threads::owners()) != refs::Held::No
+                && self.is_current(entry)
+                && !self.entries.extra_of(entry).is_marked(entry.range())
         })
     }
 }

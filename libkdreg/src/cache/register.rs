@@ -4,6 +4,7 @@
 use super::links::List;
 use super::release::inside_callback_of;
 use super::serving::Request;
+use super::state::State;
 use super::{Handle, Inner};
 use crate::errno::Errno;
 use crate::sync::pause;
@@ -100,6 +101,8 @@ impl Inner {
         entry.set_registration(request.access, handle.0, None);
         entry.refs.publish_detached();
         let mut state = self.state.lock();
+        let State { orphans, links, .. } = &mut *state;
+        orphans.add(links, slot);
         state.counts.registrations += 1;
         state.counts.uncached += 1;
         Ok(slot)

@@ -11,6 +11,7 @@ use crate::range::Range;
 use crate::threads::local::INNERMOST;
 use crate::unwinding;
 use std::cell::Cell;
+use std::sync::atomic::Ordering;
 
 /// Events taken in at a time.
 const EVENTS: usize = 32;
@@ -168,6 +169,8 @@ impl Inner {
     pub(super) fn retire(&self, index: u32) -> List {
         let mut retired = List::EMPTY;
         let mut state = self.state.lock();
+        let State { orphans, links, .. } = &mut *state;
+        orphans.take(links, index);
         state.releasing += 1;
         retired.push(&mut state.links, index);
         retired
@@ -246,8 +249,12 @@ impl Inner {
     fn undo_entry(&self, index: u32) -> Spent {
         // SAFETY: what was retired has a slot, which is committed.
         let entry = unsafe { self.entries.at_unchecked(index) };
+        let others = self.has_extras.load(Ordering::Relaxed)
+            && self.release_watches(self.entries.extra(index));
         if let Some(name) = entry.watched() {
-            self.unmonitor(name);
+            if !others {
+                self.unmonitor(name);
+            }
             // While the index is this entry's.
             self.front.forget(entry.start(), index);
         }

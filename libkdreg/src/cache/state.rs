@@ -9,6 +9,7 @@ use super::lru::Lru;
 use super::refs::{Detach, revoke_all};
 use super::serving::Request;
 use super::statistics::Statistics;
+use super::watches::Pieces;
 #[cfg(test)]
 use crate::interval_tree::NIL;
 use crate::range::Range;
@@ -53,6 +54,9 @@ pub(crate) struct State {
     /// The registrations that room was promised to, but those that were ended
     /// (`end_under_way`): they may become entries. Where each is, its slot says.
     under_way: UnderWay,
+    /// What is in use and not to be found: what is said to have changed is told
+    /// to these, too.
+    pub orphans: UnderWay,
     /// What was counted so far: all but the hits, which threads count for
     /// themselves, and what is there now.
     pub counts: Statistics,
@@ -78,6 +82,7 @@ impl State {
             promised: 0,
             promised_bytes: 0,
             under_way: UnderWay::NONE,
+            orphans: UnderWay::NONE,
             counts: Statistics::default(),
             bypass: Bypass::new(),
             insertions: 0,
@@ -248,7 +253,20 @@ impl State {
         if outcome == Detach::Claimed {
             self.releasing += 1;
             retired.push(&mut self.links, index);
+        } else {
+            self.orphans.add(&mut self.links, index);
         }
+    }
+
+    /// Notes of what is in use, and cannot be found, that `range` has changed.
+    #[cold]
+    pub fn mark_orphans(&mut self, entries: &Entries, range: Range) {
+        self.orphans.retain(&mut self.links, |index| {
+            if entries.at(index).range().overlaps(range) {
+                entries.extra(index).mark_changed(range);
+            }
+            true
+        });
     }
 
     /// Live entries that overlap `range`, as many of them as there is `room`
@@ -310,11 +328,21 @@ impl State {
     }
 
     /// Drops the live entries that `request` makes superfluous.
-    pub fn supersede(&mut self, entries: &Entries, request: &Request, retired: &mut List) {
+    /// `pieces` takes over what watches parts of them.
+    pub fn supersede(
+        &mut self,
+        entries: &Entries,
+        request: &Request,
+        mut pieces: Option<&mut Pieces>,
+        retired: &mut List,
+    ) {
         while let Some(index) = self
             .visit_superseded(entries, request, &mut ControlFlow::Break)
             .break_value()
         {
+            if let Some(pieces) = &mut pieces {
+                pieces.inherit(entries.at(index), entries.extra(index));
+            }
             self.drop_live(entries, index, Cause::Superseded, retired);
         }
     }

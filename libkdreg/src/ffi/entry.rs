@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Entries in C: what is known of one that is held.
 
-use super::boundary::{shielded, status_of_lookup};
+use super::boundary::{count, shielded, status_of_lookup};
 use super::{handle, kdreg_cache_t, kdreg_entry_t};
-use crate::cache::{Cache, Entry};
+use crate::cache::{Cache, Entry, Standing};
+use crate::range::Range;
 use std::ffi::{c_int, c_void};
 
 /// Takes another reference on an entry that the caller holds, to be put back by a
@@ -68,9 +69,44 @@ pub extern "C" fn kdreg_entry_handle(entry: *const kdreg_entry_t) -> *mut c_void
     })
 }
 
-/// Whether what the entry maps is still what was registered. `false` also when
-/// the backend cannot tell, as for an entry that is not cached, and for anything
-/// that is not a held entry of this cache.
+/// kdreg_entry_check(): the backend cannot tell, or not of this part alone.
+pub const KDREG_ENTRY_UNKNOWN: c_int = 0;
+/// kdreg_entry_check(): the range maps what it did when it was registered.
+pub const KDREG_ENTRY_UNCHANGED: c_int = 1;
+/// kdreg_entry_check(): the mapping of part of the range changed since, or the caller
+/// said so by kdreg_cache_invalidate().
+pub const KDREG_ENTRY_CHANGED: c_int = 2;
+
+/// What is known of `length` bytes at `addr`, which the entry covers and the
+/// caller asked for: of these, whatever has happened to memory that was merged
+/// with it or to the rest of the entry. May wait some milliseconds while changes
+/// are in flight.
+///
+/// Returns KDREG_ENTRY_UNCHANGED, KDREG_ENTRY_CHANGED or KDREG_ENTRY_UNKNOWN;
+/// -EINVAL when the entry is not a held one of this cache or does not cover the
+/// range; -EBADF; -ECHILD.
+#[unsafe(no_mangle)]
+pub extern "C-unwind" fn kdreg_entry_check(
+    cache: *mut kdreg_cache_t,
+    entry: *const kdreg_entry_t,
+    addr: *const c_void,
+    length: usize,
+) -> c_int {
+    count(|| {
+        let cache = handle::resolve::<Cache>(cache)?;
+        let range = Range::new(addr as usize, length)?;
+        Ok(match cache.inner().standing(entry.cast(), range)? {
+            Standing::Unknown => KDREG_ENTRY_UNKNOWN,
+            Standing::Unchanged => KDREG_ENTRY_UNCHANGED,
+            Standing::Changed => KDREG_ENTRY_CHANGED,
+        } as usize)
+    })
+}
+
+/// Whether all that the entry registers, what was merged with it included, still
+/// maps what it did, and none of it was invalidated. `false` also when the backend
+/// cannot tell, as for an entry that is not cached, and for anything that is not a
+/// held entry of this cache. Of the caller's own range kdreg_entry_check() tells more.
 #[unsafe(no_mangle)]
 pub extern "C" fn kdreg_entry_valid(
     cache: *mut kdreg_cache_t,

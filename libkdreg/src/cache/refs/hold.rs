@@ -1,10 +1,16 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Another reference for one who has one.
 
-use super::{NOBODY, ONE, Put, Refs, count_in, owner_in};
+use super::{DETACHED, NOBODY, ONE, Put, Refs, count_in, owner_in};
 use crate::sync::Ordering;
 
 impl Refs {
+    /// Whether the entry is in use and not to be found any more. Exact under the
+    /// lock, but for a last put this moment.
+    pub fn is_detached(&self) -> bool {
+        self.word.load(Ordering::Relaxed) & DETACHED != 0
+    }
+
     /// Takes another reference, whatever became of the entry, for a caller who
     /// has one: it keeps the sum above zero, so that nobody retires the entry
     /// meanwhile. In the word, where everybody may count, also of what has an

@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What few entries have, apart from the line that a hit touches: the watches
+//! of the ranges that a merged registration was made of, and what the caller
+//! said has changed of one that is in use.
+//!
+//! A cache of which no entry ever had any of it does not touch this memory.
+
+use super::watches::{Pieces, Watch};
+use crate::range::Range;
+use crate::reservation::Zeroed;
+use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
+
+/// How many ranges are kept apart that were said to have changed.
+const RANGES: usize = 3;
+
+/// Beside one entry. All zero: it has nothing.
+#[repr(C)]
+pub(crate) struct Extra {
+    /// The watches of what it was merged from. Written before the entry is
+    /// published, and by who releases it.
+    pub(super) pieces: AtomicPtr<Pieces>,
+    /// The entry's own region, where others watch it, too. Release when set,
+    /// under the lock; taken by who releases the entry.
+    pub(super) own: AtomicPtr<Watch>,
+    /// Ranges that were said to have changed since it was got; the last one may
+    /// be the hull of several. An end of 0: none. Written under the lock.
+    changed: [(AtomicUsize, AtomicUsize); RANGES],
+}
+
+// SAFETY: null pointers and zeroes are an entry without any of it; what it owns
+// is given back by who releases the entry.
+unsafe impl Zeroed for Extra {}
+
+impl Extra {
+    /// Notes that `range` has changed, by what the caller says. Under the lock.
+    pub fn mark_changed(&self, range: Range) {
+        let mut places = self.changed.iter();
+        while let Some((start, end)) = places.next() {
+            let known = end.load(Ordering::Relaxed);
+            let mut marked = range;
+            if known != 0 {
+                let before = Range::between(start.load(Ordering::Relaxed), known);
+                if before.contains(range) {
+                    return;
+                }
+                // The last place takes what has none of its own.
+                if places.len() > 0 {
+                    continue;
+                }
+                marked = before.hull(range);
+            }
+            start.store(marked.start(), Ordering::Relaxed);
+            // Release: pairs with the Acquire in `is_marked`.
+            end.store(marked.end(), Ordering::Release);
+            return;
+        }
+    }
+
+    /// Whether any of `range` was said to have changed.
+    pub fn is_marked(&self, range: Range) -> bool {
+        self.changed.iter().any(|(start, end)| {
+            // Acquire: pairs with the Release above.
+            let end = end.load(Ordering::Acquire);
+            end != 0 && Range::between(start.load(Ordering::Relaxed), end).overlaps(range)
+        })
+    }
+
+    /// For the next entry in this slot. By who releases the entry.
+    pub fn clear(&self) {
+        for (_, end) in &self.changed {
+            end.store(0, Ordering::Relaxed);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn range(start: usize, length: usize) -> Range {
+        Range::new(start << 12, length << 12).unwrap()
+    }
+
+    #[test]
+    fn ranges_are_kept_apart_while_there_is_room() {
+        // SAFETY: all zero is an entry without anything.
+        let extra: Extra = unsafe { std::mem::zeroed() };
+        assert!(!extra.is_marked(range(0, 1000)));
+        extra.mark_changed(range(10, 1));
+        extra.mark_changed(range(20, 1));
+        extra.mark_changed(range(10, 1));
+        assert!(extra.is_marked(range(10, 1)) && extra.is_marked(range(20, 5)));
+        assert!(!extra.is_marked(range(11, 9)));
+        extra.mark_changed(range(30, 1));
+        extra.mark_changed(range(40, 1));
+        assert!(!extra.is_marked(range(21, 9)));
+        // Those have one place together: more is said than is known, not less.
+        assert!(extra.is_marked(range(40, 1)) && extra.is_marked(range(30, 1)));
+        extra.clear();
+        assert!(!extra.is_marked(range(0, 1000)));
+    }
+}

@@ -1,0 +1,290 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The watches of the ranges that a merged registration was made of.
+//!
+//! A registration's region says that something in it has changed, and not
+//! where. One that was merged serves many who each asked for a part, and who
+//! want to know of theirs. So it keeps the regions of the registrations that it
+//! took the place of, and one of the range that was asked for when it was made:
+//! they go on watching, without interruption, and each says of its range what
+//! the word of any region says. No lookup asks them: an entry is found while
+//! all of it is unchanged.
+
+use super::Inner;
+use super::entries::{Entries, Entry};
+use super::extras::Extra;
+use crate::memory;
+use crate::monitor::{Region, RegionName};
+use crate::range::{Range, page_size};
+use std::ptr::null_mut;
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering, fence};
+
+/// How many watches a merged entry keeps. Of a range that has none the answer
+/// is that it is not known, once the entry has changed.
+const MOST: usize = 32;
+
+/// How many of the entries that one registration takes the place of give it
+/// their region: as many must be allocated before the lock is taken.
+const FROM_ENTRIES: usize = 8;
+
+/// A region that several entries share.
+pub(crate) struct Watch {
+    /// Entries that share it.
+    count: AtomicUsize,
+    word: &'static AtomicU32,
+    name: RegionName,
+    range: Range,
+}
+
+impl Watch {
+    fn has_changed(&self) -> bool {
+        // Acquire: pairs with the bump.
+        self.word.load(Ordering::Acquire) != self.name.generation
+    }
+}
+
+/// What watches a registration that is being made.
+pub(super) struct Watched<'a> {
+    pub region: Region,
+    /// Taken by the entry that it becomes.
+    pub pieces: &'a mut Option<Box<Pieces>>,
+}
+
+/// The watches of one entry.
+pub(crate) struct Pieces {
+    watches: Vec<*const Watch>,
+    /// For the regions of entries that are superseded.
+    #[expect(
+        clippy::vec_box,
+        reason = "each is shared by its address, and freed by itself"
+    )]
+    spare: Vec<Box<Watch>>,
+}
+
+// SAFETY: watches are plain data and atomics, counted, and freed by whoever puts
+// the last share back.
+unsafe impl Send for Pieces {}
+// SAFETY: as above; a published list is not written to.
+unsafe impl Sync for Pieces {}
+
+/// Where no watch is yet: replaced before it is one.
+static NOWHERE: AtomicU32 = AtomicU32::new(0);
+
+impl Pieces {
+    /// Room for watches; none where there is no memory for it.
+    #[cold]
+    pub fn new() -> Option<Box<Pieces>> {
+        let mut pieces = memory::try_box(Pieces {
+            watches: memory::try_vec(MOST).ok()?,
+            spare: memory::try_vec(FROM_ENTRIES + 1).ok()?,
+        })
+        .ok()?;
+        for _ in 0..=FROM_ENTRIES {
+            let spare = memory::try_box(Watch {
+                count: AtomicUsize::new(0),
+                word: &NOWHERE,
+                name: RegionName {
+                    slot: 0,
+                    generation: 0,
+                    word: 0,
+                },
+                range: Range::between(0, 1),
+            });
+            pieces.spare.push(spare.ok()?);
+        }
+        Some(pieces)
+    }
+
+    /// Begins to share a region, `count` times.
+    fn add(
+        &mut self,
+        word: &'static AtomicU32,
+        name: RegionName,
+        range: Range,
+        count: usize,
+    ) -> Option<*const Watch> {
+        if self.watches.len() == MOST {
+            return None;
+        }
+        let mut watch = self.spare.pop()?;
+        *watch = Watch {
+            count: AtomicUsize::new(count),
+            word,
+            name,
+            range,
+        };
+        let watch: *const Watch = Box::into_raw(watch);
+        self.watches.push(watch);
+        Some(watch)
+    }
+
+    /// Takes over what watches parts of an entry that is about to be superseded.
+    /// Under the lock; allocates nothing. Only what is unchanged now, when the
+    /// registration that takes its place has been made.
+    pub fn inherit(&mut self, entry: &Entry, extra: &Extra) {
+        // Acquire: set before the entry was published.
+        let pieces = extra.pieces.load(Ordering::Acquire);
+        // SAFETY: the entry is live, under the lock, so its pieces are there.
+        if let Some(pieces) = unsafe { pieces.as_ref() } {
+            for &watch in &pieces.watches {
+                // SAFETY: the entry's share keeps it.
+                let known = unsafe { &*watch };
+                if self.watches.len() < MOST && !known.has_changed() {
+                    // Relaxed: the entry's share keeps it meanwhile.
+                    known.count.fetch_add(1, Ordering::Relaxed);
+                    self.watches.push(watch);
+                }
+            }
+        } else if let (Some((word, generation)), Some(name)) = (entry.word(), entry.watched())
+            && word.load(Ordering::Acquire) == generation
+            && extra.own.load(Ordering::Relaxed).is_null()
+            && let Some(watch) = self.add(word, name, entry.range(), 2)
+        {
+            // Release: pairs with the Acquire of who releases the entry.
+            extra.own.store(watch.cast_mut(), Ordering::Release);
+        }
+    }
+}
+
+/// What is known of a range that a caller has registered.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Standing {
+    /// The backend cannot tell, or not now.
+    Unknown,
+    /// It maps what it did when it was registered.
+    Unchanged,
+    /// Its mapping changed, or the caller said so.
+    Changed,
+}
+
+impl Inner {
+    /// Watches `range` as the first piece of what is about to be registered in
+    /// `slot`.
+    #[cold]
+    pub(super) fn first_piece(&self, slot: u32, range: Range, access: u32) -> Option<Box<Pieces>> {
+        let needs = self.registrar.needs(access);
+        let region = self
+            .monitor
+            .monitor_for(range, u64::from(slot), needs)
+            .ok()?;
+        let mut pieces = Pieces::new();
+        match &mut pieces {
+            Some(pieces) => {
+                pieces.add(region.word(), region.name(), range, 1);
+            }
+            None => self.unmonitor(region.name()),
+        }
+        pieces
+    }
+
+    /// Gives watches back that no entry has.
+    #[cold]
+    pub(super) fn give_back(&self, pieces: &Pieces) {
+        for &watch in &pieces.watches {
+            self.put_watch(watch);
+        }
+    }
+
+    /// Puts a share in a region back; the last one ends its watch.
+    fn put_watch(&self, watch: *const Watch) {
+        // SAFETY: the caller's share keeps it until here.
+        let shared = unsafe { &*watch };
+        // Release: what was read of it happens before it is freed.
+        if shared.count.fetch_sub(1, Ordering::Release) == 1 {
+            // Acquire: pairs with the Releases of the others.
+            fence(Ordering::Acquire);
+            self.unmonitor(shared.name);
+            // SAFETY: from Box::into_raw, and this was the last share.
+            drop(unsafe { Box::from_raw(watch.cast_mut()) });
+        }
+    }
+
+    /// Ends the watches of an entry that is being released, but for those that
+    /// others share; `false` where its own region is still to be unmonitored.
+    #[cold]
+    pub(super) fn release_watches(&self, extra: &Extra) -> bool {
+        // Acquire: pairs with the Release in `inherit`.
+        let own = extra.own.swap(null_mut(), Ordering::Acquire);
+        let pieces = extra.pieces.swap(null_mut(), Ordering::Acquire);
+        if !pieces.is_null() {
+            // SAFETY: the entry's own, which nobody uses any more.
+            let pieces = unsafe { Box::from_raw(pieces) };
+            self.give_back(&pieces);
+        }
+        extra.clear();
+        if own.is_null() {
+            return false;
+        }
+        self.put_watch(own);
+        true
+    }
+
+    /// What is known of `range`, a part of an entry that a C caller holds.
+    ///
+    /// # Errors
+    /// `EINVAL`: it is not held, or does not cover the range.
+    pub(crate) fn standing(
+        &self,
+        entry: *const Entry,
+        range: Range,
+    ) -> Result<Standing, crate::errno::Errno> {
+        let entry = self.held_entry(entry)?;
+        if !entry.range().contains(range) {
+            return Err(crate::errno::Errno::EINVAL);
+        }
+        Ok(self.standing_of(entry, range))
+    }
+
+    pub(super) fn standing_of(&self, entry: &Entry, range: Range) -> Standing {
+        let extra = self.entries.extra_of(entry);
+        if extra.is_marked(range) {
+            return Standing::Changed;
+        }
+        let Some((word, generation)) = entry.word() else {
+            return Standing::Unknown;
+        };
+        if self.validity.check(word, generation) {
+            return Standing::Unchanged;
+        }
+        if !entry.has_changed() {
+            // Changes were in flight all the time, or the backend has died.
+            return Standing::Unknown;
+        }
+        let pages = range.widened(page_size());
+        // Acquire: set before the entry was published.
+        let pieces = extra.pieces.load(Ordering::Acquire);
+        // SAFETY: the caller holds the entry, which keeps them.
+        let watches = unsafe { pieces.as_ref() }.map_or(&[][..], |pieces| &pieces.watches);
+        // SAFETY: as above.
+        let watches = watches.iter().map(|&watch| unsafe { &*watch });
+        // Whether what is unchanged covers all of it.
+        let mut known = range.start();
+        while known < range.end() {
+            let further = (watches.clone())
+                .filter(|watch| watch.range.start() <= known && known < watch.range.end())
+                .filter(|watch| self.validity.check(watch.word, watch.name.generation))
+                .map(|watch| watch.range.end())
+                .max();
+            match further {
+                Some(end) => known = end,
+                // What was read before is in the words by now: `check` waited.
+                None => break,
+            }
+        }
+        if known >= range.end() {
+            return Standing::Unchanged;
+        }
+        let within = |watch: &Watch| pages.contains(watch.range) && watch.has_changed();
+        if pages.contains(entry.range()) || watches.clone().any(within) {
+            Standing::Changed
+        } else {
+            Standing::Unknown
+        }
+    }
+}
+
+impl Entries {
+    /// What an entry has besides its line.
+    pub fn extra_of(&self, entry: &Entry) -> &Extra {
+        self.extra(self.index_of(entry))
+    }
+}
