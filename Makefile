@@ -33,7 +33,7 @@ all: library ## Build the library and kdreg_info (release)
 library: ## The same, into target/dist
 	@sh scripts/build-library.sh
 
-run: prerequisites-run ## Build, install into target/prefix, and run the transfer demo
+run: prerequisites-run ## Build, install into target/prefix, and run kdreg_demo
 	@sh scripts/run-demo.sh
 
 install: library ## Install; takes PREFIX, LIBDIR, INCLUDEDIR, BINDIR, DESTDIR

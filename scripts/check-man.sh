@@ -67,7 +67,9 @@ cat man/*.[1-9] | grep -v '^\.Dt' | grep -oE 'KDREG2?_[A-Z0-9_]+' | sort -u >"$w
 # Environment variables, as the sources name them.
 grep -rhoE '(VARIABLE: &str = |var(_os)?\(|switch\(|variable\()c?"KDREG_[A-Z_]+"' libkdreg/src preload/*/src |
     sed "s/.*\"\(.*\)\"/\1/" | grep -v NO_SUCH | sort -u >"$work/variables"
-sort -u "$work/constants" "$work/device" "$work/variables" >"$work/known"
+# Those of one program are in its own page.
+grep -rhoE 'getenv\("KDREG_[A-Z_]+"' tools | sed "s/.*\"\(.*\)\"/\1/" >"$work/programs"
+sort -u "$work/constants" "$work/device" "$work/variables" "$work/programs" >"$work/known"
 nothing "each constant in a page exists" "$(comm -13 "$work/known" "$work/every" | while read -r word; do
     # A prefix ends in an underscore, as in KDREG_ACCESS_*.
     case $word in *_) grep -q "^$word" "$work/known" && continue ;; esac

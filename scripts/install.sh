@@ -8,7 +8,7 @@ set -eu
 # What is installed besides the library itself, where it has been built into
 # target/dist: programs, and shared objects for LD_PRELOAD. Headers, man pages
 # and CMake's files are found by listing their directories.
-programs="kdreg_info kdreg_bw"
+programs="kdreg_info kdreg_bw kdreg_demo"
 preloads="libkdreg-verbs.so libkdreg-fabric.so"
 
 action=$1

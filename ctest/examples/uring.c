@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
-/* io_uring: writes to a file from registered buffers, whose index the library knows or makes. The ring is the demo's, by raw
+/* io_uring: writes to a file from registered buffers, whose index the library knows or makes. The ring is tools/ring, by raw
  * system calls; with liburing the same two calls go around io_uring_prep_write_fixed(). */
-#include "../demo/ring.h"
+#include "ring.h"
 
 #include <errno.h>
 #include <inttypes.h>

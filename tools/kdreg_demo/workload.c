@@ -53,6 +53,11 @@ static uint64_t read_clock(clockid_t clock)
     return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 
+static double seconds_since(uint64_t then)
+{
+    return (double)(read_clock(CLOCK_MONOTONIC) - then) / 1e9;
+}
+
 static void clock_start(struct run *run)
 {
     run->started_processor_ns = read_clock(CLOCK_PROCESS_CPUTIME_ID);
@@ -61,7 +66,7 @@ static void clock_start(struct run *run)
 
 static void clock_stop(struct run *run)
 {
-    run->tally->seconds += (double)(read_clock(CLOCK_MONOTONIC) - run->started_ns) / 1e9;
+    run->tally->seconds += seconds_since(run->started_ns);
     run->tally->processor += (double)(read_clock(CLOCK_PROCESS_CPUTIME_ID) - run->started_processor_ns) / 1e9;
 }
 
@@ -146,11 +151,13 @@ static int complete(struct run *run, struct transfer *transfers, unsigned count)
         run->tally->frames_wrong += wrong > 0;
     }
     clock_start(run);
+    uint64_t since = read_clock(CLOCK_MONOTONIC);
     for (unsigned i = 0; i < count; i++) {
         ret = strategy->release(run->state, &transfers[i].hold);
         if (ret < 0)
             return fail(run, ret, "%s: giving a registration back failed: %s", strategy->name, strerror(-ret));
     }
+    run->tally->registering += seconds_since(since);
     return 0;
 }
 
@@ -168,7 +175,9 @@ static int transfer_some(struct run *run, struct transfer *transfers, unsigned c
         struct transfer *transfer = &transfers[started];
         struct request *request = &transfer->request;
 
+        uint64_t since = read_clock(CLOCK_MONOTONIC);
         ret = strategy->acquire(run->state, request->addr, request->length, &transfer->hold);
+        run->tally->registering += seconds_since(since);
         if (ret == -ENOMEM && started)
             break; /* complete these first */
         if (ret == -ENOMEM && retries++ < ROOM_RETRIES) {
@@ -235,7 +244,8 @@ static int all_batches(struct run *run)
     int ret = 0;
 
     while (left && !ret) {
-        unsigned count = (unsigned)(left < run->work->plan->batch ? left : run->work->plan->batch);
+        size_t most = run->work->plan->batch < run->buffers.count ? run->work->plan->batch : run->buffers.count;
+        unsigned count = (unsigned)(left < most ? left : most);
         ret = batch(run, count);
         left -= count;
     }
@@ -252,7 +262,7 @@ static int with_strategy(struct run *run)
 
     if (ret < 0)
         return fail(run, ret, "%s: opening the cache failed: %s", strategy->name, strerror(-ret));
-    ret = buffers_open(&run->buffers, run->work->memory, run->work->plan, run->work->seed);
+    ret = buffers_open(&run->buffers, run->work->memory, run->work->plan, run->work->scene, run->work->seed);
     if (ret < 0)
         fail(run, ret, "allocating memory failed: %s", strerror(-ret));
     else

@@ -18,7 +18,7 @@ static const char help[] =
     "registering for each transfer, once with a cache keyed by address alone, once with\n"
     "libkdreg. Counts the registrations, and the transfers that moved the wrong data.\n"
     "\n"
-    "  -n, --transfers N   transfers by each strategy in each round (default 5000)\n"
+    "  -n, --transfers N   transfers of each kind by each strategy in each round (default 1000)\n"
     "  -s, --seconds S     begin rounds for S seconds (default 6; at least 3 rounds)\n"
     "  -r, --rounds N      just N rounds, however long they take\n"
     "      --seed N        the workload that follows from this number (default 1)\n"
@@ -97,7 +97,7 @@ int options_parse(struct options *options, int argc, char **argv)
     uint64_t rounds = 3;
     int option;
 
-    *options = (struct options){ .transfers = 5000, .seconds = 6, .seed = 1, .pin = PIN_KINDS };
+    *options = (struct options){ .transfers = 1000, .seconds = 6, .seed = 1, .pin = PIN_KINDS };
     while (good && (option = getopt_long(argc, argv, "n:s:r:b:f:h", names, NULL)) != -1) {
         switch (option) {
         case 'n':

@@ -7,7 +7,7 @@
 #include <stdint.h>
 
 struct options {
-    uint64_t transfers; /* by each strategy in each round */
+    uint64_t transfers; /* of each scene by each strategy in each round */
     double seconds;     /* no new round is begun after this; 0: just `rounds` */
     unsigned rounds;    /* at least */
     uint64_t seed;

@@ -3,8 +3,6 @@
  * The demonstration: the same transfers with no cache, with a cache that
  * nothing tells about changed memory, and with libkdreg. See options.c for
  * how to run it, workload.h for what it does.
- *
- *     cc -O2 -o transfer *.c $(pkg-config --cflags --libs kdreg)
  */
 #define _GNU_SOURCE
 #include "options.h"
@@ -63,29 +61,41 @@ static double now(void)
     return (double)time.tv_sec + (double)time.tv_nsec / 1e9;
 }
 
-/* Rounds of all three, each beginning with another one, so that none has the better place. */
+/* One scene with each strategy, beginning with another one each time, so that none has the better place. */
+static int run_scene(struct work *work, unsigned first, struct tally tallies[STRATEGIES])
+{
+    for (unsigned i = 0; i < STRATEGIES; i++) {
+        unsigned which = (first + i) % STRATEGIES;
+        char why[256];
+        work->strategy = strategies[which];
+        int ret = workload_run(work, &tallies[which], why, sizeof(why));
+        if (ret < 0) {
+            fprintf(stderr, "kdreg_demo: %s\n", why[0] ? why : strerror(-ret));
+            return ret;
+        }
+    }
+    return 0;
+}
+
 static int run_rounds(struct report *report, const struct options *options, struct work *work)
 {
     double end = now() + options->seconds;
 
     for (unsigned round = 0; round < options->rounds || now() < end; round++) {
-        struct tally tallies[STRATEGIES];
+        struct tally tallies[SCENES][STRATEGIES];
+        int ret = 0;
 
         memset(tallies, 0, sizeof(tallies));
         work->seed = options->seed + round;
-        for (unsigned i = 0; i < STRATEGIES; i++) {
-            unsigned which = (round + i) % STRATEGIES;
-            char why[256];
-            work->strategy = strategies[which];
-            int ret = workload_run(work, &tallies[which], why, sizeof(why));
-            if (ret < 0) {
-                fprintf(stderr, "transfer: %s\n", why[0] ? why : strerror(-ret));
+        for (unsigned scene = 0; scene < SCENES; scene++) {
+            work->scene = &scenes[scene];
+            ret = run_scene(work, round + scene, tallies[scene]);
+            if (ret < 0)
                 return ret;
-            }
         }
-        int ret = report_round(report, tallies);
+        ret = report_round(report, tallies);
         if (ret < 0) {
-            fprintf(stderr, "transfer: %s\n", strerror(-ret));
+            fprintf(stderr, "kdreg_demo: %s\n", strerror(-ret));
             return ret;
         }
     }
@@ -100,13 +110,13 @@ static int run_and_report(const struct options *options, struct work *work)
 
     report_plan(work->plan);
     if (ftruncate(work->file, (off_t)work->plan->file_size) < 0) {
-        fprintf(stderr, "transfer: making the file %zu KiB long: %s; name another with --file\n",
+        fprintf(stderr, "kdreg_demo: making the file %zu KiB long: %s; name another with --file\n",
                 work->plan->file_size >> 10, strerror(errno));
         return EXIT_CANNOT_RUN;
     }
     ret = report_open(&report, options->csv);
     if (ret < 0) {
-        fprintf(stderr, "transfer: %s: %s\n", options->csv, strerror(-ret));
+        fprintf(stderr, "kdreg_demo: %s: %s\n", options->csv, strerror(-ret));
         return EXIT_CANNOT_RUN;
     }
     ret = run_rounds(&report, options, work);
@@ -125,7 +135,7 @@ static int demonstrate(const struct options *options, int file)
     int status = EXIT_CANNOT_RUN, ret = kdreg_open(&attr, &work.monitor);
 
     if (ret < 0) {
-        fprintf(stderr, "transfer: this backend cannot be used: %s\n", kdreg_strerror(ret));
+        fprintf(stderr, "kdreg_demo: this backend cannot be used: %s\n", kdreg_strerror(ret));
         report_backends(NULL);
         return status;
     }
@@ -134,7 +144,7 @@ static int demonstrate(const struct options *options, int file)
     fflush(stdout);
     ret = plan_make(&plan, options->pin, file, &memory, &work.device, stdout);
     if (ret < 0) {
-        fprintf(stderr, "transfer: no way to pin memory works here\n");
+        fprintf(stderr, "kdreg_demo: no way to pin memory works here\n");
     } else {
         status = run_and_report(options, &work);
         if (status == EXIT_CANNOT_RUN)
@@ -144,7 +154,7 @@ static int demonstrate(const struct options *options, int file)
     }
     ret = kdreg_close(work.monitor);
     if (ret < 0) {
-        fprintf(stderr, "transfer: closing the monitor: %s\n", kdreg_strerror(ret));
+        fprintf(stderr, "kdreg_demo: closing the monitor: %s\n", kdreg_strerror(ret));
         status = EXIT_CANNOT_RUN;
     }
     return status;

@@ -5,9 +5,9 @@
  * releases from another thread.
  */
 #define _GNU_SOURCE
-#include "../device.h"
-#include "../ring.h"
-#include "../status.h"
+#include "device.h"
+#include "ring.h"
+#include "status.h"
 
 #include <errno.h>
 #include <pthread.h>

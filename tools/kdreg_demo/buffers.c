@@ -2,22 +2,18 @@
 #include "buffers.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <string.h>
-
-/* Out of a hundred. */
-#define SHARE_POOL 45
-#define SHARE_LARGE 35 /* the rest is small */
-#define SHARE_WRITES 65
-#define SHARE_PARTS 20    /* transfers of a part of a buffer */
-#define SHARE_DOUBLED 10  /* what becomes of a used-up large buffer: mremap, */
-#define SHARE_EMPTIED 10  /* MADV_DONTNEED; else it is unmapped */
-
-#define USES_LARGE 40 /* transfers in the life of a buffer, at most */
-#define USES_SMALL 12
 
 static bool chance(struct buffers *buffers, unsigned percent)
 {
     return random_below(&buffers->random, 100) < percent;
+}
+
+/* How often a buffer will be used. */
+static unsigned uses(struct buffers *buffers)
+{
+    return buffers->scene->uses ? 1 + (unsigned)random_below(&buffers->random, buffers->scene->uses) : UINT_MAX;
 }
 
 static int allocate(struct buffers *buffers, struct buffer *buffer)
@@ -27,7 +23,6 @@ static int allocate(struct buffers *buffers, struct buffer *buffer)
 
     if (buffer->kind == BUFFER_SMALL) {
         length = 64 + random_below(&buffers->random, plan->small_most - 63);
-        buffer->uses_left = 1 + (unsigned)random_below(&buffers->random, USES_SMALL);
         buffer->addr = memory_small(buffers->memory, length);
     } else if (buffer->kind == BUFFER_POOL) {
         length = plan->pool_size;
@@ -36,12 +31,12 @@ static int allocate(struct buffers *buffers, struct buffer *buffer)
         length = plan->largest >> random_below(&buffers->random, 4);
         if (length < plan->page)
             length = plan->page;
-        buffer->uses_left = 1 + (unsigned)random_below(&buffers->random, USES_LARGE);
         buffer->addr = memory_map(buffers->memory, length);
     }
     if (!buffer->addr)
         return -ENOMEM;
     buffer->length = length;
+    buffer->uses_left = uses(buffers);
     buffer->doubled = false;
     buffer->transferred = false;
     buffer->second_life = false;
@@ -66,32 +61,33 @@ static void release(struct buffers *buffers, struct buffer *buffer)
     buffer->addr = NULL;
 }
 
-int buffers_open(struct buffers *buffers, struct memory *memory, const struct plan *plan, uint64_t seed)
+int buffers_open(struct buffers *buffers, struct memory *memory, const struct plan *plan, const struct scene *scene,
+                 uint64_t seed)
 {
-    size_t counts[] = { plan->pool_count, plan->large_count, plan->small_count };
+    const size_t counts[BUFFER_KINDS] = { plan->pool_count, plan->large_count, plan->small_count };
 
     memset(buffers, 0, sizeof(*buffers));
     buffers->memory = memory;
     buffers->plan = plan;
+    buffers->scene = scene;
     buffers->random.state = seed;
-    for (int kind = BUFFER_POOL; kind <= BUFFER_SMALL; kind++) {
-        for (size_t i = 0; i < counts[kind]; i++) {
-            struct buffer *buffer = &buffers->buffers[buffers->count];
-            buffer->kind = (enum buffer_kind)kind;
-            int ret = allocate(buffers, buffer);
-            if (ret < 0)
-                return ret;
-            buffers->count++;
-        }
+    while (buffers->count < counts[scene->kind]) {
+        struct buffer *buffer = &buffers->buffers[buffers->count];
+        buffer->kind = scene->kind;
+        int ret = allocate(buffers, buffer);
+        if (ret < 0)
+            return ret;
+        buffers->count++;
     }
     return 0;
 }
 
-static int turn_over_large(struct buffers *buffers, struct buffer *buffer)
+static int turn_over(struct buffers *buffers, struct buffer *buffer)
 {
+    const struct scene *scene = buffers->scene;
     unsigned fate = (unsigned)random_below(&buffers->random, 100);
 
-    if (fate < SHARE_DOUBLED && !buffer->doubled) {
+    if (fate < scene->grown && !buffer->doubled) {
         char *moved = memory_double(buffers->memory, buffer->addr, buffer->length);
         if (!moved)
             return -errno;
@@ -100,7 +96,7 @@ static int turn_over_large(struct buffers *buffers, struct buffer *buffer)
         buffer->doubled = true;
         buffer->transferred = false;
         buffer->second_life = false;
-    } else if (fate >= SHARE_DOUBLED && fate < SHARE_DOUBLED + SHARE_EMPTIED) {
+    } else if (fate >= scene->grown && fate < scene->grown + scene->emptied) {
         int ret = memory_discard(buffer->addr, buffer->length);
         if (ret < 0)
             return ret;
@@ -108,24 +104,14 @@ static int turn_over_large(struct buffers *buffers, struct buffer *buffer)
         release(buffers, buffer);
         return allocate(buffers, buffer);
     }
-    buffer->uses_left = 1 + (unsigned)random_below(&buffers->random, USES_LARGE);
+    buffer->uses_left = uses(buffers);
     return 0;
 }
 
 int buffers_turn_over(struct buffers *buffers)
 {
     for (size_t i = 0; i < buffers->count; i++) {
-        struct buffer *buffer = &buffers->buffers[i];
-        int ret = 0;
-
-        if (buffer->kind == BUFFER_POOL || buffer->uses_left)
-            continue;
-        if (buffer->kind == BUFFER_LARGE) {
-            ret = turn_over_large(buffers, buffer);
-        } else {
-            release(buffers, buffer);
-            ret = allocate(buffers, buffer);
-        }
+        int ret = buffers->buffers[i].uses_left ? 0 : turn_over(buffers, &buffers->buffers[i]);
         if (ret < 0)
             return ret;
     }
@@ -138,43 +124,33 @@ void buffers_new_batch(struct buffers *buffers)
         buffers->buffers[i].picked = false;
 }
 
-/* A free buffer of this kind, from a random place on; NULL when all are taken. */
-static struct buffer *pick_kind(struct buffers *buffers, enum buffer_kind kind, bool any)
+/* One that is not in this batch, from a random place on. */
+static struct buffer *pick(struct buffers *buffers)
 {
-    size_t start = random_below(&buffers->random, buffers->count);
+    size_t at = random_below(&buffers->random, buffers->count);
 
-    for (size_t i = 0; i < buffers->count; i++) {
-        struct buffer *buffer = &buffers->buffers[(start + i) % buffers->count];
-        if (!buffer->picked && (any || buffer->kind == kind))
-            return buffer;
-    }
-    return NULL;
+    while (buffers->buffers[at].picked)
+        at = (at + 1) % buffers->count;
+    return &buffers->buffers[at];
 }
 
 char *buffers_pick(struct buffers *buffers, size_t *length, bool *to_file)
 {
-    unsigned share = (unsigned)random_below(&buffers->random, 100);
-    enum buffer_kind kind = share < SHARE_POOL                 ? BUFFER_POOL
-                            : share < SHARE_POOL + SHARE_LARGE ? BUFFER_LARGE
-                                                               : BUFFER_SMALL;
-    struct buffer *buffer = pick_kind(buffers, kind, false);
+    struct buffer *buffer = pick(buffers);
     size_t skip = 0;
 
-    /* There are always more buffers than transfers in a batch. */
-    if (!buffer)
-        buffer = pick_kind(buffers, kind, true);
     buffer->picked = true;
-    if (buffer->uses_left)
+    if (buffer->uses_left && buffers->scene->uses)
         buffer->uses_left--;
     *length = buffer->length;
-    if (chance(buffers, SHARE_PARTS)) {
+    if (chance(buffers, buffers->scene->parts)) {
         skip = random_below(&buffers->random, buffer->length / 2);
         *length = 1 + random_below(&buffers->random, buffer->length - skip);
     }
     if (*length == buffer->length)
         buffer->transferred = true;
     buffers->reused += buffer->second_life;
-    *to_file = chance(buffers, SHARE_WRITES);
+    *to_file = chance(buffers, buffers->scene->writes);
     return buffer->addr + skip;
 }
 

@@ -103,7 +103,7 @@ static void size_workload(struct plan *plan)
 {
     size_t page = plan->page, room = plan->room;
 
-    plan->largest = clamp(power_of_two_below(room / 64), page, (size_t)128 << 10);
+    plan->largest = clamp(power_of_two_below(room / 64), page, (size_t)1 << 20);
     plan->large_count = clamp(room / (8 * plan->largest), 2, 8);
     plan->pool_size = clamp(plan->largest / 2, page, plan->largest);
     plan->pool_count = clamp(room / (4 * plan->pool_size), 2, 8);
