@@ -134,13 +134,14 @@ impl Pieces {
                     self.watches.push(watch);
                 }
             }
-        } else if let (Some((word, generation)), Some(name)) = (entry.word(), entry.watched())
-            && word.load(Ordering::Acquire) == generation
-            && extra.own.load(Ordering::Relaxed).is_null()
-            && let Some(watch) = self.add(word, name, entry.range(), 2)
-        {
-            // Release: pairs with the Acquire of who releases the entry.
-            extra.own.store(watch.cast_mut(), Ordering::Release);
+        } else if let (Some((word, generation)), Some(name)) = (entry.word(), entry.watched()) {
+            let unchanged = word.load(Ordering::Acquire) == generation;
+            if unchanged && extra.own.load(Ordering::Relaxed).is_null() {
+                if let Some(watch) = self.add(word, name, entry.range(), 2) {
+                    // Release: pairs with the Acquire of who releases the entry.
+                    extra.own.store(watch.cast_mut(), Ordering::Release);
+                }
+            }
         }
     }
 }

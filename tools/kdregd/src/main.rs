@@ -1,1 +1,3 @@
-fn main(){println!("{}", libbpf_rs::libbpf_version().major());}
+fn main() {
+    println!("{}", libbpf_rs::libbpf_version().major());
+}
