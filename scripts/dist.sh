@@ -35,7 +35,7 @@ for crate in vendor/*; do
     rm -rf "$crate"
     mkdir "$crate"
     # Targets have files; in their place there is a library, which is empty.
-    awk '/^\[/ { target = /^\[(lib|\[(bin|test|bench|example)\])\]/ } !target && !/^(build|readme) = /' \
+    awk '/^\[/ { target = /^\[(lib|\[(bin|test|bench|example)\])\]/ } !target && !/^(build|links|readme) = /' \
         "$work/manifest" >"$crate/Cargo.toml"
     printf '\n[lib]\npath = "lib.rs"\n' >>"$crate/Cargo.toml"
     : >"$crate/lib.rs"
