@@ -4,13 +4,14 @@
 #   make install-module         the module's sources for DKMS, udev's rule, modules-load.d
 #   make uninstall-module       remove what that put there
 #   make deb                    Debian packages, in target/deb
+#   make dist                   the source archive, with the crates it is built from
 #   make abi                    record compatible additions to the ABI in abi/
 
 PACKAGES_TOP := $(abspath $(dir $(lastword $(MAKEFILE_LIST)))/..)
 
-STAGES += check-abi check-consumers check-rpm test-packages
+STAGES += check-abi check-consumers check-rpm test-packages test-distribution
 
-.PHONY: install-module uninstall-module deb abi check-abi check-consumers check-rpm test-packages
+.PHONY: dist test-distribution install-module uninstall-module deb abi check-abi check-consumers check-rpm test-packages
 
 install-module uninstall-module:
 	@sh $(PACKAGES_TOP)/scripts/install.sh $@
@@ -32,3 +33,9 @@ check-rpm: library ## The RPM specification: rpmspec, rpmlint, packages with eve
 
 test-packages: deb kernel-tree vm-prerequisites ## Packages: lintian, install, build with dkms, boot, purge
 	@sh $(PACKAGES_TOP)/scripts/test-packages.sh
+
+dist: ## The source archive, reproducible, with the crates it is built from
+	@sh $(PACKAGES_TOP)/scripts/dist.sh
+
+test-distribution: kernel-tree vm-prerequisites ## Debian's own Rust; packages from the source archive, without a network
+	@sh $(PACKAGES_TOP)/scripts/test-distribution.sh

@@ -51,6 +51,9 @@ replace-with = "vendor"
 
 [source.vendor]
 directory = "vendor"
+
+[net]
+offline = true
 C
 
 cd "$work"
