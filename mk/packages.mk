@@ -3,6 +3,8 @@
 #
 #   make install-module         the module's sources for DKMS, udev's rule, modules-load.d
 #   make uninstall-module       remove what that put there
+#   make install-bpf            kdregd, where it could be built, and its systemd units
+#   make uninstall-bpf          remove what that put there
 #   make deb                    Debian packages, in target/deb
 #   make dist                   the source archive, with the crates it is built from
 #   make abi                    record compatible additions to the ABI in abi/
@@ -12,11 +14,12 @@ PACKAGES_TOP := $(abspath $(dir $(lastword $(MAKEFILE_LIST)))/..)
 STAGES += check-abi check-consumers check-rpm test-packages test-distribution
 
 .PHONY: dist test-distribution install-module uninstall-module deb abi check-abi check-consumers check-rpm test-packages
+.PHONY: install-module uninstall-module install-bpf uninstall-bpf deb abi check-abi check-consumers check-rpm test-packages
 
-install-module uninstall-module:
+install-module uninstall-module install-bpf uninstall-bpf:
 	@sh $(PACKAGES_TOP)/scripts/install.sh $@
 
-deb: library
+deb: library $(if $(wildcard $(PACKAGES_TOP)/mk/bpf.mk),kdregd)
 	@sh $(PACKAGES_TOP)/scripts/build-deb.sh
 
 abi: library
@@ -28,7 +31,7 @@ check-abi: library ## The ABI is that of abi/, or the SONAME is another
 check-consumers: library ## CMake and meson find and link an installed library
 	@sh $(PACKAGES_TOP)/scripts/check-consumers.sh
 
-check-rpm: library ## The RPM specification: rpmspec, rpmlint, packages with every file
+check-rpm: library $(if $(wildcard $(PACKAGES_TOP)/mk/bpf.mk),kdregd) ## The RPM specification: rpmspec, rpmlint, packages with every file
 	@sh $(PACKAGES_TOP)/scripts/check-rpm.sh
 
 test-packages: deb kernel-tree vm-prerequisites ## Packages: lintian, install, build with dkms, boot, purge

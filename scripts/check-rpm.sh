@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
 # packaging/rpm/libkdreg.spec: understood by rpm, nothing for rpmlint to object
-# to, and packages made by it have every file that `make install` and `make
-# install-module` install.
+# to, and packages made by it have every file that `make install` `make
+# install-module` and, where kdregd could be built, `make install-bpf` install.
 . "$(dirname "$0")/env.sh"
 set -eu
 
@@ -30,11 +30,17 @@ command -v rpmbuild >/dev/null || finish
 sh scripts/copy-sources.sh "$work/libkdreg-$version"
 tar -C "$work" -czf "$work/SOURCES/libkdreg-$version.tar.gz" "libkdreg-$version"
 rm -rf "$work/libkdreg-$version"
-# The two directories are systemd's to name; other distributions have no macros
+# The directories are systemd's to name; other distributions have no macros
 # for them, nor packages by the names that the specification requires.
-must "rpmbuild" env -u MAKEFLAGS -u MAKELEVEL rpmbuild -bb --nodeps --with prebuilt \
+without=
+if [ ! -f "$dist/kdregd" ]; then
+    echo "  kdreg-bpf is left out: there is no kdregd (make kdregd says why)"
+    without="--without bpf"
+fi
+# shellcheck disable=SC2086 # two words
+must "rpmbuild" env -u MAKEFLAGS -u MAKELEVEL rpmbuild -bb --nodeps --with prebuilt $without \
     --define "_topdir $work" --define "_udevrulesdir /usr/lib/udev/rules.d" \
-    --define "_modulesloaddir /usr/lib/modules-load.d" "$spec"
+    --define "_modulesloaddir /usr/lib/modules-load.d" --define "_unitdir /usr/lib/systemd/system" "$spec"
 [ $failures -eq 0 ] || finish
 
 stage() {
@@ -43,6 +49,7 @@ stage() {
 }
 stage install >/dev/null
 stage install-module >/dev/null
+[ -n "$without" ] || stage install-bpf >/dev/null
 # rpm compresses man pages, and adds licences and build ids.
 (cd "$work/stage" && find . -type f -o -type l) | sed 's|^\.||' | sort >"$work/installed"
 find "$work/RPMS" -name '*.rpm' -exec rpm -qpl {} + |

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
-# Usage: install.sh install|uninstall|install-module|uninstall-module, with
-# PREFIX and the other directories of the Makefile in the environment. The list
-# of files is in one place: here. The module's are its sources, for DKMS.
+# Usage: install.sh install|uninstall|install-module|uninstall-module|
+# install-bpf|uninstall-bpf, with PREFIX and the other directories of the
+# Makefile in the environment. The list of files is in one place: here. The
+# module's are its sources, for DKMS; those of bpf, kdregd and its units.
 . "$(dirname "$0")/env.sh"
 set -eu
 
@@ -111,6 +112,17 @@ module_files() {
     file 644 kernel/modules-load.conf /usr/lib/modules-load.d kdreg.conf
 }
 
+# systemd, too, looks in the system's own directory; the daemon is below PREFIX.
+bpf_files() {
+    units=/usr/lib/systemd/system
+    file 755 "$dist/kdregd" "$PREFIX/sbin" kdregd
+    for unit in kdregd.service kdregd.socket; do
+        sed "s|/usr/sbin/kdregd|$PREFIX/sbin/kdregd|" "packaging/systemd/$unit" >"$target/$unit"
+        file 644 "$target/$unit" "$units" "$unit"
+        rm -f "$target/$unit"
+    done
+}
+
 case $action in
 install)
     [ -f "$dist/libkdreg.so" ] || die "there is nothing to install yet: run make first"
@@ -121,8 +133,15 @@ install)
     echo "${action%-module}ed the module's sources: $DESTDIR$sources"
     exit 0
     ;;
+*install-bpf)
+    [ "$action" = uninstall-bpf ] || [ -f "$dist/kdregd" ] || die "there is no kdregd to install: run make kdregd first"
+    mkdir -p "$target"
+    bpf_files
+    echo "${action%-bpf}ed kdregd: $DESTDIR$PREFIX/sbin/kdregd, and its units in $DESTDIR$units"
+    exit 0
+    ;;
 uninstall) ;;
-*) die "say install, uninstall, install-module or uninstall-module, not '$action'" ;;
+*) die "say install, uninstall, or one of these with -module or -bpf, not '$action'" ;;
 esac
 
 file 755 "$dist/libkdreg.so" "$LIBDIR" "libkdreg.so.$version"
@@ -138,7 +157,7 @@ each "$INCLUDEDIR" include/kdreg.h
 # The device's header where `--with-kdreg2=` can point at it, beside the adaptors'.
 each "$INCLUDEDIR/kdreg" include/kdreg/*.h include/kdreg2.h
 empty "$INCLUDEDIR/kdreg"
-for section in 1 3 4 7; do each "$MANDIR/man$section" man/*."$section"; done
+for section in 1 3 4 7 8; do each "$MANDIR/man$section" man/*."$section"; done
 
 # A library in a directory of the dynamic loader is found once its cache is new.
 if [ -z "$DESTDIR" ] && [ "$(id -u)" = 0 ] && command -v ldconfig >/dev/null &&

@@ -21,7 +21,7 @@ clients=${BPF_CLIENTS:-256}
 every=${BPF_MATRIX_EVERY:-8}
 work=$target/bpf-tests
 build=$target/ctest
-daemon=$target/kdregd/kdregd
+daemon=$dist/kdregd
 [ "$(id -u)" = 0 ] || skip "the guest's root is the Debian tree of make kernel-tree, which only root can enter"
 [ -x "$daemon" ] || skip "kdregd is left out (make kdregd says why)"
 [ -x "$build/bpf/bpf_changes" ] || die "the C tests are not built: make test-bpf does"

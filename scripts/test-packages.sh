@@ -19,6 +19,8 @@ mkdir -p "$work"
 [ -e "$KERNEL_TREE_DIR/stamps/prepare" ] || die "there is no kernel tree: run 'make kernel-tree' first"
 kernel=$(cat "$KERNEL_TREE_DIR/abi")
 names="libkdreg0 libkdreg-dev kdreg-tools kdreg-dkms"
+# Where kdregd could be built.
+for file in "$target/deb/kdreg-bpf_$version"_*.deb; do [ ! -f "$file" ] || names="$names kdreg-bpf"; done
 debs=
 for name in $names; do
     set -- "$target/deb/${name}_${version}"_*.deb
