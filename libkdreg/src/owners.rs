@@ -35,7 +35,7 @@
 //! always the same thread, but that its steps never run side by side, and the
 //! C library hands out a dead thread's stack only once that thread is through.
 
-use crate::sync::{AtomicU32, AtomicUsize, OWNERS, Ordering, PLACES, light, pause};
+use crate::sync::{AtomicU32, AtomicUsize, Me, OWNERS, Ordering, PLACES, light, pause};
 
 /// One thread's line, and the one that processors fetch with it. All zero:
 /// nobody's.
@@ -111,6 +111,22 @@ impl Owners {
         &self.lines[usize::from(number) % OWNERS]
     }
 
+    /// How far the line of a number is from the first one.
+    #[inline(always)]
+    pub(crate) fn offset_of(number: u8) -> usize {
+        usize::from(number) % OWNERS * size_of::<Owner>()
+    }
+
+    /// The line at an offset.
+    ///
+    /// # Safety
+    /// From `offset_of`.
+    #[inline(always)]
+    pub(crate) unsafe fn at_offset(&self, offset: usize) -> &Owner {
+        // SAFETY: the caller's promise: one of the lines begins there.
+        unsafe { &*self.lines.as_ptr().byte_add(offset) }
+    }
+
     /// Makes the calling thread the owner of a line.
     pub(crate) fn appoint(&self, number: u8, identity: usize) {
         // Relaxed: what a thread counts on a shared entry comes after this, and
@@ -166,18 +182,18 @@ impl Owners {
     }
 }
 
-/// The calling thread as an owner: where the owners are, and its identity. Not
+/// The calling thread as an owner: where the owners are, and who it is. Not
 /// to be kept across a callback, which may come back in another thread.
 #[derive(Clone, Copy)]
 pub(crate) struct Caller<'a> {
     pub owners: &'a Owners,
-    pub identity: usize,
+    pub me: Me,
 }
 
 impl Caller<'_> {
     /// Whether the caller is the owner of this number.
     #[inline(always)]
     pub(crate) fn is(self, number: u8) -> bool {
-        self.owners.of(number).identity() == self.identity
+        self.me.is(self.owners.of(number).identity())
     }
 }

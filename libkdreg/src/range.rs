@@ -26,13 +26,14 @@ impl Range {
     /// `EINVAL` for length 0, for a range that wraps around, and for one that
     /// reaches into kernel addresses.
     pub fn new(address: usize, length: usize) -> Result<Range, Errno> {
-        let end = address.checked_add(length).ok_or(Errno::EINVAL)?;
-        if length == 0 || end > USER_END {
+        // Of length 0, too: one less is the highest number.
+        let too_long = length.wrapping_sub(1) >= USER_END;
+        if too_long || address > USER_END - length {
             return Err(Errno::EINVAL);
         }
         Ok(Range {
             start: address,
-            end,
+            end: address + length,
         })
     }
 

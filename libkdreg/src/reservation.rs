@@ -178,6 +178,17 @@ impl<T: Zeroed> Reservation<T> {
         unsafe { &*self.base.as_ptr().add(index as usize) }
     }
 
+    /// The element that begins so many bytes after the first.
+    ///
+    /// # Safety
+    /// There is one, and it was committed before.
+    #[inline(always)]
+    pub unsafe fn at_offset_unchecked(&self, offset: usize) -> &T {
+        debug_assert!(offset / size_of::<T>() < self.committed());
+        // SAFETY: see `at`; the caller vouches for the bound.
+        unsafe { &*self.base.as_ptr().byte_add(offset) }
+    }
+
     /// A raw pointer to the element at `index`, for owners that hand out
     /// exclusive access under a lock of theirs.
     pub fn pointer(&self, index: u32) -> *mut T {
@@ -201,21 +212,29 @@ impl<T: Zeroed> Reservation<T> {
     }
 
     /// The element that `pointer` is exactly, if it is a committed one.
-    #[inline]
+    #[inline(always)]
     pub fn find(&self, pointer: *const T) -> Option<&T> {
         self.index_of(pointer)?;
-        // SAFETY: as in `at`; it is one of ours.
-        Some(unsafe { &*pointer })
+        // SAFETY: as in `at`; it is one of ours, and so not null.
+        unsafe {
+            std::hint::assert_unchecked(!pointer.is_null());
+            Some(&*pointer)
+        }
     }
 
     /// Which committed element `pointer` is exactly, if it is one.
-    #[inline]
+    #[inline(always)]
     pub fn index_of(&self, pointer: *const T) -> Option<u32> {
-        let offset = (pointer as usize).checked_sub(self.base.as_ptr() as usize)?;
-        if offset % size_of::<T>() != 0 {
+        let offset = (pointer as usize).wrapping_sub(self.base.as_ptr() as usize);
+        let index = if size_of::<T>().is_power_of_two() {
+            // What is between two elements, or before the first, has bits that
+            // come out on top: one comparison tells all.
+            offset.rotate_right(size_of::<T>().trailing_zeros())
+        } else if offset % size_of::<T>() == 0 {
+            offset / size_of::<T>()
+        } else {
             return None;
-        }
-        let index = offset / size_of::<T>();
+        };
         (index < self.committed()).then_some(index as u32)
     }
 }

@@ -6,6 +6,7 @@
 //! module's names stand for loom's, so that every interleaving is explored.
 
 pub(crate) use crate::barrier::heavy;
+pub(crate) use crate::threads::Me;
 pub(crate) use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
 use std::time::Duration;
 

@@ -16,6 +16,16 @@ mod sync {
     pub(crate) const OWNERS: usize = 4;
     pub(crate) const PLACES: usize = 1;
 
+    /// A thread of the model, by what it calls itself.
+    #[derive(Clone, Copy)]
+    pub(crate) struct Me(pub(crate) usize);
+
+    impl Me {
+        pub(crate) fn is(self, identity: usize) -> bool {
+            self.0 == identity
+        }
+    }
+
     pub(crate) fn light() {
         fence(Ordering::SeqCst);
     }
@@ -114,7 +124,7 @@ impl Entry {
     fn caller(&self, me: u8) -> Caller<'_> {
         Caller {
             owners: &self.owners,
-            identity: usize::from(me),
+            me: sync::Me(usize::from(me)),
         }
     }
 
@@ -191,6 +201,15 @@ impl Entry {
         self.released.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// The slot of a released entry is given to another.
+    fn live_again(&self, payload: u32) {
+        self.refs.free();
+        // SAFETY: as in `release`.
+        self.payload.with_mut(|place| unsafe { *place = payload });
+        self.refs.publish();
+        assert_eq!(self.refs.put(), Put::Done);
+    }
+
     fn released(&self) -> usize {
         self.released.load(Ordering::Relaxed)
     }
@@ -242,6 +261,45 @@ fn eviction_never_takes_what_a_lookup_uses() {
         entry.evict();
         lookup.join().unwrap();
         assert_eq!(entry.count(), 0);
+    });
+}
+
+/// A hit looks at an entry's fields before it has a reference, as plain memory.
+#[test]
+fn fields_hold_still_while_the_owner_is_at_the_entry() {
+    explore(3, || {
+        let entry = Entry::live(7, FIRST);
+        let owner = {
+            let entry = entry.clone();
+            thread::spawn(move || {
+                let at = entry.refs.enter_own(entry.caller(FIRST));
+                if at.is_some() {
+                    assert_eq!(entry.read(), 7);
+                }
+            })
+        };
+        assert!(entry.evict());
+        owner.join().unwrap();
+    });
+}
+
+/// As above, of an entry's next life: what the word says is of this one.
+#[test]
+fn an_owner_sees_the_fields_of_the_life_it_is_at() {
+    explore(3, || {
+        let entry = Entry::live(7, NOBODY);
+        let owner = {
+            let entry = entry.clone();
+            thread::spawn(move || {
+                entry.refs.adopt(FIRST);
+                if let Some(_at) = entry.refs.enter_own(entry.caller(FIRST)) {
+                    assert_ne!(entry.read(), 0);
+                }
+            })
+        };
+        assert!(entry.evict());
+        entry.live_again(8);
+        owner.join().unwrap();
     });
 }
 

@@ -4,8 +4,11 @@
 
 use super::Inner;
 use super::entries::{Entry, Stamp};
+use super::refs::AtOwn;
 use super::state::State;
-use crate::threads;
+use super::statistics::Shard;
+use crate::owners::Owner;
+use crate::threads::{self, OWN_NUMBERS};
 use std::sync::atomic::Ordering;
 
 impl Inner {
@@ -22,18 +25,17 @@ impl Inner {
         }
         let shard = &self.shards[number];
         shard.hits.fetch_add(1, Ordering::Relaxed);
+        let epoch = self.epoch.load(Ordering::Relaxed);
         shard
-            .clock
-            .fetch_max(self.epoch.load(Ordering::Relaxed), Ordering::Relaxed);
-        let clock = shard.clock.fetch_add(1, Ordering::Relaxed) + 1;
-        entry
             .stamp
-            .store(Stamp::at(clock, number), Ordering::Relaxed);
+            .fetch_max(Stamp::before(epoch, number), Ordering::Relaxed);
+        let last = shard.stamp.fetch_add(Stamp::TICK, Ordering::Relaxed);
+        entry.stamp.store(last + Stamp::TICK, Ordering::Relaxed);
     }
 
     /// As `touch`, for a number that is the thread's own: no other thread
     /// writes its shard.
-    #[inline(always)]
+    #[inline]
     pub(super) fn touch_own(&self, entry: &Entry, number: usize) {
         let stamp = self.count_hit(number);
         // A racing touch may leave the older of two stamps; both are recent.
@@ -42,16 +44,28 @@ impl Inner {
 
     /// Counts a hit of the thread that this number is its own; returns its
     /// stamp.
-    #[inline(always)]
+    #[inline]
     pub(super) fn count_hit(&self, number: usize) -> u64 {
         let shard = &self.shards[number];
-        shard
-            .hits
-            .store(shard.hits.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
-        let epoch = self.epoch.load(Ordering::Relaxed);
-        let clock = shard.clock.load(Ordering::Relaxed).max(epoch) + 1;
-        shard.clock.store(clock, Ordering::Relaxed);
-        Stamp::at(clock, number)
+        let stamp = shard.next(self.epoch.load(Ordering::Relaxed), number);
+        shard.count_hit(stamp);
+        stamp
+    }
+
+    /// What `touch_own` would write for the owner of an entry, if its clock does
+    /// not lag.
+    #[inline(always)]
+    pub(super) fn in_step(&self, at: &AtOwn) -> Option<(&Shard, u64)> {
+        const _: () = assert!(size_of::<Shard>() == size_of::<Owner>());
+        debug_assert!(usize::from(at.number()) <= OWN_NUMBERS);
+        // SAFETY: threads have no other numbers, and each has a shard, which is
+        // as long as a line.
+        let shard = unsafe { &*self.shards.as_ptr().byte_add(at.offset()) };
+        let stamp = shard
+            .stamp
+            .load(Ordering::Relaxed)
+            .wrapping_add(Stamp::TICK);
+        (stamp > self.epoch.load(Ordering::Relaxed)).then_some((shard, stamp))
     }
 
     /// The next stamp of the calling thread's clock, by the thread's number,
@@ -62,18 +76,20 @@ impl Inner {
         let epoch = self
             .epoch
             .load(Ordering::Relaxed)
-            .max(Stamp::clock(state.lru.newest()));
-        let clock = if number == threads::SHARED_NUMBER {
-            shard.clock.fetch_max(epoch, Ordering::Relaxed);
-            shard.clock.fetch_add(1, Ordering::Relaxed) + 1
+            .max(Stamp::end_of(state.lru.newest()));
+        let stamp = if number == threads::SHARED_NUMBER {
+            shard
+                .stamp
+                .fetch_max(Stamp::before(epoch, number), Ordering::Relaxed);
+            shard.stamp.fetch_add(Stamp::TICK, Ordering::Relaxed) + Stamp::TICK
         } else {
-            let clock = shard.clock.load(Ordering::Relaxed).max(epoch) + 1;
-            shard.clock.store(clock, Ordering::Relaxed);
-            clock
+            let stamp = shard.next(epoch, number);
+            shard.stamp.store(stamp, Ordering::Relaxed);
+            stamp
         };
         // Written under the lock only. Relaxed: a clock that misses it is late
         // by one miss.
-        self.epoch.store(clock, Ordering::Relaxed);
-        Stamp::at(clock, number)
+        self.epoch.store(Stamp::end_of(stamp), Ordering::Relaxed);
+        stamp
     }
 }

@@ -11,7 +11,7 @@ use super::links::{EntryLinks, LinksMemory};
 use super::refs::Refs;
 use super::serving::Request;
 use crate::errno::Errno;
-use crate::monitor::{MAX_REGIONS, Region, RegionName};
+use crate::monitor::{MAX_REGIONS, Region, RegionName, Settled};
 use crate::prefetch::prefetch;
 use crate::range::Range;
 use crate::reservation::{OnFork, Reservation, Zeroed};
@@ -22,10 +22,12 @@ use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 #[repr(C, align(64))]
 pub(crate) struct Entry {
     pub refs: Refs,
-    /// What it serves: pages that were asked for (`serving`).
+    /// What it serves: pages that were asked for (`serving`). The first byte, and
+    /// how far the last one is from it.
     start: AtomicUsize,
-    end: AtomicUsize,
-    access: AtomicU32,
+    reach: AtomicUsize,
+    /// The rights that it does not have.
+    lacks: AtomicU32,
     generation: AtomicU32,
     /// The state word; null when the registration is not monitored.
     word: AtomicPtr<AtomicU32>,
@@ -54,9 +56,30 @@ const FILED: u64 = 1 << 7;
 const _: () = assert!((OWN_NUMBERS as u64) < FILED);
 
 impl Stamp {
-    #[inline]
+    #[cfg(test)]
     pub fn at(clock: u64, number: usize) -> u64 {
         clock << 8 | number as u64
+    }
+
+    /// From one reading of a clock to the next.
+    pub const TICK: u64 = 1 << 8;
+
+    /// What no stamp of the same reading is above.
+    #[inline]
+    pub fn end_of(stamp: u64) -> u64 {
+        stamp | (Stamp::TICK - 1)
+    }
+
+    /// A thread's stamp of the reading after that which `end` is the end of.
+    #[inline]
+    pub fn after(end: u64, number: usize) -> u64 {
+        end + 1 + number as u64
+    }
+
+    /// The one before that.
+    #[inline]
+    pub fn before(end: u64, number: usize) -> u64 {
+        Stamp::after(end, number) - Stamp::TICK
     }
 
     /// The clock's reading, for people.
@@ -78,7 +101,8 @@ impl Entry {
     pub fn set_ranges(&self, request: &Request, alignment: usize) {
         // Relaxed, here and below: published by `Refs::publish`.
         self.start.store(request.served.start(), Ordering::Relaxed);
-        self.end.store(request.served.end(), Ordering::Relaxed);
+        let reach = request.served.len() - 1;
+        self.reach.store(reach, Ordering::Relaxed);
         let shift = match request.range == request.served {
             true => 0,
             false => alignment.trailing_zeros(),
@@ -90,7 +114,7 @@ impl Entry {
     /// Sets the rest, after `set_ranges`.
     #[inline]
     pub fn set_registration(&self, access: u32, handle: usize, region: Option<Region>) {
-        self.access.store(access, Ordering::Relaxed);
+        self.lacks.store(!access, Ordering::Relaxed);
         self.handle.store(handle, Ordering::Relaxed);
         let (word, generation, slot) = match region {
             Some(region) => (
@@ -111,9 +135,46 @@ impl Entry {
     /// To be believed while a reference is held, or under the lock.
     #[inline]
     pub fn serves(&self, range: Range, access: u32) -> bool {
-        self.start.load(Ordering::Relaxed) <= range.start()
-            && range.end() <= self.end.load(Ordering::Relaxed)
-            && self.access.load(Ordering::Relaxed) & access == access
+        let start = self.start.load(Ordering::Relaxed);
+        self.lacks.load(Ordering::Relaxed) & access == 0
+            && range.start() >= start
+            && range.end() - 1 - start <= self.reach.load(Ordering::Relaxed)
+    }
+
+    /// Whether the entry covers these bytes, with at least the rights in `access`,
+    /// and its state word says that they are what was registered. They need not be a
+    /// range: no entry covers what is none.
+    ///
+    /// # Safety
+    /// The entry is live and holds still: nothing writes its fields but what
+    /// the caller's next Release comes before.
+    #[inline(always)]
+    pub unsafe fn is_hit(
+        &self,
+        settled: Settled,
+        (address, length): (usize, usize),
+        access: u32,
+    ) -> bool {
+        // SAFETY: the caller's promise: the writes come before the Acquire that
+        // told that it is live, and no other until it lets go. Plain, so that
+        // the compiler may compare with what is in memory.
+        let (start, reach, lacks, word, generation) = unsafe {
+            (
+                &*self.start.as_ptr(),
+                &*self.reach.as_ptr(),
+                &*self.lacks.as_ptr(),
+                &*self.word.as_ptr(),
+                &*self.generation.as_ptr(),
+            )
+        };
+        // Of length 0 the last byte is at the highest offset there is, which is
+        // beyond every reach. What begins before the entry, or in the kernel's
+        // half, has an offset in the upper half; no range reaches that far.
+        let room = reach.checked_sub(length.wrapping_sub(1));
+        room.is_some_and(|room| address.wrapping_sub(*start) <= room)
+            && lacks & access == 0
+            // SAFETY: a live entry is monitored; state words are never unmapped.
+            && settled.check(unsafe { &**word }, *generation)
     }
 
     /// The stamp that the entry was filed under, if it was not used since.
@@ -145,10 +206,8 @@ impl Entry {
     /// What it serves.
     #[inline]
     pub fn served(&self) -> Range {
-        Range::between(
-            self.start.load(Ordering::Relaxed),
-            self.end.load(Ordering::Relaxed),
-        )
+        let start = self.start.load(Ordering::Relaxed);
+        Range::between(start, start + self.reach.load(Ordering::Relaxed) + 1)
     }
 
     /// What is registered: what it serves, or more.
@@ -167,16 +226,14 @@ impl Entry {
 
     /// What is registered, for readers without a reference, who may see a mixture.
     pub fn range_if_any(&self) -> Option<Range> {
-        let (start, end) = (
-            self.start.load(Ordering::Relaxed),
-            self.end.load(Ordering::Relaxed),
-        );
-        let served = Range::new(start, end.checked_sub(start)?).ok()?;
+        let start = self.start.load(Ordering::Relaxed);
+        let length = self.reach.load(Ordering::Relaxed).checked_add(1)?;
+        let served = Range::new(start, length).ok()?;
         Some(self.registered(served))
     }
 
     pub fn access(&self) -> u32 {
-        self.access.load(Ordering::Relaxed)
+        !self.lacks.load(Ordering::Relaxed)
     }
 
     pub fn handle(&self) -> usize {
@@ -272,6 +329,16 @@ impl Entries {
     pub unsafe fn at_unchecked(&self, index: u32) -> &Entry {
         // SAFETY: the caller's promise.
         unsafe { self.entries.at_unchecked(index) }
+    }
+
+    /// The entry at an offset that came from the front index.
+    ///
+    /// # Safety
+    /// It is an index of this cache, or 0, times the size of an entry.
+    #[inline(always)]
+    pub unsafe fn at_offset(&self, offset: usize) -> &Entry {
+        // SAFETY: the caller's promise: such an entry is committed.
+        unsafe { self.entries.at_offset_unchecked(offset) }
     }
 
     /// Has an entry brought near. One that was given out.

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! How much a cache keeps, and how it treats what it is asked for.
 
+use super::front;
+use super::state::State;
 use crate::errno::Errno;
 
 /// Entries a cache keeps when not told otherwise.
@@ -53,8 +55,10 @@ impl Options {
         // Indices are 32 bits and the highest means "none".
         self.max_entries
             .checked_mul(2)
-            .and_then(|twice| twice.checked_add(BEYOND))
+            .and_then(|twice| twice.checked_add(BEYOND + State::FIRST_SLOT as usize))
             .filter(|&capacity| capacity < u32::MAX as usize)
+            // More regions than a monitor has.
+            .map(|capacity| capacity.min(front::MAX_ENTRIES))
             .ok_or(Errno::EINVAL)
     }
 }

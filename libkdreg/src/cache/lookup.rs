@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Finding an entry and using it: the hit path. Ending that it is found.
 
-use super::Inner;
 use super::entries::Entry;
 use super::links::List;
 use super::refs::BATCH;
 use super::state::Cause;
+use super::{Held, Inner};
 use crate::errno::Errno;
 use crate::race_detector::{take_over, unwatched};
 use crate::range::Range;
@@ -26,35 +26,63 @@ pub(super) enum Found {
 }
 
 impl Inner {
-    /// A reference on an entry that serves the request, by way of the front
-    /// index. `None` says nothing about what the cache holds.
+    /// A reference on an entry that serves these bytes, if the calling thread is
+    /// the entry's owner, the front index leads to it and its word tells that it
+    /// is current: a hit in a straight line, which calls nothing and cannot
+    /// panic. `None` says nothing about what the cache holds, nor whether the
+    /// arguments are any good.
     #[inline(always)]
-    pub(super) fn find_fast(&self, range: Range, access: u32) -> Option<&Entry> {
-        // The common case in a straight line: the first place looked at, and
-        // an entry of the calling thread's.
-        if let Some(index) = self.front.first(range.start()) {
-            // SAFETY: the front index holds indices of this cache only.
-            let entry = unsafe { self.entries.at_unchecked(index) };
-            let serves = || entry.serves(range, access);
-            if let Some(number) = entry.refs.take_own(threads::caller(), serves) {
-                if self.is_current(entry) {
-                    self.touch_own(entry, usize::from(number));
-                    return Some(entry);
-                }
-                self.put_unused(entry);
-            } else if self.take_elsewhere(entry, range, access) {
-                return Some(entry);
-            }
+    pub(crate) fn hit(&self, address: usize, length: usize, access: u32) -> Option<&Entry> {
+        let settled = self.validity.settled()?;
+        let offset = self.front.first(address)?;
+        // SAFETY: the front index holds entries of this cache only, or 0.
+        let entry = unsafe { self.entries.at_offset(offset) };
+        let at = entry.refs.enter_own(threads::caller())?;
+        // SAFETY: that is what being at it means.
+        if !unsafe { entry.is_hit(settled, (address, length), access) } {
+            return None;
         }
-        self.find_noted(range, access)
+        let counted = at.one_more()?;
+        let (shard, stamp) = self.in_step(&at)?;
+        at.take(counted);
+        shard.count_hit(stamp);
+        entry.stamp.store(stamp, Ordering::Relaxed);
+        Some(entry)
     }
 
-    /// As `find_fast`, in all places. Small, so that finding nothing costs
-    /// little where nothing is expected.
+    /// [`Cache::get`](super::Cache::get) where there is no [`hit`](Self::hit).
     #[inline(never)]
-    fn find_noted(&self, range: Range, access: u32) -> Option<&Entry> {
-        if self.options.bypass && !self.front.mentions(range.start()) {
-            return None;
+    pub(crate) fn get(&self, range: Range, access: u32) -> Result<Held<'_>, Errno> {
+        match self.find_noted(range, access) {
+            Some(entry) => Ok(self.held(entry)),
+            None => Ok(self.held(self.entries.at(self.get_slow(range, access)?))),
+        }
+    }
+
+    /// [`Cache::find`](super::Cache::find) where there is no [`hit`](Self::hit).
+    #[inline(never)]
+    pub(crate) fn find(&self, range: Range, access: u32) -> Result<Held<'_>, Errno> {
+        match self.find_noted(range, access) {
+            Some(entry) => Ok(self.held(entry)),
+            None => Ok(self.held(self.entries.at(self.find_slow(range, access)?))),
+        }
+    }
+
+    #[inline(always)]
+    pub(super) fn held<'a>(&'a self, entry: &'a Entry) -> Held<'a> {
+        Held { inner: self, entry }
+    }
+
+    /// A reference on an entry that serves the request, by way of the front
+    /// index, whoever counts. `None` says nothing about what the cache holds.
+    #[inline]
+    pub(super) fn find_noted(&self, range: Range, access: u32) -> Option<&Entry> {
+        if let Some(offset) = self.front.first(range.start()) {
+            // SAFETY: the front index holds entries of this cache only, or 0.
+            let entry = unsafe { self.entries.at_offset(offset) };
+            if self.take(entry, range, access) {
+                return Some(entry);
+            }
         }
         self.find_among_noted(range, access)
     }
@@ -64,21 +92,27 @@ impl Inner {
         self.front.find(range.start(), |index| {
             // SAFETY: the front index holds indices of this cache only.
             let entry = unsafe { self.entries.at_unchecked(index) };
-            let serves = || entry.serves(range, access);
-            let Some(number) = entry.refs.take_own(threads::caller(), serves) else {
-                return self.take_elsewhere(entry, range, access).then_some(entry);
-            };
-            if self.is_current(entry) {
-                self.touch_own(entry, usize::from(number));
-                return Some(entry);
-            }
-            self.put_unused(entry);
-            None
+            self.take(entry, range, access).then_some(entry)
         })
     }
 
-    /// As `find_fast` for one entry, by a thread that is not its owner.
-    #[inline(never)]
+    /// As `find_noted` for one entry.
+    #[inline]
+    fn take(&self, entry: &Entry, range: Range, access: u32) -> bool {
+        let serves = || entry.serves(range, access);
+        let Some(number) = entry.refs.take_own(threads::caller(), serves) else {
+            return self.take_elsewhere(entry, range, access);
+        };
+        if self.is_current(entry) {
+            self.touch_own(entry, usize::from(number));
+            return true;
+        }
+        self.put_unused(entry);
+        false
+    }
+
+    /// As `take`, by a thread that is not its owner.
+    #[inline]
     fn take_elsewhere(&self, entry: &Entry, range: Range, access: u32) -> bool {
         // A first look without a reference, to leave other entries' lines
         // alone; it may read a mixture and proves nothing.
@@ -87,7 +121,7 @@ impl Inner {
                 || self.take_foreign(entry, range, access))
     }
 
-    /// As `find_fast` for one entry, by a thread that does not count by itself.
+    /// As `take`, by a thread that does not count by itself.
     fn take_foreign(&self, entry: &Entry, range: Range, access: u32) -> bool {
         match entry.refs.take() {
             // With the reference the fields hold still: look again.
@@ -109,7 +143,7 @@ impl Inner {
         }
     }
 
-    /// As `find_fast`, by way of the tree: finds whatever the cache holds.
+    /// As `find_noted`, by way of the tree: finds whatever the cache holds.
     #[cold]
     pub(super) fn find_slow(&self, range: Range, access: u32) -> Result<u32, Errno> {
         self.home.check()?;

@@ -59,7 +59,7 @@ use crate::barrier;
 use crate::errno::Errno;
 use crate::lock::Mutex;
 use crate::log::{self, Level};
-use crate::memory::{self, Share};
+use crate::memory::Share;
 use crate::monitor::{Monitor, Needs, Validity};
 use crate::process::Home;
 use crate::range::{Range, page_size};
@@ -67,8 +67,8 @@ use crate::threads::OWN_NUMBERS;
 use crate::unwinding;
 use crate::wide_tree::TreeMemory;
 use bypass::Bypass;
-use entries::Entries;
 pub(crate) use entries::Entry;
+use entries::{Entries, Stamp};
 use front::Front;
 use lru::LruMemory;
 use state::State;
@@ -123,8 +123,8 @@ pub(crate) struct Inner {
     front: Front,
     entries: Entries,
     validity: Validity,
-    /// Clocks were not above this at the last miss: keeps the clocks of threads
-    /// near each other.
+    /// No stamp was above this at the last miss: keeps the clocks of threads near
+    /// each other.
     epoch: AtomicU64,
     /// How often threads here turned out to put back what others took
     /// (`sharing`). Written under the lock.
@@ -133,7 +133,7 @@ pub(crate) struct Inner {
     /// something to find there was told of it by way of the lock, or of the
     /// entry.
     has_extras: AtomicBool,
-    shards: Box<[Shard; OWN_NUMBERS + 1]>,
+    shards: [Shard; OWN_NUMBERS + 1],
 
     tree_memory: TreeMemory,
     lru_memory: LruMemory,
@@ -174,17 +174,19 @@ impl Cache {
         barrier::prepare()?;
         let options = options.with_defaults();
         let (entries, links) = Entries::new(options.capacity()?)?;
+        // For lookups that nothing is noted for (`front`).
+        entries.commit(State::FIRST_SLOT)?;
         let (tree_memory, tree) = TreeMemory::new(entries.capacity() as usize)?;
         let (lru_memory, lru) = LruMemory::new(entries.capacity() as usize)?;
         let monitor = monitor.sibling()?;
         let inner = Share::new(Inner {
-            front: Front::new(page_size().trailing_zeros())?,
+            front: Front::new()?,
             entries,
             validity: monitor.validity(),
-            epoch: AtomicU64::new(0),
+            epoch: AtomicU64::new(Stamp::end_of(0)),
             lessons: AtomicU32::new(0),
             has_extras: AtomicBool::new(false),
-            shards: memory::try_box([const { Shard::new() }; OWN_NUMBERS + 1])?,
+            shards: std::array::from_fn(Shard::new),
             tree_memory,
             lru_memory,
             options,
@@ -209,27 +211,19 @@ impl Cache {
     /// mapped; `ENOMEM` when there is no memory for another entry.
     #[inline(always)]
     pub fn get(&self, range: Range, access: u32) -> Result<Held<'_>, Errno> {
-        let entry = match self.inner.find_fast(range, access) {
-            Some(entry) => entry,
-            None => self.inner.entries.at(self.inner.get_slow(range, access)?),
-        };
-        Ok(Held {
-            inner: &self.inner,
-            entry,
-        })
+        match self.inner.hit(range.start(), range.len(), access) {
+            Some(entry) => Ok(self.inner.held(entry)),
+            None => self.inner.get(range, access),
+        }
     }
 
     /// As [`Cache::get`], but never registers: `ENOENT` when nothing covers it.
     #[inline(always)]
     pub fn find(&self, range: Range, access: u32) -> Result<Held<'_>, Errno> {
-        let entry = match self.inner.find_fast(range, access) {
-            Some(entry) => entry,
-            None => self.inner.entries.at(self.inner.find_slow(range, access)?),
-        };
-        Ok(Held {
-            inner: &self.inner,
-            entry,
-        })
+        match self.inner.hit(range.start(), range.len(), access) {
+            Some(entry) => Ok(self.inner.held(entry)),
+            None => self.inner.find(range, access),
+        }
     }
 
     /// Drops every entry that overlaps `range`, as if its mapping had changed;

@@ -65,7 +65,7 @@ pub(super) fn put_shared(entry: &Entry) -> bool {
 }
 
 impl Inner {
-    /// As `find_fast` for one entry, if it is shared.
+    /// As `take` for one entry, if it is shared.
     #[inline]
     pub(super) fn take_shared(&self, entry: &Entry, range: Range, access: u32) -> bool {
         let number = threads::number();
@@ -96,7 +96,7 @@ impl Inner {
         // The first use after it was filed must be seen, and one after the last
         // miss: what was not used since is older.
         if entry.filed_stamp().is_some()
-            || Stamp::clock(last) <= self.epoch.load(Ordering::Relaxed)
+            || last <= self.epoch.load(Ordering::Relaxed)
             || Stamp::clock(last) + LATE <= Stamp::clock(stamp)
         {
             entry.stamp.store(stamp, Ordering::Relaxed);

@@ -67,13 +67,16 @@ pub(crate) struct State {
 }
 
 impl State {
+    /// What is before it is never given out: the front index says 0 for "none".
+    pub const FIRST_SLOT: u32 = 1;
+
     pub fn new(links: EntryLinks, tree: Tree, lru: Lru) -> State {
         State {
             links,
             tree,
             lru,
             free: List::EMPTY,
-            fresh: 0,
+            fresh: State::FIRST_SLOT,
             backlog: List::EMPTY,
             backlog_bytes: 0,
             releasing: 0,

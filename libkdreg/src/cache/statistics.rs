@@ -2,6 +2,7 @@
 //! Counts of what a cache did and holds.
 
 use super::Inner;
+use super::entries::Stamp;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// What one thread alone writes on a hit, apart from other threads' by two
@@ -9,7 +10,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 #[repr(align(128))]
 pub(super) struct Shard {
     pub hits: AtomicU64,
-    pub clock: AtomicU64,
+    /// The last stamp that was made with the thread's clock.
+    pub stamp: AtomicU64,
     /// Hits, second ones in a row, on entries that another thread owns.
     pub strangers: AtomicU64,
     /// Hits on entries where this thread does not count for itself, each after
@@ -22,15 +24,38 @@ pub(super) struct Shard {
 }
 
 impl Shard {
-    pub const fn new() -> Shard {
+    /// Of the thread of this number.
+    pub const fn new(number: usize) -> Shard {
         Shard {
             hits: AtomicU64::new(0),
-            clock: AtomicU64::new(0),
+            stamp: AtomicU64::new(number as u64),
             strangers: AtomicU64::new(0),
             turns: AtomicU64::new(0),
             shared_hits: AtomicU64::new(0),
             elsewhere: AtomicU64::new(0),
         }
+    }
+}
+
+/// As only the thread may that the shard is of.
+impl Shard {
+    /// The next stamp of the thread of this number, after the epoch.
+    #[inline]
+    pub fn next(&self, epoch: u64, number: usize) -> u64 {
+        let next = self.stamp.load(Ordering::Relaxed) + Stamp::TICK;
+        if next <= epoch {
+            Stamp::after(epoch, number)
+        } else {
+            next
+        }
+    }
+
+    /// Counts a hit that was given this stamp.
+    #[inline(always)]
+    pub fn count_hit(&self, stamp: u64) {
+        let hits = self.hits.load(Ordering::Relaxed).wrapping_add(1);
+        self.hits.store(hits, Ordering::Relaxed);
+        self.stamp.store(stamp, Ordering::Relaxed);
     }
 }
 

@@ -6,7 +6,7 @@
 //! before it is believed: outside the array or between slots, never opened,
 //! closed since (`EBADF`), or inherited through fork (`ECHILD`).
 
-use crate::cache::Cache;
+use crate::cache::{self, Cache};
 use crate::errno::Errno;
 use crate::lock::Mutex;
 use crate::memory;
@@ -29,6 +29,9 @@ pub(crate) struct Slot {
     /// Release when opened, Acquire when resolved: publishes `object`.
     identity: AtomicU64,
     object: AtomicPtr<()>,
+    /// Of an open cache, what a hit needs of it. Release and Acquire, as
+    /// `identity`.
+    cache: AtomicPtr<cache::Inner>,
     /// Closed: the number, plus one, of the slot that was closed next; 0: none
     /// was. Relaxed: under `Closed`'s lock.
     next: AtomicU32,
@@ -146,6 +149,32 @@ fn make(place: &AtomicPtr<Table>) -> Result<&'static Table, Errno> {
     }
 }
 
+/// The slot of a cache that was opened last: whoever is given this address need
+/// not ask whether it is a slot's. Relaxed: slots are never unmapped.
+static KNOWN: AtomicPtr<Slot> = AtomicPtr::new((&raw const CLOSED_FOR_EVER).cast_mut());
+
+/// What is known before there is a cache, and where a race detector has to be told
+/// of each call.
+static CLOSED_FOR_EVER: Slot = Slot {
+    identity: AtomicU64::new(0),
+    object: AtomicPtr::new(std::ptr::null_mut()),
+    cache: AtomicPtr::new(std::ptr::null_mut()),
+    next: AtomicU32::new(0),
+};
+
+/// What a hit needs of the cache behind a handle, where nothing speaks against it.
+#[inline(always)]
+pub(crate) fn quick_cache(handle: *const super::kdreg_cache_t) -> Option<&'static cache::Inner> {
+    let slot = handle.cast::<Slot>();
+    if !std::ptr::eq(slot, KNOWN.load(Ordering::Relaxed)) {
+        return None;
+    }
+    // SAFETY: a slot.
+    let inner = unsafe { &*slot }.cache.load(Ordering::Acquire);
+    // SAFETY: null, or the inner part of the cache that is open: as in `resolve`.
+    unsafe { inner.as_ref() }
+}
+
 /// What handles can stand for.
 ///
 /// # Safety
@@ -154,6 +183,10 @@ pub(crate) unsafe trait Object: Sync + 'static {
     const TYPE: u8;
     /// The opaque C type of its handles.
     type Opaque;
+    /// The cache that it is.
+    fn cache(&self) -> Option<&cache::Inner> {
+        None
+    }
 }
 
 // SAFETY: 1 is the monitor's.
@@ -166,6 +199,9 @@ unsafe impl Object for Monitor {
 unsafe impl Object for Cache {
     const TYPE: u8 = 2;
     type Opaque = super::kdreg_cache_t;
+    fn cache(&self) -> Option<&cache::Inner> {
+        Some(self.inner())
+    }
 }
 
 /// A handle for `object`.
@@ -175,6 +211,13 @@ pub(crate) fn open<T: Object>(object: T) -> Result<*mut T::Opaque, Errno> {
     let object = memory::try_box(object)?;
     let index = take_slot(table, closed)?;
     let slot = table.slots.at(index);
+    if let Some(cache) = object.cache() {
+        let cache = std::ptr::from_ref(cache).cast_mut();
+        slot.cache.store(cache, Ordering::Release);
+        if !race_detector::is_present() {
+            KNOWN.store(std::ptr::from_ref(slot).cast_mut(), Ordering::Relaxed);
+        }
+    }
     slot.object
         .store(Box::into_raw(object).cast(), Ordering::Relaxed);
     table.inherited.at(index).store(T::TYPE, Ordering::Relaxed);
@@ -303,6 +346,7 @@ pub(crate) fn close<T: Object>(
     if !mine || identity as u8 != T::TYPE {
         return Err(Errno::EBADF);
     }
+    slot.cache.store(std::ptr::null_mut(), Ordering::Relaxed);
     let object = slot.object.load(Ordering::Relaxed).cast::<T>();
     // SAFETY: from `open`; the exchange made it ours alone.
     let object = *unsafe { Box::from_raw(object) };

@@ -4,31 +4,139 @@
 use super::boundary::{status_of_lookup, writable};
 use super::cache::ACCESS;
 use super::{handle, kdreg_cache_t, kdreg_entry_t};
-use crate::cache::{Cache, Entry, Held};
+use crate::cache::{Cache, Entry, Held, Inner};
 use crate::errno::Errno;
 use crate::range::Range;
 use std::ffi::{c_int, c_void};
 
-/// Hands an entry to a C caller.
-#[inline]
+/// What there is for a call where the straight line of a hit finds nothing:
+/// for the cache behind the handle or, where that is not known either, the handle.
+/// The rest is as the caller gave it. By themselves, not together: so they stay
+/// in registers.
+struct Else {
+    known: fn(&'static Inner, *const c_void, usize, u32, *mut *mut kdreg_entry_t) -> c_int,
+    unknown: fn(*mut kdreg_cache_t, *const c_void, usize, u32, *mut *mut kdreg_entry_t) -> c_int,
+}
+
+/// Hands out what the straight line of a hit finds, which calls nothing, and so
+/// can neither panic nor be cancelled. It finds nothing also where an argument is bad:
+/// what comes else tells.
+#[inline(always)]
 fn hand_out(
-    cache: *mut kdreg_cache_t,
+    handle: *mut kdreg_cache_t,
     addr: *const c_void,
     length: usize,
     access: u32,
     out: *mut *mut kdreg_entry_t,
-    find: impl FnOnce(&'static Cache, Range) -> Result<Held<'static>, Errno>,
+    or: Else,
+) -> c_int {
+    if !out.is_aligned() {
+        return (or.unknown)(handle, addr, length, access, out);
+    }
+    let Some(cache) = handle::quick_cache(handle) else {
+        return (or.unknown)(handle, addr, length, access, out);
+    };
+    if out.is_null() {
+        return (or.known)(cache, addr, length, access, out);
+    }
+    // No entry serves what is not a range, or has rights that there are not.
+    match cache.hit(addr as usize, length, access) {
+        // SAFETY: checked above.
+        Some(entry) => unsafe {
+            out.write(std::ptr::from_ref(entry).cast_mut().cast());
+            0
+        },
+        None => (or.known)(cache, addr, length, access, out),
+    }
+}
+
+const GET: Else = Else {
+    known: get_of,
+    unknown: get_by,
+};
+const FIND: Else = Else {
+    known: find_of,
+    unknown: find_by,
+};
+
+/// How a cache is asked.
+type Ask = fn(&'static Inner, Range, u32) -> Result<Held<'static>, Errno>;
+
+/// Hands out what a cache answers.
+#[inline]
+fn hand_out_answer(
+    cache: &'static Inner,
+    addr: *const c_void,
+    length: usize,
+    access: u32,
+    out: *mut *mut kdreg_entry_t,
+    ask: Ask,
+) -> Result<(), Errno> {
+    let out = writable(out)?;
+    if access & !ACCESS != 0 {
+        return Err(Errno::EINVAL);
+    }
+    let entry = ask(cache, Range::new(addr as usize, length)?, access)?;
+    // SAFETY: checked above.
+    unsafe { out.write(entry.into_raw().cast_mut().cast()) };
+    Ok(())
+}
+
+#[inline(never)]
+fn get_of(
+    cache: &'static Inner,
+    addr: *const c_void,
+    length: usize,
+    access: u32,
+    out: *mut *mut kdreg_entry_t,
+) -> c_int {
+    status_of_lookup(|| hand_out_answer(cache, addr, length, access, out, Inner::get))
+}
+
+#[inline(never)]
+fn get_by(
+    handle: *mut kdreg_cache_t,
+    addr: *const c_void,
+    length: usize,
+    access: u32,
+    out: *mut *mut kdreg_entry_t,
 ) -> c_int {
     status_of_lookup(|| {
-        let cache = handle::resolve::<Cache>(cache)?;
-        let out = writable(out)?;
-        if access & !ACCESS != 0 {
-            return Err(Errno::EINVAL);
-        }
-        let entry = find(cache, Range::new(addr as usize, length)?)?;
-        // SAFETY: checked above.
-        unsafe { out.write(entry.into_raw().cast_mut().cast()) };
-        Ok(())
+        let cache = handle::resolve::<Cache>(handle)?.inner();
+        hand_out_answer(cache, addr, length, access, out, Inner::get)
+    })
+}
+
+#[inline(never)]
+fn find_of(
+    cache: &'static Inner,
+    addr: *const c_void,
+    length: usize,
+    access: u32,
+    out: *mut *mut kdreg_entry_t,
+) -> c_int {
+    status_of_lookup(|| hand_out_answer(cache, addr, length, access, out, Inner::find))
+}
+
+#[inline(never)]
+fn find_by(
+    handle: *mut kdreg_cache_t,
+    addr: *const c_void,
+    length: usize,
+    access: u32,
+    out: *mut *mut kdreg_entry_t,
+) -> c_int {
+    status_of_lookup(|| {
+        let cache = handle::resolve::<Cache>(handle)?.inner();
+        hand_out_answer(cache, addr, length, access, out, Inner::find)
+    })
+}
+
+#[inline(never)]
+fn put_by(handle: *mut kdreg_cache_t, entry: *mut kdreg_entry_t) -> c_int {
+    status_of_lookup(|| {
+        let cache = handle::resolve::<Cache>(handle)?.inner();
+        cache.put_checked(entry.cast_const().cast::<Entry>())
     })
 }
 
@@ -47,9 +155,7 @@ pub extern "C-unwind" fn kdreg_cache_get(
     access: u32,
     out: *mut *mut kdreg_entry_t,
 ) -> c_int {
-    hand_out(cache, addr, length, access, out, |cache, range| {
-        cache.get(range, access)
-    })
+    hand_out(cache, addr, length, access, out, GET)
 }
 
 /// As kdreg_cache_get(), but never registers: -ENOENT when no valid entry covers
@@ -62,9 +168,7 @@ pub extern "C-unwind" fn kdreg_cache_find(
     access: u32,
     out: *mut *mut kdreg_entry_t,
 ) -> c_int {
-    hand_out(cache, addr, length, access, out, |cache, range| {
-        cache.find(range, access)
-    })
+    hand_out(cache, addr, length, access, out, FIND)
 }
 
 /// Puts back an entry from kdreg_cache_get() or kdreg_cache_find(). The last put
@@ -77,9 +181,8 @@ pub extern "C-unwind" fn kdreg_cache_put(
     cache: *mut kdreg_cache_t,
     entry: *mut kdreg_entry_t,
 ) -> c_int {
-    status_of_lookup(|| {
-        handle::resolve::<Cache>(cache)?
-            .inner()
-            .put_checked(entry.cast_const().cast::<Entry>())
-    })
+    match handle::quick_cache(cache) {
+        Some(object) if object.put_quickly(entry.cast_const().cast()) => 0,
+        _ => put_by(cache, entry),
+    }
 }

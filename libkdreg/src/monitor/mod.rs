@@ -41,7 +41,7 @@ use std::sync::atomic::AtomicU32;
 pub use backend::{Capabilities, Kind, Needs};
 pub use probe::{Probe, probe};
 pub use shared::{BACKEND_VARIABLE, Options};
-pub(crate) use validity::Validity;
+pub(crate) use validity::{Settled, Validity};
 pub(crate) use words::MAX_REGIONS;
 
 /// Why a region changed.

@@ -17,6 +17,20 @@ pub(crate) struct Validity {
     userfaultfd: RawFd,
 }
 
+/// That the words were current when this was made, which comes before their
+/// being looked at.
+#[derive(Clone, Copy)]
+pub(crate) struct Settled(());
+
+impl Settled {
+    /// Whether `word` still is `generation`.
+    #[inline(always)]
+    pub fn check(self, word: &AtomicU32, generation: u32) -> bool {
+        // Acquire: as in `Validity::check`.
+        word.load(Ordering::Acquire) == generation
+    }
+}
+
 /// How often a check asks again before it gives up and says "not valid". It
 /// lets other threads run meanwhile, so that the handler can catch up, and at
 /// last sleeps, five milliseconds in all: about as long as a registration that
@@ -57,6 +71,16 @@ impl Validity {
     /// Whether changes in flight are not asked about.
     pub fn is_relaxed(&self) -> bool {
         self.guard.is_some() && self.userfaultfd < 0
+    }
+
+    /// Whether the words alone tell what is valid, of all changes that are over
+    /// by now. `None`: [`Validity::check`] does.
+    #[inline(always)]
+    pub fn settled(&self) -> Option<Settled> {
+        match self.guard {
+            Some(guard) if self.userfaultfd >= 0 || guard.standing() != Standing::Settled => None,
+            _ => Some(Settled(())),
+        }
     }
 
     /// Whether `word` still is `generation`, now.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! A slot that a miss took is an entry's afterwards, or free: on every way out.
 
+use super::super::state::State;
 use super::super::{Cache, Handle, Options, Registrar};
 use super::*;
 use crate::monitor::manual::{Manual, Share};
@@ -98,7 +99,7 @@ impl Bed {
         assert_eq!(state.promised_bytes, 0);
         assert_eq!(
             state.free_slots() + state.cached,
-            state.used_slots() as usize
+            (state.used_slots() - State::FIRST_SLOT) as usize
         );
     }
 }

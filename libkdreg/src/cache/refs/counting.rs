@@ -6,33 +6,111 @@ use super::{LIVE, OWNER, Refs, STATE, count_in, owner_bits, owner_in, place_shar
 use crate::owners::{Caller, Owner, Owners};
 use crate::sync::{AtomicU32, Ordering};
 
-impl Refs {
-    /// As the owner, takes a reference on a live entry that `serves`; returns
-    /// the owner's number. `None` also when the caller is not the owner.
+/// The calling thread at a live entry that it owns. While this lives the entry
+/// stays as it is: its fields hold still, and nobody else touches the owner's
+/// count.
+pub(crate) struct AtOwn<'a> {
+    refs: &'a Refs,
+    line: &'a Owner,
+    /// How far the line is from the first one.
+    offset: usize,
+}
+
+impl Drop for AtOwn<'_> {
     #[inline(always)]
-    pub fn take_own(&self, caller: Caller<'_>, serves: impl FnOnce() -> bool) -> Option<u8> {
+    fn drop(&mut self) {
+        self.line.leave();
+    }
+}
+
+impl AtOwn<'_> {
+    /// The owner's number.
+    #[inline(always)]
+    pub fn number(&self) -> u8 {
+        (self.offset / size_of::<Owner>()) as u8
+    }
+
+    /// How far what there is for the owner is from what there is for nobody, where each
+    /// has as much as a line is long.
+    #[inline(always)]
+    pub fn offset(&self) -> usize {
+        self.offset
+    }
+
+    /// How many references the owner will have counted with one more; `None`:
+    /// as many as can be counted.
+    #[inline(always)]
+    pub fn one_more(&self) -> Option<u32> {
+        self.refs.own.load(Ordering::Relaxed).checked_add(1)
+    }
+
+    /// Takes one more.
+    #[inline(always)]
+    pub fn take(&self, counted: u32) {
+        self.refs.own.store(counted, Ordering::Relaxed);
+    }
+
+    /// Puts a reference back, if the owner counted any. The word's count is not
+    /// below zero.
+    #[inline(always)]
+    fn put(&self) -> bool {
+        let Some(left) = self.refs.own.load(Ordering::Relaxed).checked_sub(1) else {
+            return false;
+        };
+        // Release: pairs with the Acquire in `settle`; what was done with the
+        // entry happens before its release.
+        self.refs.own.store(left, Ordering::Release);
+        true
+    }
+}
+
+impl Refs {
+    /// Goes to the entry as its owner; `None` when the caller is not, or somebody
+    /// counts in the word this moment. Where it is one, the entry is live.
+    #[inline(always)]
+    pub fn enter_own<'a>(&'a self, caller: Caller<'a>) -> Option<AtOwn<'a>> {
         // Relaxed: a first look, to know which line is to be asked.
-        let number = owner_in(self.word.load(Ordering::Relaxed));
-        if !caller.is(number) {
+        self.enter_as(caller, self.word.load(Ordering::Relaxed))
+    }
+
+    #[inline(always)]
+    fn enter_as<'a>(&'a self, caller: Caller<'a>, word: u64) -> Option<AtOwn<'a>> {
+        let offset = Owners::offset_of(owner_in(word));
+        // SAFETY: from there.
+        let line = unsafe { caller.owners.at_offset(offset) };
+        if !caller.me.is(line.identity()) {
             return None;
         }
-        let line = caller.owners.of(number);
-        self.take_at(line, number, &self.own, serves)
-            .then_some(number)
+        line.enter(self.address());
+        let at = AtOwn {
+            refs: self,
+            line,
+            offset,
+        };
+        // Acquire: continues the release sequences of `publish`, and of
+        // `reopen`, after which the count was 0. If the word is what it was,
+        // the caller owns the entry; only a live one has an owner.
+        (self.word.load(Ordering::Acquire) == word).then_some(at)
+    }
+
+    /// As the owner, takes a reference on a live entry that `suits`; returns the
+    /// owner's number.
+    #[inline(always)]
+    pub fn take_own(&self, caller: Caller<'_>, suits: impl FnOnce() -> bool) -> Option<u8> {
+        let at = self.enter_own(caller)?;
+        let counted = at.one_more().filter(|_| suits())?;
+        at.take(counted);
+        Some(at.number())
     }
 
     /// As the owner of a live entry, puts a reference back. `false`: not so,
     /// and nothing happened.
     #[inline(always)]
     pub fn put_own(&self, caller: Caller<'_>) -> bool {
-        let number = owner_in(self.word.load(Ordering::Relaxed));
-        if !caller.is(number) {
-            return false;
-        }
-        let line = caller.owners.of(number);
-        // The sum, too, must be positive: all our references may have been put
-        // back by others.
-        self.put_at(line, number, &self.own, |own, others| own + others > 0)
+        let word = self.word.load(Ordering::Relaxed);
+        // Below zero others have put some of the owner's references back, and
+        // perhaps all.
+        count_in(word) >= 0 && self.enter_as(caller, word).is_some_and(|at| at.put())
     }
 
     /// Whether several threads count for themselves. A snapshot.

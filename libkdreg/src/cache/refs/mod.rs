@@ -55,6 +55,7 @@ mod counting;
 mod hold;
 mod ownership;
 
+pub(crate) use counting::AtOwn;
 pub(crate) use ownership::{BATCH, revoke_all};
 
 use crate::owners::Owners;
@@ -64,9 +65,10 @@ const LIVE: u64 = 1;
 const DETACHED: u64 = 1 << 1;
 const RETIRED: u64 = 1 << 2;
 const UNFILED: u64 = 1 << 3;
-const STATE: u64 = 0xff;
-const OWNER: u64 = 0xff00;
-const OWNER_SHIFT: u32 = 8;
+const STATE: u64 = 0x7f;
+/// Lines are 128 bytes: what is here is the distance of the owner's.
+const OWNER_SHIFT: u32 = 7;
+const OWNER: u64 = 0xff << OWNER_SHIFT;
 /// The count is above state and owner, so that an underflow cannot disturb
 /// them. Signed.
 const COUNT_SHIFT: u32 = 16;
