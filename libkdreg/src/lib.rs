@@ -79,7 +79,6 @@ mod sync;
 mod threads;
 mod uapi;
 mod unwinding;
-mod wide_tree;
 
 /// The library's version, `major.minor.patch`.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

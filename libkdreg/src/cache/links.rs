@@ -3,9 +3,10 @@
 //! the eviction order, and the list that it is in.
 
 use crate::errno::Errno;
-use crate::interval_tree::NIL;
+use crate::interval_tree::{NIL, Node, Nodes};
 use crate::memory::Share;
 use crate::prefetch::prefetch;
+use crate::range::Range;
 use crate::reservation::{OnFork, Reservation, Zeroed};
 use std::cell::UnsafeCell;
 
@@ -20,8 +21,10 @@ pub(crate) struct Links {
     /// retired, spared, under way), which no entry is that is filed: the next
     /// entry there.
     after: u32,
+    /// Its place in the tree, and the height there.
+    node: Node,
+    height: u8,
 }
-const _: () = assert!(size_of::<Links>() == 8);
 
 /// No index plus one: there are fewer entries than that (`Options::capacity`).
 const IN_HEAP: u32 = u32::MAX;
@@ -127,6 +130,12 @@ impl EntryLinks {
         unsafe { (*self.filed_pointer(index)).before = before };
     }
 
+    /// Sets the range of an entry that is not in the tree.
+    #[inline]
+    pub fn set_range(&mut self, index: u32, range: Range) {
+        *self.node_mut(index) = Node::new(range.start(), range.end());
+    }
+
     /// Has the links of an entry brought near.
     #[inline]
     pub fn prefetch(&self, index: u32) {
@@ -139,6 +148,32 @@ impl EntryLinks {
     fn filed_pointer(&self, index: u32) -> *mut Links {
         // SAFETY: such entries have been given out, and so are committed.
         unsafe { self.links.pointer_unchecked(index).cast() }
+    }
+}
+
+impl Nodes for EntryLinks {
+    #[inline(always)]
+    fn node(&self, index: u32) -> &Node {
+        // SAFETY: the only EntryLinks there is, borrowed shared.
+        unsafe { &(*self.filed_pointer(index)).node }
+    }
+
+    #[inline(always)]
+    fn node_mut(&mut self, index: u32) -> &mut Node {
+        // SAFETY: the only EntryLinks there is, borrowed exclusively.
+        unsafe { &mut (*self.filed_pointer(index)).node }
+    }
+
+    #[inline(always)]
+    fn height(&self, index: u32) -> u8 {
+        // SAFETY: the only EntryLinks there is, borrowed shared.
+        unsafe { (*self.filed_pointer(index)).height }
+    }
+
+    #[inline(always)]
+    fn set_height(&mut self, index: u32, height: u8) {
+        // SAFETY: the only EntryLinks there is, borrowed exclusively.
+        unsafe { (*self.filed_pointer(index)).height = height };
     }
 }
 

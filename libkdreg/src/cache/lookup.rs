@@ -284,7 +284,7 @@ impl Inner {
                 self.has_extras.store(true, Ordering::Relaxed);
                 state.mark_orphans(&self.entries, range);
             }
-            let batch = state.overlapping(&self.entries, range, &mut room);
+            let batch = state.overlapping(range, &mut room);
             if batch.is_empty() {
                 return 0;
             }

@@ -185,10 +185,7 @@ impl Inner {
 
     /// How many slots there is memory for.
     fn usable_slots(&self) -> u32 {
-        self.entries
-            .committed()
-            .min(self.tree_memory.committed())
-            .min(self.lru_memory.committed())
+        self.entries.committed().min(self.lru_memory.committed())
     }
 
     /// A free slot, with memory for it if there is none.
@@ -205,7 +202,6 @@ impl Inner {
             }
             // Memory outside the lock.
             self.entries.commit(wanted)?;
-            self.tree_memory.commit(wanted)?;
             self.lru_memory.commit(wanted)?;
             if let Some(index) = self.state.lock().take_slot(|| wanted) {
                 return Ok(index);

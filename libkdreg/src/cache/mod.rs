@@ -65,7 +65,6 @@ use crate::process::Home;
 use crate::range::{Range, page_size};
 use crate::threads::OWN_NUMBERS;
 use crate::unwinding;
-use crate::wide_tree::TreeMemory;
 use bypass::Bypass;
 pub(crate) use entries::Entry;
 use entries::{Entries, Stamp};
@@ -135,7 +134,6 @@ pub(crate) struct Inner {
     has_extras: AtomicBool,
     shards: [Shard; OWN_NUMBERS + 1],
 
-    tree_memory: TreeMemory,
     lru_memory: LruMemory,
     options: Options,
     alignment: usize,
@@ -176,7 +174,6 @@ impl Cache {
         let (entries, links) = Entries::new(options.capacity()?)?;
         // For lookups that nothing is noted for (`front`).
         entries.commit(State::FIRST_SLOT)?;
-        let (tree_memory, tree) = TreeMemory::new(entries.capacity() as usize)?;
         let (lru_memory, lru) = LruMemory::new(entries.capacity() as usize)?;
         let monitor = monitor.sibling()?;
         let inner = Share::new(Inner {
@@ -187,7 +184,6 @@ impl Cache {
             lessons: AtomicU32::new(0),
             has_extras: AtomicBool::new(false),
             shards: std::array::from_fn(Shard::new),
-            tree_memory,
             lru_memory,
             options,
             alignment,
@@ -195,7 +191,7 @@ impl Cache {
             registrar,
             home: monitor.home(),
             monitor,
-            state: Mutex::new(State::new(links, tree, lru)),
+            state: Mutex::new(State::new(links, lru)),
         })?;
         if !inner.options.no_reaper {
             reaper::add(&inner)?;

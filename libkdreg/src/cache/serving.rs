@@ -107,9 +107,11 @@ impl Inner {
             let mut next = request;
             // One byte more on either side finds the neighbours.
             let from = request.range.start().saturating_sub(1);
-            let _ = state
-                .tree
-                .overlapping::<()>(from, request.range.end() + 1, &mut |index| {
+            let _ = state.tree.overlapping::<()>(
+                &state.links,
+                from,
+                request.range.end() + 1,
+                &mut |index| {
                     let entry = self.entries.at(index);
                     if !entry.has_changed() && self.should_merge(bare, next, entry) {
                         next.served = next.served.hull(entry.served());
@@ -117,7 +119,8 @@ impl Inner {
                         next.access |= entry.access();
                     }
                     ControlFlow::Continue(())
-                });
+                },
+            );
             if next == request {
                 return request;
             }

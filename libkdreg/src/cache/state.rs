@@ -12,9 +12,9 @@ use super::statistics::Statistics;
 use super::watches::Pieces;
 #[cfg(test)]
 use crate::interval_tree::NIL;
+use crate::interval_tree::Tree;
 use crate::range::Range;
 use crate::threads;
-use crate::wide_tree::Tree;
 use std::mem::MaybeUninit;
 use std::ops::ControlFlow;
 
@@ -70,10 +70,10 @@ impl State {
     /// What is before it is never given out: the front index says 0 for "none".
     pub const FIRST_SLOT: u32 = 1;
 
-    pub fn new(links: EntryLinks, tree: Tree, lru: Lru) -> State {
+    pub fn new(links: EntryLinks, lru: Lru) -> State {
         State {
             links,
-            tree,
+            tree: Tree::new(),
             lru,
             free: List::EMPTY,
             fresh: State::FIRST_SLOT,
@@ -140,17 +140,24 @@ impl State {
     /// A live entry that serves `range`, with a reference taken on it.
     pub fn take_serving(&self, entries: &Entries, range: Range, access: u32) -> Option<u32> {
         self.tree
-            .overlapping(range.start(), range.start() + 1, &mut |index| {
-                let entry = entries.at(index);
-                // Entries in the tree are live, and under the lock they stay
-                // so: the reference is granted.
-                if entry.serves(range, access) && !entry.has_changed() && entry.refs.take().is_ok()
-                {
-                    ControlFlow::Break(index)
-                } else {
-                    ControlFlow::Continue(())
-                }
-            })
+            .overlapping(
+                &self.links,
+                range.start(),
+                range.start() + 1,
+                &mut |index| {
+                    let entry = entries.at(index);
+                    // Entries in the tree are live, and under the lock they stay
+                    // so: the reference is granted.
+                    if entry.serves(range, access)
+                        && !entry.has_changed()
+                        && entry.refs.take().is_ok()
+                    {
+                        ControlFlow::Break(index)
+                    } else {
+                        ControlFlow::Continue(())
+                    }
+                },
+            )
             .break_value()
     }
 
@@ -169,7 +176,7 @@ impl State {
         let from = bare.start().saturating_sub(apart);
         let serving = self
             .tree
-            .overlapping(from, bare.end() + apart, &mut |index| {
+            .overlapping(&self.links, from, bare.end() + apart, &mut |index| {
                 let entry = entries.at(index);
                 if entry.serves(range, access) && !entry.has_changed() && entry.refs.take().is_ok()
                 {
@@ -199,7 +206,8 @@ impl State {
         // SAFETY: a slot that was taken is committed.
         let entry = unsafe { entries.at_unchecked(index) };
         let range = entry.range();
-        self.tree.insert(range, index);
+        self.links.set_range(index, range);
+        self.tree.insert(&mut self.links, index);
         self.lru.file_new(&mut self.links, entries, index, stamp);
         self.cached += 1;
         self.cached_bytes += range.len();
@@ -276,20 +284,11 @@ impl State {
     /// for. It comes uninitialised: to find nothing takes little longer than to
     /// clear it would.
     #[inline]
-    pub fn overlapping<'a>(
-        &self,
-        entries: &Entries,
-        range: Range,
-        room: &'a mut [MaybeUninit<u32>],
-    ) -> &'a [u32] {
+    pub fn overlapping<'a>(&self, range: Range, room: &'a mut [MaybeUninit<u32>]) -> &'a [u32] {
         let mut count = 0;
         let _ = self
             .tree
-            .overlapping(range.start(), range.end(), &mut |index| {
-                // The tree may say a little too much.
-                if !entries.at(index).range().overlaps(range) {
-                    return ControlFlow::Continue(());
-                }
+            .overlapping(&self.links, range.start(), range.end(), &mut |index| {
                 let Some(place) = room.get_mut(count) else {
                     return ControlFlow::Break(());
                 };
@@ -318,7 +317,7 @@ impl State {
     pub(super) fn unlink(&mut self, entries: &Entries, index: u32, cause: Cause) {
         // SAFETY: it is in the tree, and so is committed.
         let range = unsafe { entries.at_unchecked(index) }.range();
-        self.tree.remove(range.start(), index);
+        self.tree.remove(&mut self.links, index);
         self.lru.remove(&mut self.links, index);
         self.cached -= 1;
         self.cached_bytes -= range.len();
@@ -358,7 +357,7 @@ impl State {
     ) -> ControlFlow<B> {
         let Request { range, .. } = *request;
         self.tree
-            .overlapping(range.start(), range.end(), &mut |index| {
+            .overlapping(&self.links, range.start(), range.end(), &mut |index| {
                 if request.supersedes(entries.at(index)) {
                     visit(index)
                 } else {
