@@ -29,8 +29,8 @@ const MULTIPLIER: u32 = 0xdd9d_c9f9;
 /// then the entry's offset among the entries, which are a cache line each.
 const INDEX_SHIFT: u32 = 32 + size_of::<Entry>().trailing_zeros();
 
-/// So many entries have an index that a place has bits for.
-pub(super) const MAX_ENTRIES: usize = 1 << (u64::BITS - INDEX_SHIFT);
+/// A place has bits for indices up to this.
+pub(super) const MAX_INDEX: usize = (1 << (u64::BITS - INDEX_SHIFT)) - 1;
 
 /// One line of places: (entry << [`INDEX_SHIFT`]) | tag, or 0: there is no entry
 /// 0.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! How much a cache keeps, and how it treats what it is asked for.
 
-use super::front;
+use super::links;
 use super::state::State;
 use crate::errno::Errno;
 
@@ -58,7 +58,7 @@ impl Options {
             .and_then(|twice| twice.checked_add(BEYOND + State::FIRST_SLOT as usize))
             .filter(|&capacity| capacity < u32::MAX as usize)
             // More regions than a monitor has.
-            .map(|capacity| capacity.min(front::MAX_ENTRIES))
+            .map(|capacity| capacity.min(links::MAX_ENTRIES))
             .ok_or(Errno::EINVAL)
     }
 }

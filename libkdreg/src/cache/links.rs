@@ -2,6 +2,7 @@
 //! What only the holder of the cache's lock touches of an entry: its place in
 //! the eviction order, and the list that it is in.
 
+use super::front::MAX_INDEX;
 use crate::errno::Errno;
 use crate::interval_tree::{NIL, Node, Nodes};
 use crate::memory::Share;
@@ -13,21 +14,30 @@ use std::cell::UnsafeCell;
 /// What the lock protects. All zero is a slot that was never used.
 #[repr(C)]
 pub(crate) struct Links {
-    /// Where it is filed ([`Filing`]): 0: nowhere; [`IN_HEAP`]; else one more
-    /// than the entry before it in the LRU queue. Of a slot that is not an
-    /// entry yet: see [`UnderWay`].
+    /// Below, in so many bits ([`BEFORE_BITS`]), where it is filed ([`Filing`]):
+    /// 0: nowhere; [`IN_HEAP`]; else one more than the entry before it in the
+    /// LRU queue. Of a slot that is not an entry yet: see [`UnderWay`]. Above,
+    /// its height in the tree.
     before: u32,
     /// In the LRU heap: its place there. In the LRU queue, or in a list (free,
     /// retired, spared, under way), which no entry is that is filed: the next
     /// entry there.
     after: u32,
-    /// Its place in the tree, and the height there.
+    /// Its place in the tree.
     node: Node,
-    height: u8,
 }
+const _: () = assert!(size_of::<Links>() == 40);
 
-/// No index plus one: there are fewer entries than that (`Options::capacity`).
-const IN_HEAP: u32 = u32::MAX;
+/// What is above has room for the height of any tree.
+const BEFORE_BITS: u32 = 26;
+const BEFORE: u32 = (1 << BEFORE_BITS) - 1;
+
+/// No index plus one: there are fewer entries than that.
+const IN_HEAP: u32 = BEFORE;
+
+/// There are no more (`Options::capacity`).
+pub(crate) const MAX_ENTRIES: usize = BEFORE as usize - 1;
+const _: () = assert!(MAX_ENTRIES <= MAX_INDEX);
 
 /// Where an entry is in the eviction order (`lru`).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -84,7 +94,7 @@ impl EntryLinks {
     pub fn filing(&self, index: u32) -> Filing {
         // SAFETY: the only EntryLinks there is, borrowed shared.
         let links = unsafe { &*self.filed_pointer(index) };
-        match links.before {
+        match links.before & BEFORE {
             0 => Filing::None,
             IN_HEAP => Filing::InHeap(links.after),
             before => Filing::After(before - 1),
@@ -95,7 +105,7 @@ impl EntryLinks {
     pub fn set_filing(&mut self, index: u32, filing: Filing) {
         // SAFETY: the only EntryLinks there is, borrowed exclusively.
         let links = unsafe { &mut *self.filed_pointer(index) };
-        links.before = match filing {
+        let before = match filing {
             Filing::None => 0,
             Filing::After(before) => before + 1,
             Filing::InHeap(place) => {
@@ -103,6 +113,7 @@ impl EntryLinks {
                 IN_HEAP
             }
         };
+        links.before = links.before & !BEFORE | before;
     }
 
     /// The entry after this one in its queue or list, or [`NIL`].
@@ -121,13 +132,14 @@ impl EntryLinks {
     #[inline]
     fn before(&self, index: u32) -> u32 {
         // SAFETY: the only EntryLinks there is, borrowed shared.
-        unsafe { (*self.filed_pointer(index)).before }
+        unsafe { (*self.filed_pointer(index)).before & BEFORE }
     }
 
     #[inline]
     fn set_before(&mut self, index: u32, before: u32) {
         // SAFETY: the only EntryLinks there is, borrowed exclusively.
-        unsafe { (*self.filed_pointer(index)).before = before };
+        let links = unsafe { &mut *self.filed_pointer(index) };
+        links.before = links.before & !BEFORE | before;
     }
 
     /// Sets the range of an entry that is not in the tree.
@@ -167,13 +179,14 @@ impl Nodes for EntryLinks {
     #[inline(always)]
     fn height(&self, index: u32) -> u8 {
         // SAFETY: the only EntryLinks there is, borrowed shared.
-        unsafe { (*self.filed_pointer(index)).height }
+        unsafe { ((*self.filed_pointer(index)).before >> BEFORE_BITS) as u8 }
     }
 
     #[inline(always)]
     fn set_height(&mut self, index: u32, height: u8) {
         // SAFETY: the only EntryLinks there is, borrowed exclusively.
-        unsafe { (*self.filed_pointer(index)).height = height };
+        let links = unsafe { &mut *self.filed_pointer(index) };
+        links.before = links.before & BEFORE | u32::from(height) << BEFORE_BITS;
     }
 }
 
@@ -185,7 +198,7 @@ pub(crate) struct UnderWay {
 }
 
 /// As [`IN_HEAP`], no index plus one.
-const FIRST: u32 = u32::MAX;
+const FIRST: u32 = IN_HEAP;
 
 impl UnderWay {
     pub const NONE: UnderWay = UnderWay { first: NIL };
