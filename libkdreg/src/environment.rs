@@ -6,7 +6,7 @@ use std::ffi::CStr;
 /// The value of a variable, kept without allocating: what is longer is cut off,
 /// and is no word that this library knows.
 pub(crate) struct Value {
-    bytes: [u8; 64],
+    bytes: [u8; 128],
     length: usize,
 }
 
@@ -33,8 +33,8 @@ pub(crate) fn variable(name: &CStr) -> Option<Value> {
     }?;
     let value = value.to_bytes();
     let mut kept = Value {
-        bytes: [0; 64],
-        length: value.len().min(64),
+        bytes: [0; 128],
+        length: value.len().min(128),
     };
     kept.bytes[..kept.length].copy_from_slice(&value[..kept.length]);
     Some(kept)

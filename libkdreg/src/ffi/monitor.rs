@@ -19,6 +19,8 @@ pub const KDREG_BACKEND_KERNEL: u32 = 1;
 pub const KDREG_BACKEND_USERFAULTFD: u32 = 2;
 /// Watches nothing: correct and uncached.
 pub const KDREG_BACKEND_NONE: u32 = 3;
+/// kdregd's BPF programs: kdreg_backends(7).
+pub const KDREG_BACKEND_BPF: u32 = 4;
 
 // The suffixes are for the header: a C constant as wide as the member it is for.
 
@@ -97,6 +99,7 @@ const _: () = assert!(
         && KDREG_BACKEND_KERNEL == Kind::Kernel as u32
         && KDREG_BACKEND_USERFAULTFD == Kind::Userfaultfd as u32
         && KDREG_BACKEND_NONE == Kind::None as u32
+        && KDREG_BACKEND_BPF == Kind::Bpf as u32
         && KDREG_REASON_LOST == monitor::Reason::Lost as u32
         && KDREG_REASON_UNMAP == monitor::Reason::Unmap as u32
 );
@@ -109,7 +112,7 @@ pub struct kdreg_attr {
     pub size: usize,
     /// KDREG_OPEN_* flags.
     pub flags: u32,
-    /// KDREG_BACKEND_*. The environment variable KDREG_BACKEND (auto, kernel,
+    /// KDREG_BACKEND_*. The environment variable KDREG_BACKEND (auto, kernel, bpf,
     /// userfaultfd, none), where set, overrides it.
     pub backend: u32,
     /// The most regions held, with KDREG_OPEN_PRIVATE; 0: 1,048,576.
@@ -395,14 +398,15 @@ pub extern "C-unwind" fn kdreg_fd(monitor: *mut kdreg_t) -> c_int {
 fn c_name(kind: Kind) -> *const c_char {
     match kind {
         Kind::Kernel => c"kernel",
+        Kind::Bpf => c"bpf",
         Kind::Userfaultfd => c"userfaultfd",
         Kind::None => c"none",
     }
     .as_ptr()
 }
 
-/// The backend in use: "kernel", "userfaultfd" or "none". Static; NULL when the
-/// handle is not open.
+/// The backend in use: "kernel", "bpf", "userfaultfd" or "none". Static; NULL when
+/// the handle is not open.
 #[unsafe(no_mangle)]
 pub extern "C" fn kdreg_backend_name(monitor: *mut kdreg_t) -> *const c_char {
     shielded(std::ptr::null(), || {
@@ -432,7 +436,7 @@ fn copy_text(text: &str, to: &mut [c_char]) {
     }
 }
 
-/// Tries a backend (KDREG_BACKEND_KERNEL, _USERFAULTFD or _NONE) and tells in
+/// Tries a backend (KDREG_BACKEND_KERNEL, _BPF, _USERFAULTFD or _NONE) and tells in
 /// `*info`, whose `size` the caller has set, whether it works here, what it
 /// would see, and if it does not work, why. Leaves nothing behind.
 ///

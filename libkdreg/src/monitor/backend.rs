@@ -188,16 +188,19 @@ pub enum Kind {
     Userfaultfd = 2,
     /// Watches nothing: correct and uncached.
     None = 3,
+    /// kdregd's BPF programs, which log what changes.
+    Bpf = 4,
 }
 
 impl Kind {
     /// All of them, strongest first.
-    pub const ALL: [Kind; 3] = [Kind::Kernel, Kind::Userfaultfd, Kind::None];
+    pub const ALL: [Kind; 4] = [Kind::Kernel, Kind::Bpf, Kind::Userfaultfd, Kind::None];
 
     /// The name used in `KDREG_BACKEND` and in messages.
     pub fn name(self) -> &'static str {
         match self {
             Kind::Kernel => "kernel",
+            Kind::Bpf => "bpf",
             Kind::Userfaultfd => "userfaultfd",
             Kind::None => "none",
         }
@@ -278,6 +281,12 @@ impl Capabilities {
     /// Whether all of `other` is in this set.
     pub const fn contains(self, other: Capabilities) -> bool {
         self.0 & other.0 == other.0
+    }
+
+    /// Those of some bits of the C ABI that there are.
+    pub(crate) fn of_bits(bits: u64) -> Capabilities {
+        let known = |all: u64, (one, _): &(Capabilities, &str)| all | one.0;
+        Capabilities(bits & Capabilities::ALL.iter().fold(0, known))
     }
 
     /// The bits of the C ABI (`KDREG_CAP_*`).

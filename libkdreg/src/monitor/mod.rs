@@ -31,6 +31,7 @@ use crate::cancellation::held_off;
 use crate::errno::Errno;
 use crate::process::Home;
 use crate::range::Range;
+use crate::uapi;
 pub(crate) use backend::Activity;
 pub(crate) use backend::RegionName;
 use backend::Subscriber;
@@ -79,6 +80,17 @@ impl Reason {
         Reason::Release,
         Reason::Lost,
     ];
+
+    /// What a `KDREG_CHANGE_*` bit is called here.
+    fn of_change(change: u32) -> Reason {
+        match change {
+            uapi::KDREG_CHANGE_UNMAP => Reason::Unmap,
+            uapi::KDREG_CHANGE_CLEAR => Reason::Discard,
+            uapi::KDREG_CHANGE_PROTECTION | uapi::KDREG_CHANGE_WRITE_PROTECT => Reason::Protect,
+            uapi::KDREG_CHANGE_MIGRATE | uapi::KDREG_CHANGE_EXCLUSIVE => Reason::Migrate,
+            _ => Reason::Unknown,
+        }
+    }
 
     /// A word for tables and logs.
     pub fn name(self) -> &'static str {

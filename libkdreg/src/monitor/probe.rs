@@ -25,6 +25,7 @@ pub fn probe(kind: Kind) -> Probe {
             let capabilities = backend.capabilities();
             let reason = match kind {
                 Kind::Kernel => "sees everything, at one load per check",
+                Kind::Bpf => "sees what kdregd has proven here, at a few loads per check",
                 Kind::Userfaultfd if capabilities.contains(Capabilities::ALL_MEMORY) => {
                     "watches any memory, through a handler thread"
                 }

@@ -8,6 +8,7 @@
 //! time). It is taken by no handler and held across no callback.
 
 use super::backend::{Backend, Kind};
+use super::bpf::Bpf;
 use super::kernel::Kernel;
 use super::manual::Manual;
 use super::none::Nothing;
@@ -170,7 +171,9 @@ fn wanted(options: &Options) -> Result<Option<Kind>, Errno> {
         name => Kind::from_name(name).map(Some).ok_or_else(|| {
             log::say(
                 Level::Error,
-                format_args!("{BACKEND_VARIABLE}={name} is not auto, kernel, userfaultfd or none"),
+                format_args!(
+                    "{BACKEND_VARIABLE}={name} is not auto, kernel, bpf, userfaultfd or none"
+                ),
             );
             Errno::EINVAL
         }),
@@ -226,8 +229,8 @@ pub(crate) fn acquire(options: &Options) -> Result<Lease, Errno> {
             }
         }
     }
-    let last = refusals.into_iter().flatten().last();
-    Err(last.map_or(Errno::ENODEV, |refusal| refusal.error))
+    let last = &refusals[place(Kind::None)];
+    Err((last.as_ref()).map_or(Errno::ENODEV, |refusal| refusal.error))
 }
 
 /// Whether something is lacking that may be there another time.
@@ -237,15 +240,14 @@ fn is_want(error: Errno) -> bool {
 
 /// Says why nothing will be cached.
 fn warn_of_none(refusals: &[Option<Refusal>]) {
-    for (kind, refusal) in Kind::ALL.iter().zip(refusals) {
-        // Without the module that is the ordinary case, and userfaultfd's to
-        // make up for.
-        if let (Kind::Userfaultfd, Some(refusal)) = (kind, refusal) {
-            log::say(
-                Level::Warn,
-                format_args!("not using backend {kind}: {refusal}"),
-            );
-        }
+    // Without the module and kdregd that is the ordinary case, and userfaultfd's
+    // to make up for.
+    let kind = Kind::Userfaultfd;
+    if let Some(refusal) = &refusals[place(kind)] {
+        log::say(
+            Level::Warn,
+            format_args!("not using backend {kind}: {refusal}"),
+        );
     }
     log::say(
         Level::Warn,
@@ -342,6 +344,7 @@ impl From<Errno> for Refusal {
 pub(crate) fn make(kind: Kind, max_regions: u32) -> Result<Share<dyn Backend>, Refusal> {
     match kind {
         Kind::Kernel => Ok(Kernel::start(max_regions)?.unsize(|it| it)),
+        Kind::Bpf => Ok(Bpf::start(max_regions)?.unsize(|it| it)),
         Kind::Userfaultfd => Ok(Userfaultfd::start(max_regions)?.unsize(|it| it)),
         Kind::None => Ok(Share::new(Nothing)?.unsize(|it| it)),
     }

@@ -394,6 +394,12 @@ impl Table {
         }
     }
 
+    /// As `try_invalidate`, a batch of them at most. Whether there may be more;
+    /// `None`: the lock was taken.
+    pub fn try_invalidate_some(&self, range: Range, reason: Reason) -> Option<bool> {
+        Some(self.invalidate_some(self.try_lock()?, range, reason))
+    }
+
     /// Marks some of the regions that overlap `range`; whether there are more.
     fn invalidate_some(&self, mut locked: Locked<'_>, range: Range, reason: Reason) -> bool {
         let mut found = [const { MaybeUninit::uninit() }; BATCH];

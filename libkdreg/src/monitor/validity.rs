@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The validity check: the one question on the hit path.
 
+use super::bpf::{Reader, Standing as LogStanding};
 use super::guard::{Guard, Standing};
 use super::userfaultfd::in_flight::{InFlight, changes_in_flight};
 use crate::sync;
@@ -10,11 +11,17 @@ use std::time::Duration;
 
 /// How a backend's state words are to be read.
 #[derive(Clone, Copy)]
-pub(crate) struct Validity {
-    /// `None`: the words are always current (kernel backend).
-    guard: Option<&'static Guard>,
-    /// The userfaultfd to be asked about changes in flight; -1: do not ask.
-    userfaultfd: RawFd,
+pub(crate) enum Validity {
+    /// The words are always current (kernel backend).
+    Synchronous,
+    /// As current as a log was applied to them (bpf).
+    Logged(&'static Reader),
+    /// As current as a guard says (userfaultfd).
+    Guarded {
+        /// The userfaultfd to be asked about changes in flight; -1: do not ask.
+        userfaultfd: RawFd,
+        guard: &'static Guard,
+    },
 }
 
 /// That the words were current when this was made, which comes before their
@@ -31,6 +38,9 @@ impl Settled {
     }
 }
 
+// A hit waits for it.
+const _: () = assert!(size_of::<Validity>() == 16);
+
 /// How often a check asks again before it gives up and says "not valid". It
 /// lets other threads run meanwhile, so that the handler can catch up, and at
 /// last sleeps, five milliseconds in all: about as long as a registration that
@@ -41,46 +51,46 @@ pub(super) const NAP: Duration = Duration::from_micros(100);
 
 impl Validity {
     /// For words that the kernel keeps current.
-    pub const SYNCHRONOUS: Validity = Validity {
-        guard: None,
-        userfaultfd: -1,
-    };
+    pub const SYNCHRONOUS: Validity = Validity::Synchronous;
 
     /// For words that a handler thread keeps current, as far as `guard` says.
     pub fn guarded(guard: &'static Guard) -> Validity {
-        Validity {
-            guard: Some(guard),
-            userfaultfd: -1,
-        }
+        Validity::strict(guard, -1)
     }
 
     /// As `guarded`, and no change that has let go of the address space may
     /// still be on its way to the handler.
     pub fn strict(guard: &'static Guard, userfaultfd: RawFd) -> Validity {
-        Validity {
-            guard: Some(guard),
-            userfaultfd,
-        }
+        Validity::Guarded { userfaultfd, guard }
+    }
+
+    /// For words that whoever looks keeps current, by a log.
+    pub fn logged(reader: &'static Reader) -> Validity {
+        Validity::Logged(reader)
     }
 
     /// Whether a load and a compare are not the whole check.
     pub fn needs_call(&self) -> bool {
-        self.guard.is_some()
+        !matches!(self, Validity::Synchronous)
     }
 
     /// Whether changes in flight are not asked about.
     pub fn is_relaxed(&self) -> bool {
-        self.guard.is_some() && self.userfaultfd < 0
+        matches!(self, Validity::Guarded { userfaultfd, .. } if *userfaultfd < 0)
     }
 
     /// Whether the words alone tell what is valid, of all changes that are over
     /// by now. `None`: [`Validity::check`] does.
     #[inline(always)]
     pub fn settled(&self) -> Option<Settled> {
-        match self.guard {
-            Some(guard) if self.userfaultfd >= 0 || guard.standing() != Standing::Settled => None,
-            _ => Some(Settled(())),
-        }
+        let settled = match self {
+            Validity::Synchronous => true,
+            Validity::Logged(reader) => reader.is_current(),
+            Validity::Guarded { userfaultfd, guard } => {
+                *userfaultfd < 0 && guard.standing() == Standing::Settled
+            }
+        };
+        settled.then_some(Settled(()))
     }
 
     /// Whether `word` still is `generation`, now.
@@ -92,51 +102,99 @@ impl Validity {
         if word.load(Ordering::Acquire) != generation {
             return false;
         }
-        match self.guard {
-            None => true,
-            Some(guard) => self.check_guarded(guard, word, generation),
-        }
-    }
-
-    /// The check behind a guard. The order is the argument: first no change is
-    /// in flight (every change that let go of mmap_lock before now has been
-    /// read, and the guard was made odd before it was read), then the guard is
-    /// even (everything read is in the words), then the word.
-    #[inline(never)]
-    fn check_guarded(&self, guard: &Guard, word: &AtomicU32, generation: u32) -> bool {
-        if self.userfaultfd >= 0 {
-            match changes_in_flight(self.userfaultfd) {
-                InFlight::None => {}
-                InFlight::Some => return self.check_patiently(guard, word, generation),
-                InFlight::Gone => return false,
+        match *self {
+            Validity::Synchronous => true,
+            Validity::Logged(reader) if reader.is_current() => {
+                // Behind what says that it is current.
+                word.load(Ordering::Acquire) == generation
             }
-        }
-        match guard.standing() {
-            Standing::Settled => word.load(Ordering::Acquire) == generation,
-            Standing::Busy => self.check_patiently(guard, word, generation),
-            Standing::Dead => false,
+            Validity::Logged(reader) => check_logged(reader, word, generation),
+            Validity::Guarded { userfaultfd, guard } => {
+                Guarded { userfaultfd, guard }.check(word, generation)
+            }
         }
     }
 
     /// Waits, no longer than a check, until every change that has been read so
     /// far is in the words; `false` when that takes longer.
     pub fn settle(&self) -> bool {
-        let Some(guard) = self.guard else {
-            return true;
-        };
-        for round in 0..PATIENCE {
-            match guard.standing() {
-                Standing::Settled => return true,
-                Standing::Busy if round < AWAKE => std::thread::yield_now(),
-                Standing::Busy => sync::sleep(NAP),
-                Standing::Dead => return false,
+        match *self {
+            Validity::Synchronous => true,
+            Validity::Logged(reader) => settle_logged(reader) == LogStanding::Settled,
+            Validity::Guarded { guard, .. } => settle_guarded(guard),
+        }
+    }
+}
+
+/// As `Validity::check`, where the log or its guard has moved.
+#[cold]
+fn check_logged(reader: &Reader, word: &AtomicU32, generation: u32) -> bool {
+    // What came later than this was asked is not ours to see.
+    settle_logged(reader) == LogStanding::Settled && word.load(Ordering::Acquire) == generation
+}
+
+/// Takes in what was logged, for as long as a check is patient.
+fn settle_logged(reader: &Reader) -> LogStanding {
+    let mut standing = LogStanding::Behind;
+    for round in 0..PATIENCE {
+        standing = reader.catch_up();
+        match standing {
+            LogStanding::Settled | LogStanding::Dead => break,
+            LogStanding::Behind | LogStanding::Uncertain if round < AWAKE => {
+                std::thread::yield_now();
+            }
+            LogStanding::Behind => sync::sleep(NAP),
+            // As long as another program, somewhere on the machine, does not get
+            // its processor back: not to be waited for.
+            LogStanding::Uncertain => break,
+        }
+    }
+    standing
+}
+
+/// Waits until a handler has taken in what it has read.
+fn settle_guarded(guard: &Guard) -> bool {
+    for round in 0..PATIENCE {
+        match guard.standing() {
+            Standing::Settled => return true,
+            Standing::Busy if round < AWAKE => std::thread::yield_now(),
+            Standing::Busy => sync::sleep(NAP),
+            Standing::Dead => return false,
+        }
+    }
+    false
+}
+
+/// What `Validity::Guarded` says.
+#[derive(Clone, Copy)]
+struct Guarded {
+    userfaultfd: RawFd,
+    guard: &'static Guard,
+}
+
+impl Guarded {
+    /// The check behind a guard. The order is the argument: first no change is
+    /// in flight (every change that let go of mmap_lock before now has been
+    /// read, and the guard was made odd before it was read), then the guard is
+    /// even (everything read is in the words), then the word.
+    #[inline(never)]
+    fn check(self, word: &AtomicU32, generation: u32) -> bool {
+        if self.userfaultfd >= 0 {
+            match changes_in_flight(self.userfaultfd) {
+                InFlight::None => {}
+                InFlight::Some => return self.check_patiently(word, generation),
+                InFlight::Gone => return false,
             }
         }
-        false
+        match self.guard.standing() {
+            Standing::Settled => word.load(Ordering::Acquire) == generation,
+            Standing::Busy => self.check_patiently(word, generation),
+            Standing::Dead => false,
+        }
     }
 
     #[cold]
-    fn check_patiently(&self, guard: &Guard, word: &AtomicU32, generation: u32) -> bool {
+    fn check_patiently(self, word: &AtomicU32, generation: u32) -> bool {
         let mut quiet = self.userfaultfd < 0;
         for round in 0..PATIENCE {
             if word.load(Ordering::Acquire) != generation {
@@ -151,7 +209,7 @@ impl Validity {
                 }
             }
             if quiet {
-                match guard.standing() {
+                match self.guard.standing() {
                     Standing::Settled => return word.load(Ordering::Acquire) == generation,
                     Standing::Busy => {}
                     Standing::Dead => return false,

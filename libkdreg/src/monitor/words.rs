@@ -14,6 +14,7 @@
 use crate::errno::Errno;
 use crate::lock::Mutex;
 use crate::memory;
+use crate::monitor::bpf::Reader;
 use crate::monitor::guard::Guard;
 use crate::process::PerProcess;
 use crate::reservation::{OnFork, Reservation};
@@ -23,9 +24,11 @@ use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
 /// reserved, memory used only for those that exist.
 pub(crate) const MAX_REGIONS: u32 = 1 << 20;
 
-/// The words of one monitor, with its guard. Never unmapped.
+/// The words of one monitor, with its guard, and how far the log was read that
+/// they follow, where there is one. Never unmapped.
 pub(crate) struct Words {
     pub guard: Guard,
+    pub reader: Reader,
     array: Reservation<AtomicU32>,
     /// The next of those that no monitor uses. Relaxed: under `Spare`'s lock.
     next: AtomicPtr<Words>,
@@ -78,6 +81,7 @@ pub(crate) fn take() -> Result<&'static Words, Errno> {
     }
     Ok(Box::leak(memory::try_box(Words {
         guard: Guard::new(),
+        reader: Reader::new(),
         array: Reservation::new(MAX_REGIONS as usize, OnFork::Zero)?,
         next: AtomicPtr::new(std::ptr::null_mut()),
     })?))

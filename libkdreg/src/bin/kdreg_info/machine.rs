@@ -4,6 +4,7 @@
 use crate::json::quoted;
 use crate::line;
 use kdreg::log;
+use kdreg::monitor::bpf::status;
 use kdreg::monitor::{self, BACKEND_VARIABLE, Capabilities, Kind, Monitor, Options, Probe};
 use std::fmt::Write as _;
 
@@ -17,9 +18,20 @@ struct Variable {
 const VARIABLES: &[Variable] = &[
     Variable {
         name: BACKEND_VARIABLE,
-        values: "auto, kernel, userfaultfd, none",
+        values: "auto, kernel, bpf, userfaultfd, none",
         meaning: "the backend to use, whatever the program asks for; auto takes the strongest \
                   that works",
+    },
+    Variable {
+        name: "KDREG_BPF_SOCKET",
+        values: "a path",
+        meaning: "where kdregd listens; /run/kdreg/kdregd.sock when unset",
+    },
+    Variable {
+        name: "KDREG_BPF_LOG_ENTRIES",
+        values: "a number from 64 to 1048576",
+        meaning: "how many changes kdregd's log keeps for this process; as kdregd decides when \
+                  unset",
     },
     Variable {
         name: log::VARIABLE,
@@ -32,7 +44,7 @@ pub fn version(text: &mut String) {
     line!(text, "libkdreg {}", kdreg::VERSION);
 }
 
-fn probes() -> [Probe; 3] {
+fn probes() -> [Probe; Kind::ALL.len()] {
     Kind::ALL.map(monitor::probe)
 }
 
@@ -61,6 +73,20 @@ pub fn backends(text: &mut String) {
             probe.kind.name(),
             probe.reason
         );
+    }
+}
+
+/// What kdregd says of itself; whether it says anything.
+pub fn daemon(text: &mut String) -> bool {
+    match status::ask() {
+        Ok(said) => {
+            line!(text, "{}", said.trim_end());
+            true
+        }
+        Err(why) => {
+            line!(text, "kdregd does not answer: {why}");
+            false
+        }
     }
 }
 
@@ -155,9 +181,10 @@ pub fn json(text: &mut String) {
     line!(
         text,
         "{{\n  \"version\": {},\n  \"default\": {default},\n  \"backends\": [\n{}\n  ],\n  \
-         \"environment\": {{\n{}\n  }}\n}}",
+         \"kdregd\": {},\n  \"environment\": {{\n{}\n  }}\n}}",
         quoted(kdreg::VERSION),
         backends.join(",\n"),
+        status::ask().map_or("null".to_owned(), |said| said.trim().to_owned()),
         variables.join(",\n")
     );
 }

@@ -22,6 +22,7 @@ Shows what libkdreg can do on this machine, or what it is doing in a process.
   -c, --capabilities  what each backend sees, as a table
   -e, --environment   the environment variables and their current values
   -s, --selected      the backend a program would get now
+  -d, --kdregd        what kdregd says of itself, as JSON
   -j, --json          everything, as JSON
   -v, --version       the version
   -h, --help          this text
@@ -35,7 +36,7 @@ Shows what libkdreg can do on this machine, or what it is doing in a process.
 
 Without an option, everything but JSON about the machine. Exit status: 0; 1 if
 the backend that the environment asks for does not work here, or the process
-cannot be looked at; 2 for a bad option.
+or kdregd cannot be asked; 2 for a bad option.
 ";
 
 /// Appends a line to a text; that cannot fail.
@@ -112,6 +113,7 @@ fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Arguments, String>
             "-c" | "--capabilities" => 'c',
             "-e" | "--environment" => 'e',
             "-s" | "--selected" => 's',
+            "-d" | "--kdregd" => 'd',
             "-v" | "--version" => 'v',
             "-h" | "--help" => 'h',
             other => return Err(format!("unknown option '{other}'")),
@@ -149,6 +151,7 @@ fn about_the_machine(arguments: &Arguments) -> ExitCode {
         Some('c') => machine::capabilities(&mut text),
         Some('e') => machine::environment(&mut text),
         Some('s') => good = machine::selected(&mut text),
+        Some('d') => good = machine::daemon(&mut text),
         Some('v') => machine::version(&mut text),
         Some(_) => text.push_str(USAGE),
     }

@@ -3,8 +3,8 @@
 //! system calls and the status page.
 
 use crate::errno::Errno;
+use crate::monitor::Needs;
 use crate::monitor::shared::Refusal;
-use crate::monitor::{Needs, Reason};
 use crate::range::Range;
 use crate::uapi::{self, Kdreg2Event, KdregBatch, KdregFeatures, KdregMonitorEntry};
 use std::fs::OpenOptions;
@@ -230,17 +230,6 @@ fn device_number(fd: RawFd) -> Option<u64> {
     unsafe {
         let mut status: libc::stat = std::mem::zeroed();
         (libc::fstat(fd, &raw mut status) == 0).then_some(status.st_rdev)
-    }
-}
-
-/// Why a region changed, in this library's words.
-pub(super) fn reason(event: &Kdreg2Event) -> Reason {
-    match event.reason {
-        uapi::KDREG_CHANGE_UNMAP => Reason::Unmap,
-        uapi::KDREG_CHANGE_CLEAR => Reason::Discard,
-        uapi::KDREG_CHANGE_PROTECTION | uapi::KDREG_CHANGE_WRITE_PROTECT => Reason::Protect,
-        uapi::KDREG_CHANGE_MIGRATE | uapi::KDREG_CHANGE_EXCLUSIVE => Reason::Migrate,
-        _ => Reason::Unknown,
     }
 }
 

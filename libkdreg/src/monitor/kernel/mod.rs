@@ -21,7 +21,7 @@ use super::backend::{Activity, Backend, Capabilities, Kind, Needs, RegionName, S
 use super::shared::Refusal;
 use super::table::{Matching, Outer, Removed, Table};
 use super::words::MAX_REGIONS;
-use super::{Event, Region, Validity, eventfd, mapped, subscription};
+use super::{Event, Reason, Region, Validity, eventfd, mapped, subscription};
 use crate::errno::Errno;
 use crate::lock::Mutex;
 use crate::memory::Share;
@@ -89,7 +89,7 @@ impl Kernel {
             for event in &events[..count] {
                 let (slot, generation) = (event.cookie as u32, (event.cookie >> 32) as u32);
                 self.table
-                    .invalidate_slot(slot, generation, device::reason(event));
+                    .invalidate_slot(slot, generation, Reason::of_change(event.reason));
             }
             if count < events.len() {
                 return;

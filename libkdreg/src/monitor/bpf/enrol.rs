@@ -1,0 +1,196 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Becoming a client of kdregd.
+//!
+//! kdregd has to know which address space it is that asks. The socket tells it a
+//! process; that the process's memory is that of whoever asks is shown by writing
+//! what kdregd chose where kdregd then reads it.
+
+use super::abi::{self, Challenge, Grant, Hello, Message, Proof, Refused};
+use super::maps::Maps;
+use super::subscribe;
+use super::wake::Ring;
+use super::wire::{Connection, Received, malformed};
+use crate::descriptor::Descriptor;
+use crate::environment;
+use crate::errno::Errno;
+use crate::monitor::shared::Refusal;
+use std::os::fd::{AsFd, IntoRawFd, OwnedFd};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// What a client has.
+pub(super) struct Enrolled {
+    pub maps: Maps,
+    pub ring: Ring,
+    /// Readable while the ring holds something.
+    pub ring_fd: Descriptor,
+    /// While it is open the log is written to. Also keeps, unread, the
+    /// descriptors of the programs' links: they stay attached whatever becomes of
+    /// kdregd.
+    pub connection: Descriptor,
+    /// One of `abi::MODE_*`.
+    pub mode: u32,
+    /// `KDREG_CAP_*`.
+    pub capabilities: u64,
+}
+
+/// The environment variable that says how many entries the log shall have.
+const ENTRIES_VARIABLE: &std::ffi::CStr = c"KDREG_BPF_LOG_ENTRIES";
+
+/// Enrols the process's address space.
+pub(super) fn enrol() -> Result<Enrolled, Refusal> {
+    let capacity = wanted_capacity()?;
+    let all = 1 << abi::MODE_NOTIFIER | 1 << abi::MODE_FLUSH;
+    match converse(capacity, all) {
+        // Another way may be open still.
+        Err((refusal, tried)) if tried != 0 && tried != all => {
+            converse(capacity, all & !tried).map_err(|_| refusal)
+        }
+        other => other.map_err(|(refusal, _)| refusal),
+    }
+}
+
+/// One conversation, about some of the modes. An error comes with the mode that
+/// was asked for in vain, as a bit; 0: none was.
+fn converse(capacity: u32, modes: u32) -> Result<Enrolled, (Refusal, u32)> {
+    let early = |refusal| (refusal, 0);
+    let connection = Connection::open().map_err(early)?;
+    let challenge = challenge(&connection, capacity).map_err(early)?;
+    let mode = choose(&challenge, modes).map_err(early)?;
+    let late = |refusal| (refusal, 1 << mode);
+    let (grant, fds) = prove(&connection, &challenge, mode).map_err(late)?;
+    enrolled(connection, &grant, fds).map_err(late)
+}
+
+/// How many entries the environment asks for; 0: it does not.
+fn wanted_capacity() -> Result<u32, Refusal> {
+    let Some(value) = environment::variable(ENTRIES_VARIABLE) else {
+        return Ok(0);
+    };
+    match value.as_str() {
+        "" => Ok(0),
+        text => text.parse().map_err(|_| {
+            Refusal::new(
+                Errno::EINVAL,
+                format_args!("KDREG_BPF_LOG_ENTRIES={text} is no number of entries"),
+            )
+        }),
+    }
+}
+
+fn challenge(connection: &Connection, capacity: u32) -> Result<Challenge, Refusal> {
+    connection.send(&Hello {
+        header: Hello::header(),
+        version: abi::VERSION,
+        capacity,
+        flags: 0,
+    })?;
+    let mut bytes = [0; ROOM];
+    let received = connection.receive(&mut bytes)?;
+    message(&bytes[..received.length])
+}
+
+/// Room for any message that is expected.
+const ROOM: usize = 1024;
+
+/// A message that was asked for; or that it is refused.
+fn message<T: Message>(bytes: &[u8]) -> Result<T, Refusal> {
+    if let Some(refused) = Refused::from_bytes(bytes) {
+        return Err(refusal(&refused));
+    }
+    T::from_bytes(bytes).ok_or_else(malformed)
+}
+
+/// What kdregd said.
+fn refusal(refused: &Refused) -> Refusal {
+    let error = match refused.status.checked_neg() {
+        // Its own want is none of this process's.
+        Some(libc::ENOMEM | libc::EMFILE | libc::ENFILE) => Errno::EAGAIN,
+        Some(value @ 1..=4095) => Errno::new(value),
+        _ => Errno::new(libc::EPROTO),
+    };
+    Refusal::new(error, format_args!("kdregd: {}", text(&refused.text)))
+}
+
+/// The text that a message carries, up to what is none.
+pub(super) fn text(bytes: &[u8]) -> &str {
+    let end = bytes.iter().position(|byte| byte.is_ascii_control());
+    let bytes = &bytes[..end.unwrap_or(bytes.len())];
+    match std::str::from_utf8(bytes) {
+        Ok(text) => text,
+        Err(error) => std::str::from_utf8(&bytes[..error.valid_up_to()]).unwrap_or_default(),
+    }
+}
+
+/// The mode to ask for: the notifier's where it can be had, since who is not
+/// involved pays nothing for that.
+fn choose(challenge: &Challenge, modes: u32) -> Result<u32, Refusal> {
+    let offered = |mode: u32| challenge.modes & modes & 1 << mode != 0;
+    let mut why_not = None;
+    if offered(abi::MODE_NOTIFIER) {
+        if challenge.subscribed_modes & 1 << abi::MODE_NOTIFIER == 0 {
+            return Ok(abi::MODE_NOTIFIER);
+        }
+        match subscribe::subscribe() {
+            Ok(()) => return Ok(abi::MODE_NOTIFIER),
+            Err(refusal) => why_not = Some(refusal),
+        }
+    }
+    if offered(abi::MODE_FLUSH) && challenge.subscribed_modes & 1 << abi::MODE_FLUSH == 0 {
+        return Ok(abi::MODE_FLUSH);
+    }
+    Err(why_not.unwrap_or_else(|| {
+        Refusal::new(
+            Errno::ENODEV,
+            format_args!("kdregd has proven no mode on this kernel (kdregd --check)"),
+        )
+    }))
+}
+
+/// Shows whose memory this is.
+fn prove(
+    connection: &Connection,
+    challenge: &Challenge,
+    mode: u32,
+) -> Result<(Grant, Fds), Refusal> {
+    // kdregd reads it, and the compiler knows nothing of that.
+    let proof = AtomicU64::new(0);
+    let address = proof.as_ptr();
+    // SAFETY: a local variable, volatile for who reads it meanwhile.
+    unsafe { address.write_volatile(challenge.nonce) };
+    // Release: before the message that says where it is.
+    std::sync::atomic::fence(Ordering::Release);
+    connection.send(&Proof {
+        header: Proof::header(),
+        address: address as u64,
+        mode,
+        reserved: 0,
+    })?;
+    let mut bytes = [0; ROOM];
+    let Received { length, fds } = connection.receive(&mut bytes)?;
+    // It was there until now.
+    std::hint::black_box(proof.load(Ordering::Relaxed));
+    let grant: Grant = message(&bytes[..length])?;
+    if grant.mode != mode {
+        return Err(malformed());
+    }
+    Ok((grant, fds))
+}
+
+type Fds = [Option<OwnedFd>; 3];
+
+fn enrolled(connection: Connection, grant: &Grant, fds: Fds) -> Result<Enrolled, Refusal> {
+    let [Some(log), Some(guard), Some(ring_fd)] = fds else {
+        return Err(malformed());
+    };
+    let maps = Maps::new(grant, log.as_fd(), guard.as_fd())?;
+    let ring = Ring::new(ring_fd.as_fd())
+        .map_err(|error| Refusal::new(error, format_args!("cannot map kdregd's ring: {error}")))?;
+    Ok(Enrolled {
+        maps,
+        ring,
+        ring_fd: Descriptor::new(ring_fd.into_raw_fd()),
+        connection: connection.into_descriptor(),
+        mode: grant.mode,
+        capabilities: grant.capabilities,
+    })
+}
