@@ -5,7 +5,7 @@
 # section EXAMPLES is its rule:
 #
 #   .\" example: run [needs HEADER] [with FLAGS]    a C program
-#   .\" example: sh                                 commands
+#   .\" example: sh [needs PROGRAM]                 commands
 #
 # A display there without a rule is printed with the rule "none".
 FNR == 1 {

@@ -78,7 +78,7 @@ static void end(unsigned started, const pid_t *ids)
     atomic_store(&gate->allowed, 2);
     for (unsigned i = 0; i < started; i++)
         CHECK(check_child_succeeded(ids[i]), "a client failed");
-    CHECK_EVENTUALLY(wire_status("clients") == 0, 120, "kdregd says there are %ld clients still", wire_status("clients"));
+    CHECK_EVENTUALLY(wire_status("client_count") == 0, 120, "kdregd says there are %ld clients still", wire_status("client_count"));
 }
 
 /* Waits for a number to be reached, as long as it grows. */
@@ -103,7 +103,7 @@ static void crowd(unsigned clients, unsigned rounds, pid_t *ids)
     CHECK_IS(started, clients);
     CHECK(reached(&gate->arrived, started), "%u of %u have arrived", atomic_load(&gate->arrived), started);
     printf("  %u granted, %u refused, after %.1f s; kdregd counts %ld\n", atomic_load(&gate->granted), atomic_load(&gate->refused), check_now() - began,
-           wire_status("clients"));
+           wire_status("client_count"));
     CHECK_IS(atomic_load(&gate->refused), 0);
     atomic_store(&gate->allowed, 1);
     CHECK(reached(&gate->arrived, 2 * started), "%u of %u have gone on", atomic_load(&gate->arrived) - started, started);

@@ -247,13 +247,13 @@ int main(int argc, char **argv)
     counts_say("meanwhile", plan.counts, NULL);
     CHECK(atomic_load(&ours.certain) > 0, "nothing was certain for those who work");
     killed_at_random(&plan, 4 * rounds);
-    CHECK_EVENTUALLY(wire_status("clients") == WORKERS, 60, "kdregd says there are %ld clients, not %d", wire_status("clients"), WORKERS);
+    CHECK_EVENTUALLY(wire_status("client_count") == WORKERS, 60, "kdregd says there are %ld clients, not %d", wire_status("client_count"), WORKERS);
     atomic_store(stop, true);
     for (unsigned i = 0; i < WORKERS; i++)
         CHECK(check_child_succeeded(workers[i]), "one of those who work failed");
     counts_say("in all", plan.counts, NULL);
     CHECK_IS(atomic_load(&plan.counts->undetected), 0);
     CHECK_IS(atomic_load(&plan.counts->failed), 0);
-    CHECK_EVENTUALLY(wire_status("clients") == 0, 60, "kdregd says there are %ld clients still", wire_status("clients"));
+    CHECK_EVENTUALLY(wire_status("client_count") == 0, 60, "kdregd says there are %ld clients still", wire_status("client_count"));
     return check_result("phases");
 }
