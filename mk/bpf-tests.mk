@@ -5,13 +5,14 @@
 #   make test-bpf BPF_KERNELS=6.12   on one
 #   make test-bpf-long               10^6 changes for the hostile test, all of the
 #                                    matrix, 4,096 clients: hours
+#   make bpf-cost                    what it costs there, in instructions
 # What else can be chosen: the head of scripts/test-bpf.sh.
 
 BPF_KERNELS ?= 6.1 6.12 newest
 # Where mk/bpf.mk brings kdregd.
 STAGES += $(if $(wildcard $(dir $(lastword $(MAKEFILE_LIST)))bpf.mk),test-bpf)
 
-.PHONY: test-bpf test-bpf-long
+.PHONY: test-bpf test-bpf-long bpf-cost
 test-bpf: vm-prerequisites kernel-tree kdregd prefix ## kdregd and the bpf backend on three stock kernels, in guests
 	@sh scripts/test-c.sh build
 	@bash scripts/test-bpf.sh $(BPF_KERNELS)
@@ -19,3 +20,7 @@ test-bpf: vm-prerequisites kernel-tree kdregd prefix ## kdregd and the bpf backe
 test-bpf-long: vm-prerequisites kernel-tree kdregd prefix
 	@sh scripts/test-c.sh build
 	@BPF_CHANGES=1000000 BPF_ALL_WAYS=1 BPF_MATRIX_EVERY=1 BPF_CLIENTS=4096 bash scripts/test-bpf.sh $(BPF_KERNELS)
+
+bpf-cost: vm-prerequisites module kdregd prefix
+	@sh scripts/test-c.sh build
+	@bash scripts/bpf-cost.sh $(BPF_KERNELS)

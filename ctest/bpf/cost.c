@@ -1,0 +1,169 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/* cost NAME
+ * What things cost with the backend that KDREG_BACKEND asks for (none: without the library watching anything), in instructions where time is
+ * made of them (ctest/vm/run --icount), as a row of a table. Medians; a look at the clock is left out. Pages are there when they are changed.
+ * Where time is not made of instructions they are nanoseconds, or what the processor's clock counts. */
+#include <sched.h>
+#include <sys/prctl.h>
+
+#include "../check.h"
+#include "../plain.h"
+
+enum { REPEAT = 301, PAGES = 16 };
+
+static inline uint64_t now(void)
+{
+#ifdef __x86_64__
+    return __builtin_ia32_rdtsc();
+#else
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
+#endif
+}
+
+static int by_value(const void *a, const void *b)
+{
+    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+    return x < y ? -1 : x > y;
+}
+
+static uint64_t values[REPEAT], reading;
+
+static uint64_t median(void)
+{
+    qsort(values, REPEAT, sizeof *values, by_value);
+    return values[REPEAT / 2] > reading ? values[REPEAT / 2] - reading : 0;
+}
+
+static size_t page;
+
+enum change { MUNMAP, MADVISE, MPROTECT };
+
+/* Of a page, or of so many, that somebody watches if `cache` is one. */
+static uint64_t cost_of_change(kdreg_cache_t *cache, enum change change, size_t pages)
+{
+    size_t length = pages * page;
+    char *memory = check_space(length);
+    for (unsigned i = 0; i < REPEAT; i++) {
+        kdreg_entry_t *entry;
+        REQUIRE(mmap(memory, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE | MAP_FIXED, -1, 0) == memory, "mmap");
+        if (cache)
+            REQUIRE(kdreg_cache_get(cache, memory, length, KDREG_ACCESS_READ, &entry) == 0 && kdreg_cache_put(cache, entry) == 0, "kdreg_cache_get");
+        uint64_t start = now();
+        int error = change == MUNMAP ? munmap(memory, length) : change == MADVISE ? madvise(memory, length, MADV_DONTNEED) : mprotect(memory, length, PROT_READ);
+        values[i] = now() - start;
+        REQUIRE(error == 0, "the change: %s", strerror(errno));
+    }
+    munmap(memory, length);
+    return median();
+}
+
+/* With memory that nothing moves: what a lookup that finds, and its put, take. */
+static uint64_t cost_of_hit(kdreg_cache_t *cache)
+{
+    char *memory = check_space(page);
+    kdreg_entry_t *entry;
+    REQUIRE(kdreg_cache_get(cache, memory, page, KDREG_ACCESS_READ, &entry) == 0 && kdreg_cache_put(cache, entry) == 0, "kdreg_cache_get");
+    for (unsigned i = 0; i < REPEAT; i++) {
+        uint64_t start = now();
+        int error = kdreg_cache_find(cache, memory, page, KDREG_ACCESS_READ, &entry);
+        if (error == 0)
+            kdreg_cache_put(cache, entry);
+        values[i] = now() - start;
+    }
+    uint64_t cost = median();
+    munmap(memory, page);
+    return cost;
+}
+
+static uint64_t cost_of_miss(kdreg_cache_t *cache)
+{
+    char *memory = check_space(page);
+    for (unsigned i = 0; i < REPEAT; i++) {
+        kdreg_entry_t *entry;
+        kdreg_cache_invalidate(cache, memory, page);
+        uint64_t start = now();
+        int error = kdreg_cache_get(cache, memory, page, KDREG_ACCESS_READ, &entry);
+        values[i] = now() - start;
+        REQUIRE(error == 0 && kdreg_cache_put(cache, entry) == 0, "kdreg_cache_get");
+    }
+    uint64_t cost = median();
+    munmap(memory, page);
+    return cost;
+}
+
+static uint64_t cost_of_valid(kdreg_t *monitor)
+{
+    char *memory = check_space(page);
+    struct kdreg_region region;
+    bool valid = true;
+    REQUIRE(kdreg_monitor(monitor, memory, page, 0, &region) == 0, "kdreg_monitor");
+    for (unsigned i = 0; i < REPEAT; i++) {
+        uint64_t start = now();
+        valid &= kdreg_valid(&region);
+        values[i] = now() - start;
+    }
+    uint64_t cost = median();
+    CHECK(valid, "the region is not valid");
+    kdreg_unmonitor(monitor, &region);
+    munmap(memory, page);
+    return cost;
+}
+
+/* From one process to another on a processor, and back: two switches, and what passes the turn on. */
+static uint64_t cost_of_switches(void)
+{
+    int there[2], back[2];
+    char token = 0;
+    cpu_set_t one;
+    CPU_ZERO(&one);
+    CPU_SET(0, &one);
+    REQUIRE(sched_setaffinity(0, sizeof one, &one) == 0 && pipe(there) == 0 && pipe(back) == 0, "%s", strerror(errno));
+    pid_t child = check_fork();
+    if (child == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        while (read(there[0], &token, 1) == 1 && write(back[1], &token, 1) == 1)
+            ;
+        _exit(0);
+    }
+    for (unsigned i = 0; i < REPEAT; i++) {
+        uint64_t start = now();
+        REQUIRE(write(there[1], &token, 1) == 1 && read(back[0], &token, 1) == 1, "%s", strerror(errno));
+        values[i] = now() - start;
+    }
+    kill(child, SIGKILL);
+    waitpid(child, NULL, 0);
+    return median() / 2;
+}
+
+int main(int argc, char **argv)
+{
+    check_watchdog(600);
+    page = (size_t)sysconf(_SC_PAGESIZE);
+    for (unsigned i = 0; i < REPEAT; i++) {
+        uint64_t start = now();
+        values[i] = now() - start;
+    }
+    reading = median();
+    const char *name = argc > 1 ? argv[1] : "this", *wanted = getenv("KDREG_BACKEND");
+    uint64_t uninvolved = cost_of_change(NULL, MUNMAP, 1), others = cost_of_change(NULL, MPROTECT, 1), switched = cost_of_switches();
+    if (wanted && strcmp(wanted, "none") == 0) {
+        printf("| %s | | | | | | | | %llu | %llu | %llu |\n", name, (unsigned long long)uninvolved, (unsigned long long)others,
+               (unsigned long long)switched);
+        return 0;
+    }
+    kdreg_t *monitor = check_open(0);
+    struct kdreg_cache_attr attr = {.size = sizeof attr, .reg = plain_register, .dereg = plain_deregister};
+    kdreg_cache_t *cache;
+    REQUIRE(kdreg_cache_create(monitor, &attr, &cache) == 0, "kdreg_cache_create");
+    uint64_t valid = cost_of_valid(monitor), hit = cost_of_hit(cache), miss = cost_of_miss(cache);
+    uint64_t unwatched = cost_of_change(NULL, MUNMAP, 1), watched = cost_of_change(cache, MUNMAP, 1);
+    uint64_t discarded = cost_of_change(cache, MADVISE, PAGES), protected = cost_of_change(cache, MPROTECT, PAGES);
+    printf("| %s | %llu | %llu | %llu | %llu | %llu | %llu | %llu | %llu | %llu | %llu |\n", name, (unsigned long long)valid, (unsigned long long)hit,
+           (unsigned long long)miss, (unsigned long long)watched, (unsigned long long)unwatched, (unsigned long long)discarded,
+           (unsigned long long)protected, (unsigned long long)uninvolved, (unsigned long long)others, (unsigned long long)switched);
+    CHECK_IS(kdreg_cache_destroy(cache), 0);
+    CHECK_IS(kdreg_close(monitor), 0);
+    return atomic_load(&check_failures) != 0;
+}
