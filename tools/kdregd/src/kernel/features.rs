@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What this kernel is: never by its version, always by what is in it.
+
+use super::programs::{Mode, PROGRAMS, Part, Program};
+use crate::kernel::calls::Attachment;
+use anyhow::{Context, Result};
+use libbpf_rs::btf::{Btf, types};
+use std::path::Path;
+
+/// What was found.
+#[derive(Debug)]
+pub struct Features {
+    /// The kernel can preempt itself, or can be switched to that at run time.
+    pub preemptible: bool,
+    /// kernel.ftrace_enabled is there.
+    pub ftrace_switch: bool,
+    /// Programs whose function or tracepoint this kernel does not have.
+    pub missing: Vec<&'static Program>,
+    /// `uname -r`.
+    pub release: String,
+}
+
+impl Features {
+    /// Looks at the running kernel.
+    pub fn find() -> Result<Features> {
+        let btf = Btf::from_vmlinux()
+            .context("this kernel does not describe its types (/sys/kernel/btf/vmlinux)")?;
+        let function = |name: &str| btf.type_by_name::<types::Func<'_>>(name).is_some();
+        let there = |program: &&Program| match program.target {
+            Some((Attachment::Tracepoint, name)) => btf
+                .type_by_name::<types::Typedef<'_>>(&format!("btf_trace_{name}"))
+                .is_some(),
+            Some((_, name)) => function(name),
+            None => true,
+        };
+        let name = nix::sys::utsname::uname().context("uname")?;
+        Ok(Features {
+            // Both are there wherever preemption is built in, used or not.
+            preemptible: function("preempt_schedule")
+                || function("preempt_schedule_irq")
+                || name.version().to_string_lossy().contains("PREEMPT"),
+            ftrace_switch: Path::new("/proc/sys/kernel/ftrace_enabled").exists(),
+            missing: PROGRAMS.iter().filter(|program| !there(program)).collect(),
+            release: name.release().to_string_lossy().into_owned(),
+        })
+    }
+
+    /// Whether a part is of use here at all.
+    pub fn needed(&self, part: Part) -> bool {
+        match part {
+            Part::Always | Part::Tool => true,
+            Part::Guard => self.preemptible,
+            Part::Sysctl => self.ftrace_switch,
+            Part::Mode(Mode::Flush) => cfg!(target_arch = "x86_64"),
+            Part::Mode(Mode::Notifier) => true,
+        }
+    }
+
+    /// Whether a program is to be loaded.
+    pub fn wanted(&self, program: &Program) -> bool {
+        self.needed(program.part) && !self.is_missing(program)
+    }
+
+    fn is_missing(&self, program: &Program) -> bool {
+        self.missing.iter().any(|other| other.name == program.name)
+    }
+
+    /// Why a mode cannot be had; `None`: nothing is known against it.
+    pub fn against(&self, mode: Mode) -> Option<String> {
+        if !self.needed(Part::Mode(mode)) {
+            return Some("is for x86-64".into());
+        }
+        let lacking = self.missing.iter().find(|program| match program.part {
+            Part::Mode(other) => other == mode,
+            part => self.needed(part),
+        })?;
+        let (_, target) = lacking.target?;
+        Some(format!(
+            "this kernel has no {target} that a program can be attached to"
+        ))
+    }
+}

@@ -1,0 +1,318 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! One loading of the programs: maps, programs and links, and the directory that
+//! keeps them while no kdregd runs.
+
+use super::calls::{self, Attachment};
+use super::features::Features;
+use super::guarded;
+use super::programs::{MAPS, Mode, PROGRAMS, Part, Program};
+use anyhow::{Context, Result, anyhow, bail};
+use kdreg::monitor::bpf::abi;
+use libbpf_rs::{MapCore, MapFlags, MapHandle, ObjectBuilder};
+use std::collections::HashMap;
+use std::fs;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+/// The object that clang made of `bpf/`, aligned as an ELF reader wants it.
+#[repr(align(8))]
+struct Aligned<T: ?Sized>(T);
+static OBJECT: &Aligned<[u8]> = &Aligned(*include_bytes!(concat!(env!("OUT_DIR"), "/kdreg.bpf.o")));
+
+/// What this build's programs and layouts are called.
+pub fn build_name() -> String {
+    format!("{}-{}", abi::VERSION, env!("KDREGD_BUILD"))
+}
+
+/// Maps, programs and links. Links stay attached while this is here, or their
+/// pins are.
+pub struct Generation {
+    directory: PathBuf,
+    maps: HashMap<&'static str, MapHandle>,
+    programs: HashMap<&'static str, OwnedFd>,
+    links: HashMap<&'static str, OwnedFd>,
+}
+
+impl Generation {
+    /// The one that is pinned below `root`, if it is whole and alive; else one
+    /// that is made now. Whether it had been there. `clients` is for a new one.
+    pub fn open(root: &Path, features: &Features, clients: u32) -> Result<(Generation, bool)> {
+        let directory = root.join(build_name());
+        fs::create_dir_all(root).with_context(|| root.display().to_string())?;
+        if directory.exists() {
+            match Generation::reopen(&directory, features) {
+                Ok(generation) if !generation.is_dead()? => return Ok((generation, true)),
+                Ok(generation) => generation.remove()?,
+                Err(error) => {
+                    eprintln!("kdregd: {}: {error:#}: made anew", directory.display());
+                    remove_pins(&directory)?;
+                }
+            }
+        }
+        Ok((Generation::load(&directory, features, clients)?, false))
+    }
+
+    pub fn reopen(directory: &Path, features: &Features) -> Result<Generation> {
+        let mut generation = Generation {
+            directory: directory.to_owned(),
+            maps: HashMap::new(),
+            programs: HashMap::new(),
+            links: HashMap::new(),
+        };
+        for name in MAPS {
+            let map = MapHandle::from_pinned_path(map_pin(directory, name)).context(name)?;
+            generation.maps.insert(name, map);
+        }
+        for program in PROGRAMS.iter().filter(|program| features.wanted(program)) {
+            let name = program.name;
+            let fd = calls::pinned(&program_pin(directory, name)).context(name)?;
+            generation.programs.insert(name, fd);
+            match calls::pinned(&link_pin(directory, name)) {
+                Ok(link) => {
+                    generation.links.insert(name, link);
+                }
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    // A mode's programs come when they are wanted.
+                    let optional = matches!(program.part, Part::Mode(_) | Part::Tool);
+                    if !optional {
+                        bail!("{name} is not attached");
+                    }
+                }
+                Err(error) => return Err(error).context(name),
+            }
+        }
+        Ok(generation)
+    }
+
+    fn load(directory: &Path, features: &Features, clients: u32) -> Result<Generation> {
+        // Under another name until it is whole.
+        let mut unfinished = directory.as_os_str().to_owned();
+        unfinished.push("-unfinished");
+        let unfinished = PathBuf::from(unfinished);
+        remove_pins(&unfinished)?;
+        // A BPF file system has no dots in names.
+        fs::create_dir(&unfinished).with_context(|| {
+            format!(
+                "{}: cannot keep anything there; is a BPF file system mounted (mount -t bpf bpf /sys/fs/bpf)?",
+                unfinished.display()
+            )
+        })?;
+        let mut object = ObjectBuilder::default()
+            .name("kdreg")?
+            .open_memory(&OBJECT.0)?;
+        for mut program in object.progs_mut() {
+            let name = program.name().to_string_lossy().into_owned();
+            let wanted = PROGRAMS
+                .iter()
+                .any(|known| known.name == name && features.wanted(known));
+            program.set_autoload(wanted);
+        }
+        for mut map in object.maps_mut() {
+            if ["logs", "wakes"].iter().any(|name| map.name() == *name) {
+                map.set_max_entries(clients)?;
+            }
+        }
+        let object = object.load().context("the kernel refuses the programs")?;
+        let mut generation = Generation {
+            directory: unfinished.clone(),
+            maps: HashMap::new(),
+            programs: HashMap::new(),
+            links: HashMap::new(),
+        };
+        for map in object.maps() {
+            let Some(name) = MAPS.into_iter().find(|name| map.name() == *name) else {
+                continue;
+            };
+            let mut handle = MapHandle::try_from(&map)?;
+            handle
+                .pin(map_pin(&unfinished, name))
+                .with_context(|| format!("cannot pin map {name} in {}", unfinished.display()))?;
+            generation.maps.insert(name, handle);
+        }
+        for program in object.progs() {
+            let Some(known) = PROGRAMS.iter().find(|known| program.name() == known.name) else {
+                bail!("{:?} is not a program we know", program.name());
+            };
+            if features.wanted(known) {
+                let fd = program.as_fd().try_clone_to_owned()?;
+                calls::pin(fd.as_fd(), &program_pin(&unfinished, known.name))?;
+                generation.programs.insert(known.name, fd);
+            }
+        }
+        generation.begin_guard()?;
+        let first = PROGRAMS
+            .iter()
+            .filter(|program| matches!(program.part, Part::Always | Part::Guard | Part::Sysctl));
+        generation.attach(first.filter(|program| features.wanted(program)))?;
+        fs::rename(&unfinished, directory)
+            .with_context(|| format!("cannot name {}", directory.display()))?;
+        generation.directory = directory.to_owned();
+        Ok(generation)
+    }
+
+    /// Writes the guard's first word. From then on user space can write no more.
+    fn begin_guard(&self) -> Result<()> {
+        let guard = abi::Guard {
+            magic: abi::GUARD_MAGIC,
+            version: abi::VERSION,
+            ..Default::default()
+        };
+        // SAFETY: plain integers without padding (abi.rs checks its size).
+        let bytes: [u8; size_of::<abi::Guard>()] = unsafe { std::mem::transmute(guard) };
+        let map = self.map("guard");
+        map.update(&0u32.to_ne_bytes(), &bytes, MapFlags::ANY)?;
+        map.freeze()?;
+        Ok(())
+    }
+
+    /// Attaches programs that are not yet: in this order, watched over before
+    /// they run for the first time.
+    fn attach<'a>(&mut self, programs: impl Iterator<Item = &'a Program>) -> Result<()> {
+        let new: Vec<&Program> = programs
+            .filter(|program| program.target.is_some() && !self.links.contains_key(program.name))
+            .collect();
+        let known: Vec<&'static Program> = new
+            .iter()
+            .filter_map(|program| PROGRAMS.iter().find(|known| known.name == program.name))
+            .collect();
+        guarded::watch(self, &known)?;
+        for program in known {
+            let (how, target) = program.target.expect("filtered above");
+            let link = attach_one(self.program(program.name), how, target)?;
+            calls::pin(link.as_fd(), &link_pin(&self.directory, program.name))
+                .with_context(|| format!("cannot pin the link of {}", program.name))?;
+            self.links.insert(program.name, link);
+        }
+        Ok(())
+    }
+
+    /// Attaches what a mode needs, if it is not.
+    pub fn attach_mode(&mut self, mode: Mode) -> Result<()> {
+        self.attach(
+            PROGRAMS
+                .iter()
+                .filter(|program| program.part == Part::Mode(mode)),
+        )
+    }
+
+    /// Whether it is.
+    pub fn is_attached(&self, mode: Mode) -> bool {
+        PROGRAMS
+            .iter()
+            .filter(|program| program.part == Part::Mode(mode))
+            .all(|program| self.links.contains_key(program.name))
+    }
+
+    /// Detaches what a mode needs. There must not be a client who uses it.
+    pub fn detach_mode(&mut self, mode: Mode) -> Result<()> {
+        let programs: Vec<&'static Program> = PROGRAMS
+            .iter()
+            .filter(|program| program.part == Part::Mode(mode))
+            .collect();
+        // That these links go is not to be taken for a disaster.
+        guarded::disown(self, &programs)?;
+        for program in programs {
+            if let Some(link) = self.links.remove(program.name) {
+                drop(link);
+                remove_pin(&link_pin(&self.directory, program.name))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A map.
+    pub fn map(&self, name: &str) -> &MapHandle {
+        self.maps.get(name).expect("all of MAPS are there")
+    }
+
+    /// A program that this kernel has.
+    pub fn program(&self, name: &str) -> BorrowedFd<'_> {
+        self.programs
+            .get(name)
+            .expect("asked for programs that are wanted")
+            .as_fd()
+    }
+
+    /// Its programs that are loaded, with their names.
+    pub fn programs(&self) -> impl Iterator<Item = (&'static Program, BorrowedFd<'_>)> {
+        PROGRAMS.iter().filter_map(|program| {
+            let fd = self.programs.get(program.name)?;
+            Some((program, fd.as_fd()))
+        })
+    }
+
+    /// Whether a program is attached.
+    pub fn is_linked(&self, program: &Program) -> bool {
+        self.links.contains_key(program.name)
+    }
+
+    /// The guard as it is now.
+    pub fn guard(&self) -> Result<abi::Guard> {
+        let bytes = self
+            .map("guard")
+            .lookup(&0u32.to_ne_bytes(), MapFlags::ANY)?
+            .ok_or_else(|| anyhow!("an array without its element"))?;
+        let bytes: [u8; size_of::<abi::Guard>()] = bytes[..size_of::<abi::Guard>()]
+            .try_into()
+            .context("the guard is too short")?;
+        // SAFETY: plain integers, of which any bytes are a value.
+        Ok(unsafe { std::mem::transmute::<[u8; size_of::<abi::Guard>()], abi::Guard>(bytes) })
+    }
+
+    /// Whether nothing is certain in it any more.
+    pub fn is_dead(&self) -> Result<bool> {
+        Ok(self.guard()?.word & abi::GUARD_DEAD != 0)
+    }
+
+    /// Takes all of it out of the kernel, save what clients have mapped. The
+    /// guard is dead before the first program is gone: its programs see to that,
+    /// and whoever means to do this has said so before.
+    pub fn remove(self) -> Result<()> {
+        remove_pins(&self.directory)
+    }
+}
+
+fn attach_one(program: BorrowedFd<'_>, how: Attachment, target: &str) -> Result<OwnedFd> {
+    calls::attach(program, how).with_context(|| format!("cannot attach a program to {target}"))
+}
+
+fn map_pin(directory: &Path, name: &str) -> PathBuf {
+    directory.join(format!("map_{name}"))
+}
+
+fn program_pin(directory: &Path, name: &str) -> PathBuf {
+    directory.join(format!("prog_{name}"))
+}
+
+fn link_pin(directory: &Path, name: &str) -> PathBuf {
+    directory.join(format!("link_{name}"))
+}
+
+fn remove_pin(path: &Path) -> Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("cannot remove {}", path.display()))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Removes a directory of pins, if there is one: links first, so that what they
+/// write to is there to the end.
+pub fn remove_pins(directory: &Path) -> Result<()> {
+    let entries = match fs::read_dir(directory) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error).with_context(|| directory.display().to_string()),
+    };
+    let mut paths: Vec<PathBuf> = entries
+        .map(|entry| entry.map(|entry| entry.path()))
+        .collect::<Result<_, _>>()?;
+    // "link_" sorts before "map_" and "prog_".
+    paths.sort();
+    for path in paths {
+        remove_pin(&path)?;
+    }
+    fs::remove_dir(directory).with_context(|| format!("cannot remove {}", directory.display()))
+}

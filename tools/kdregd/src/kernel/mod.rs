@@ -1,0 +1,19 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What is in the kernel: programs, maps, links, and their pins.
+
+pub mod calls;
+pub mod clients;
+pub mod features;
+pub mod generation;
+pub mod guarded;
+pub mod orders;
+pub mod programs;
+pub mod tasks;
+
+/// What libbpf has to say goes to the log only when something fails: it is in the
+/// error then.
+pub fn quiet() {
+    libbpf_rs::set_print(Some((libbpf_rs::PrintLevel::Warn, |_level, text| {
+        eprint!("kdregd: {text}");
+    })));
+}

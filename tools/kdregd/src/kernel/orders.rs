@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What kdregd has a program do to logs, which user space cannot write to.
+
+use super::calls;
+use super::generation::Generation;
+use anyhow::{Context, Result};
+use kdreg::monitor::bpf::abi;
+
+const LOOK: u32 = 0;
+const END: u32 = 1;
+const END_EVERYTHING: u32 = 2;
+
+/// `struct order`.
+#[repr(C)]
+#[derive(Default)]
+struct Order {
+    mm: u64,
+    what: u32,
+    found: u32,
+    tail: u64,
+    done: u64,
+    identity: u64,
+    mode: u32,
+    capacity: u32,
+}
+
+const _: () = assert!(size_of::<Order>() == 48);
+
+/// A log as it was.
+#[derive(Clone, Copy, Debug)]
+pub struct Seen {
+    /// Entries ever begun.
+    pub entries: u64,
+    /// Whether nothing is certain in it any more.
+    pub dead: bool,
+    /// Whose it is.
+    pub identity: u64,
+    /// `abi::MODE_*`.
+    pub mode: u32,
+    /// In entries.
+    pub capacity: u32,
+}
+
+fn give(generation: &Generation, mm: u64, what: u32) -> Result<Option<Seen>> {
+    let mut order = Order {
+        mm,
+        what,
+        ..Default::default()
+    };
+    // SAFETY: plain integers without padding (its size is checked above).
+    unsafe { calls::run(generation.program("orders"), &mut order) }.context("order to a log")?;
+    Ok((order.found != 0).then_some(Seen {
+        entries: order.tail & !abi::LOG_DEAD,
+        dead: order.tail & abi::LOG_DEAD != 0,
+        identity: order.identity,
+        mode: order.mode,
+        capacity: order.capacity,
+    }))
+}
+
+/// The log of an address space, if it has one.
+pub fn look(generation: &Generation, mm: u64) -> Result<Option<Seen>> {
+    give(generation, mm, LOOK)
+}
+
+/// Ends it: nothing in it is certain from now on. As it was before.
+pub fn end(generation: &Generation, mm: u64) -> Result<Option<Seen>> {
+    give(generation, mm, END)
+}
+
+/// Ends all, by the guard.
+pub fn end_everything(generation: &Generation) -> Result<()> {
+    give(generation, 0, END_EVERYTHING).map(drop)
+}

@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! A change to memory, and trying it.
+
+use super::enrolled::Enrolled;
+use super::memory::{Kind, Memory};
+use crate::proof::{Cell, Outcome};
+use kdreg::monitor::Capabilities;
+use std::io;
+use std::ops::Range;
+
+/// Something this kernel or machine does not have.
+#[derive(Debug)]
+pub struct Absent(pub String);
+
+impl Absent {
+    /// A system call that failed just now.
+    pub fn last(what: &str) -> Absent {
+        Absent(format!("{what}: {}", io::Error::last_os_error()))
+    }
+}
+
+/// What is to be in the log when the call has returned.
+pub enum Expected {
+    /// All of this.
+    Logged(Range<usize>),
+    /// Nothing of this.
+    Quiet(Range<usize>),
+}
+
+/// A change.
+pub struct Change {
+    pub name: &'static str,
+    pub capability: Capabilities,
+    /// Memory that it can be made to.
+    pub kinds: &'static [Kind],
+    /// What makes it possible, before the log is looked at.
+    pub prepare: fn(&mut Memory) -> Result<(), Absent>,
+    /// Makes it.
+    pub make: fn(&mut Memory) -> Result<Expected, Absent>,
+}
+
+/// Nothing to prepare.
+pub fn ready(_memory: &mut Memory) -> Result<(), Absent> {
+    Ok(())
+}
+
+impl Change {
+    /// Makes it to memory of one kind.
+    pub fn attempt(&self, enrolled: &Enrolled, kind: Kind) -> Cell {
+        let outcome = self
+            .outcome(enrolled, kind)
+            .unwrap_or_else(|Absent(why)| Outcome::Absent(why));
+        Cell {
+            memory: kind.name().into(),
+            change: self.name.into(),
+            capability: self.capability,
+            outcome,
+        }
+    }
+
+    fn outcome(&self, enrolled: &Enrolled, kind: Kind) -> Result<Outcome, Absent> {
+        let mut memory = Memory::new(kind)?;
+        (self.prepare)(&mut memory)?;
+        let since = enrolled.mark();
+        let expected = (self.make)(&mut memory)?;
+        let seen = match expected {
+            Expected::Logged(range) => enrolled.knows(since, &range),
+            Expected::Quiet(range) => match enrolled.suspects(since, &range) {
+                Ok(true) => Err("logged, though nothing has changed".into()),
+                Ok(false) => Ok(()),
+                Err(why) => Err(why),
+            },
+        };
+        Ok(match seen {
+            Ok(()) => Outcome::Held,
+            Err(why) => Outcome::Failed(why),
+        })
+    }
+}

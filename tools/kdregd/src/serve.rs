@@ -1,0 +1,184 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! From loading the programs to the last client, and what else is done with them.
+
+use crate::kernel::features::Features;
+use crate::kernel::generation::{self, Generation};
+use crate::kernel::orders;
+use crate::kernel::programs::Mode;
+use crate::options::Options;
+use crate::proof::Proof;
+use crate::selftest::trial;
+use crate::server::clients::Clients;
+use crate::server::events::{self, End, Loop};
+use crate::server::listener::Listener;
+use crate::server::{Server, ends};
+use crate::{check as report, kernel};
+use anyhow::{Context, Result};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use std::collections::BTreeMap;
+use std::fs;
+
+/// Serves until a signal comes. Clients keep what they have.
+pub fn serve(options: &Options) -> Result<i32> {
+    events::hold_signals()?;
+    kernel::quiet();
+    // Before anything takes long: whoever connects meanwhile is kept waiting.
+    let listener = Listener::open(&options.socket)?;
+    let most = getrlimit(Resource::RLIMIT_NOFILE)?.1;
+    setrlimit(Resource::RLIMIT_NOFILE, most, most)?;
+    loop {
+        let features = Features::find()?;
+        let Some(mut server) = prepare(options, features)? else {
+            return Ok(0);
+        };
+        for mode in Mode::ALL {
+            match server.proofs.get(&mode).map(Proof::against) {
+                Some(None) => say(&format!(
+                    "mode {}: {}",
+                    mode.name(),
+                    server.proofs[&mode].summary()
+                )),
+                Some(Some(why)) => say(&format!("mode {} is not offered: {why}", mode.name())),
+                None => {
+                    if let Some(why) = server.refused.get(&mode) {
+                        say(&format!("mode {} is not offered: {why}", mode.name()));
+                    }
+                }
+            }
+        }
+        ends::sweep(&mut server)?;
+        say("ready");
+        let end = Loop::new(&mut server, Some(&listener))?.run(None)?;
+        match end {
+            End::Dead => {
+                say(
+                    "nothing is certain any more (programs were detached, or are about to be): begins anew",
+                );
+                server.generation.remove()?;
+            }
+            End::Signal | End::Done => return Ok(0),
+        }
+    }
+}
+
+/// A line for the log.
+fn say(text: &str) {
+    eprintln!("kdregd: {text}");
+}
+
+/// Loads what is to be loaded, or finds it, and tries the modes. `None`: a signal
+/// has come.
+fn prepare(options: &Options, features: Features) -> Result<Option<Server>> {
+    let (generation, found) = Generation::open(&options.pins, &features, options.limits.clients)?;
+    if found {
+        say("goes on with the programs that are loaded");
+    }
+    let mut server = Server {
+        generation,
+        features,
+        limits: options.limits,
+        clients: Clients::default(),
+        proofs: BTreeMap::new(),
+        refused: BTreeMap::new(),
+    };
+    for mode in Mode::ALL {
+        if !options.modes.contains(&mode) {
+            server.refused.insert(mode, "not asked for".into());
+        } else if let Some(why) = server.features.against(mode) {
+            server.refused.insert(mode, why);
+        } else {
+            let before = server.generation.is_attached(mode);
+            let proof = match server.generation.attach_mode(mode) {
+                Ok(()) => match trial::run(&mut server, mode)? {
+                    Some(proof) => proof,
+                    None => return Ok(None),
+                },
+                Err(error) => Proof::broken(format!("{error:#}")),
+            };
+            // What costs the uninvolved something is not there before it is wanted.
+            if !before && (mode == Mode::Flush || !proof.holds()) {
+                server.generation.detach_mode(mode)?;
+            }
+            server.proofs.insert(mode, proof);
+        }
+    }
+    Ok(Some(server))
+}
+
+/// Says what this kernel can do. Exit status 0: at least one mode.
+pub fn check(options: &Options) -> Result<i32> {
+    events::hold_signals()?;
+    kernel::quiet();
+    let features = match Features::find() {
+        Ok(features) => features,
+        Err(error) => {
+            if options.json {
+                println!(
+                    "{:#}",
+                    serde_json::json!({ "modes": {}, "why_not": format!("{error:#}") })
+                );
+            } else {
+                println!("no mode: {error:#}");
+            }
+            return Ok(1);
+        }
+    };
+    // Beside the one that serves, and gone afterwards.
+    let pins = options.pins.join(format!("check-{}", std::process::id()));
+    let limits = crate::server::limits::Limits {
+        clients: 16,
+        ..options.limits
+    };
+    let (generation, _) = Generation::open(&pins, &features, limits.clients)?;
+    drop(generation);
+    let options = Options {
+        pins: pins.clone(),
+        limits,
+        modes: options.modes.clone(),
+        socket: options.socket.clone(),
+        ..*options
+    };
+    let prepared = prepare(&options, features);
+    let result = prepared.map(|server| {
+        let Some(server) = server else { return 1 };
+        if options.json {
+            print!("{}", report::json(&server));
+        } else {
+            print!("{}", report::text(&server));
+        }
+        i32::from(server.offered() == 0)
+    });
+    remove_all(&pins)?;
+    result
+}
+
+/// Ends all logs of all generations, and takes all out of the kernel.
+pub fn uninstall(options: &Options) -> Result<i32> {
+    kernel::quiet();
+    if let Ok(features) = Features::find() {
+        let directory = options.pins.join(generation::build_name());
+        if directory.exists()
+            && let Ok(generation) = Generation::reopen(&directory, &features)
+        {
+            orders::end_everything(&generation)?;
+        }
+    }
+    // Others end theirs when their links go.
+    remove_all(&options.pins)?;
+    Ok(0)
+}
+
+fn remove_all(pins: &std::path::Path) -> Result<()> {
+    let entries = match fs::read_dir(pins) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error).with_context(|| pins.display().to_string()),
+    };
+    for entry in entries {
+        let path = entry?.path();
+        if path.is_dir() {
+            generation::remove_pins(&path)?;
+        }
+    }
+    fs::remove_dir(pins).with_context(|| pins.display().to_string())
+}
