@@ -9,7 +9,9 @@
 PEERS_TESTS ?= *
 # rdma-core's modules to run; all when empty.
 PEERS_PYTHON ?=
-export PEERS_TESTS PEERS_PYTHON
+# ucx_perftest's tests; tag_bw, ucp_get and stream_bw when empty.
+PEERS_UCX ?=
+export PEERS_TESTS PEERS_PYTHON PEERS_UCX
 STAGES += test-peers-short
 
 .PHONY: test-peers test-peers-short
@@ -17,4 +19,4 @@ test-peers: vm-prerequisites module prefix ## Other people's suites under the pr
 	@bash scripts/test-peers.sh
 
 test-peers-short: vm-prerequisites module prefix ## The part of it that takes some minutes
-	@PEERS_TESTS='10-*' PEERS_PYTHON='test_mr test_qp test_cq test_rdmacm' bash scripts/test-peers.sh
+	@PEERS_TESTS='[12]0-*' PEERS_PYTHON='test_mr test_qp test_cq test_rdmacm' PEERS_UCX=tag_bw bash scripts/test-peers.sh
