@@ -108,6 +108,11 @@
 #define KDREG_BACKEND_NONE 3
 
 /**
+ * kdregd's BPF programs: kdreg_backends(7).
+ */
+#define KDREG_BACKEND_BPF 4
+
+/**
  * Sees munmap, a MAP_FIXED mapping on top, brk shrink, the target of mremap(MREMAP_FIXED), what an mremap cuts off.
  */
 #define KDREG_CAP_UNMAP (1ull << 0)
@@ -372,7 +377,7 @@ struct kdreg_attr {
      */
     uint32_t flags;
     /**
-     * KDREG_BACKEND_*. The environment variable KDREG_BACKEND (auto, kernel,
+     * KDREG_BACKEND_*. The environment variable KDREG_BACKEND (auto, kernel, bpf,
      * userfaultfd, none), where set, overrides it.
      */
     uint32_t backend;
@@ -793,8 +798,8 @@ int kdreg_check(kdreg_t *monitor, struct kdreg_event *events, size_t max);
 int kdreg_fd(kdreg_t *monitor);
 
 /**
- * The backend in use: "kernel", "userfaultfd" or "none". Static; NULL when the
- * handle is not open.
+ * The backend in use: "kernel", "bpf", "userfaultfd" or "none". Static; NULL when
+ * the handle is not open.
  */
 const char *kdreg_backend_name(kdreg_t *monitor);
 
@@ -805,7 +810,7 @@ const char *kdreg_backend_name(kdreg_t *monitor);
 uint64_t kdreg_caps(kdreg_t *monitor);
 
 /**
- * Tries a backend (KDREG_BACKEND_KERNEL, _USERFAULTFD or _NONE) and tells in
+ * Tries a backend (KDREG_BACKEND_KERNEL, _BPF, _USERFAULTFD or _NONE) and tells in
  * `*info`, whose `size` the caller has set, whether it works here, what it
  * would see, and if it does not work, why. Leaves nothing behind.
  *

@@ -59,13 +59,13 @@ impl Memory {
     }
 
     pub fn word(&self, offset: usize) -> &AtomicU64 {
-        assert!(offset + 8 <= self.length && offset.is_multiple_of(8));
+        assert!(offset + 8 <= self.length && offset % 8 == 0);
         // SAFETY: inside the mapping, aligned, and any bytes are a value.
         unsafe { &*self.base.add(offset).cast() }
     }
 
     pub fn half(&self, offset: usize) -> &AtomicU32 {
-        assert!(offset + 4 <= self.length && offset.is_multiple_of(4));
+        assert!(offset + 4 <= self.length && offset % 4 == 0);
         // SAFETY: as above.
         unsafe { &*self.base.add(offset).cast() }
     }
@@ -173,7 +173,9 @@ impl Client {
 
     /// What a program does.
     pub fn change(&self, start: usize, end: usize, change: u32) {
-        self.finish(self.begin(), start, end, change);
+        if self.tail().load(Ordering::SeqCst) & abi::LOG_DEAD == 0 {
+            self.finish(self.begin(), start, end, change);
+        }
     }
 
     pub fn die(&self) {
@@ -366,7 +368,7 @@ pub fn until_grant(connection: &Connection, mode: u32, capacity: u32) -> Option<
     let proof = Proof::from_bytes(&connection.receive())?;
     assert_eq!(proof.mode, mode);
     // The client is this process, or a child that has inherited this code.
-    assert!(proof.address.is_multiple_of(8));
+    assert!(proof.address % 8 == 0);
     let client = Client::new(capacity, mode);
     let mut text = [0; 160];
     text[..4].copy_from_slice(b"fake");

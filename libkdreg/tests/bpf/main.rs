@@ -16,6 +16,8 @@ use kdreg::monitor::bpf::abi;
 use kdreg::monitor::{Capabilities, Event, Kind, Monitor, Options, Reason, Region};
 use kdreg::range::Range;
 use mapping::map;
+use proptest::strategy::Strategy;
+use proptest::test_runner::{Config, TestRunner};
 use std::os::fd::{AsFd, AsRawFd};
 use std::sync::atomic::Ordering;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -24,6 +26,23 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 fn alone() -> MutexGuard<'static, ()> {
     static ALONE: Mutex<()> = Mutex::new(());
     ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Tries what must hold for all values, with so many.
+fn property<S: Strategy>(cases: u32, values: S, holds: impl Fn(S::Value)) {
+    let config = Config {
+        cases,
+        failure_persistence: None,
+        ..Config::default()
+    };
+    let mut runner = TestRunner::new(config);
+    let result = runner.run(&values, |value| {
+        holds(value);
+        Ok(())
+    });
+    if let Err(error) = result {
+        panic!("{error}");
+    }
 }
 
 fn options() -> Options {
@@ -208,7 +227,8 @@ fn what_is_dead_is_lost() {
             assert_eq!(daemon.clients.lock().unwrap().len(), 2);
             let region = again.monitor(page(all, 0), 3).unwrap();
             assert!(again.is_valid(region) && !monitor.is_valid(region));
-            let (former, now) = (daemon.clients.lock().unwrap()[0].clone(), daemon.client());
+            let former = daemon.clients.lock().unwrap()[0].clone();
+            let now = daemon.client();
             former.change(page(all, 0).start(), page(all, 0).end(), 1);
             assert!(again.is_valid(region));
             now.change(page(all, 0).start(), page(all, 0).end(), 1);

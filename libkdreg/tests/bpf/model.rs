@@ -3,7 +3,7 @@
 //! valid, and nothing unchanged is invalid but for a reason.
 
 use super::daemon::{Daemon, PAGE};
-use super::{alone, drain, map, open, page};
+use super::{alone, drain, map, open, page, property};
 use kdreg::monitor::bpf::abi;
 use kdreg::monitor::{Monitor, Region};
 use kdreg::range::Range;
@@ -107,16 +107,10 @@ fn range(all: Range, at: usize, count: usize) -> Range {
     Range::new(page(all, at).start(), count.min(PAGES - at) * PAGE).unwrap()
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig {
-        cases: 128,
-        failure_persistence: None,
-        ..ProptestConfig::default()
-    })]
-
-    #[test]
-    fn agrees_with_one_that_forgets_nothing(steps in steps()) {
-        let _alone = alone();
+#[test]
+fn agrees_with_one_that_forgets_nothing() {
+    let _alone = alone();
+    property(48, steps(), |steps| {
         let daemon = Daemon::honest(abi::MODE_FLUSH, CAPACITY);
         let monitor = open();
         let client = daemon.client();
@@ -129,11 +123,19 @@ proptest! {
                     let range = range(all, at, count);
                     let region = monitor.monitor(range, 0).unwrap();
                     // What could not be read before may mark it.
-                    let doubtful = model.unread > 0 && !model.begun.is_empty() || model.lost || model.uncertain > 0;
+                    let doubtful = model.unread > 0 && !model.begun.is_empty()
+                        || model.lost
+                        || model.uncertain > 0;
                     if model.begun.is_empty() {
                         model.unread = 0;
                     }
-                    model.regions.push(Known { region, range, changed: false, doubtful, over: false });
+                    model.regions.push(Known {
+                        region,
+                        range,
+                        changed: false,
+                        doubtful,
+                        over: false,
+                    });
                 }
                 Step::Unmonitor(which) => {
                     let count = model.regions.len();
@@ -161,7 +163,11 @@ proptest! {
                     model.unread += 1;
                 }
                 Step::Finish(first) => {
-                    let number = if first { model.begun.pop_front() } else { model.begun.pop_back() };
+                    let number = if first {
+                        model.begun.pop_front()
+                    } else {
+                        model.begun.pop_back()
+                    };
                     if let Some(number) = number {
                         client.finish(number, elsewhere, elsewhere + PAGE, 1);
                     }
@@ -170,16 +176,18 @@ proptest! {
                     daemon.guard.raise();
                     model.uncertain += 1;
                 }
-                Step::Lower(lost) => if model.uncertain > 0 {
-                    daemon.guard.lower(lost);
-                    model.uncertain -= 1;
-                    if lost {
-                        model.lost = true;
-                        for known in &mut model.regions {
-                            known.changed = true;
+                Step::Lower(lost) => {
+                    if model.uncertain > 0 {
+                        daemon.guard.lower(lost);
+                        model.uncertain -= 1;
+                        if lost {
+                            model.lost = true;
+                            for known in &mut model.regions {
+                                known.changed = true;
+                            }
                         }
                     }
-                },
+                }
                 Step::Check => model.check(&monitor),
                 Step::Drain => drop(drain(&monitor)),
             }
@@ -191,5 +199,5 @@ proptest! {
             client.finish(number, elsewhere, elsewhere + PAGE, 1);
         }
         model.check(&monitor);
-    }
+    });
 }

@@ -87,7 +87,7 @@ impl Mapping {
             .checked_mul(size_of::<T>())
             .and_then(|l| l.checked_add(offset));
         assert!(end.is_some_and(|end| end <= self.length));
-        assert!(offset.is_multiple_of(align_of::<T>()));
+        assert!(offset % align_of::<T>() == 0);
         // SAFETY: inside the mapping, which is aligned to pages and lives as long
         // as the borrow; the caller vouches for the type.
         unsafe { std::slice::from_raw_parts(self.base.as_ptr().byte_add(offset).cast(), count) }
