@@ -18,9 +18,9 @@ work=$target/distribution
 mkdir -p "$work"
 . "$root/scripts/packages-tree.sh"
 [ -e "$KERNEL_TREE_DIR/stamps/prepare" ] || die "there is no kernel tree: run 'make kernel-tree' first"
-# debian/control's build dependencies, and what builds RPMs.
+# debian/control's build dependencies, what every build has, and what builds RPMs.
 wanted=$(sed -n '/^Build-Depends:/,/^[A-Z]/{ s/^ \([a-z][a-z0-9-]*\).*/\1/p }' debian/control | sed 's/^debhelper-compat$/debhelper/')
-wanted="$(echo "$wanted" | tr '\n' ' ')rpm"
+wanted="$(echo "$wanted" | tr "\n" " ")build-essential rpm"
 
 # logged WHAT LOG COMMAND...: a check that passes when the command does; what it says goes to LOG.
 logged() {
