@@ -82,7 +82,7 @@ static void through_the_monitor(kdreg_t *monitor, bool scattered)
     for (size_t i = 0; i < count; i++)
         valid += kdreg_valid(&regions[i]);
     /* A kernel that has to split a huge page for the change announces all of it. */
-    bool by_kernel = strcmp(kdreg_backend_name(monitor), "kernel") == 0;
+    bool by_kernel = kdreg_caps(monitor) & KDREG_CAP_SYNC;
     size_t beside = by_kernel ? ((size_t)2 << 20) / page : 0;
     CHECK(valid + beside >= count - 1 && valid < count && !kdreg_valid(&regions[count / 2]), "%zu of %zu valid", valid, count - 1);
 

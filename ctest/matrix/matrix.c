@@ -109,12 +109,18 @@ static unsigned run_backend(uint32_t backend)
     return tally.total[FAILED];
 }
 
+/* Strongest first. */
+static const struct {
+    const char *name;
+    uint32_t number;
+} backends[] = {{"kernel", KDREG_BACKEND_KERNEL}, {"bpf", KDREG_BACKEND_BPF}, {"userfaultfd", KDREG_BACKEND_USERFAULTFD}, {"none", KDREG_BACKEND_NONE}};
+enum { BACKENDS = sizeof backends / sizeof *backends };
+
 static uint32_t backend_by_name(const char *name)
 {
-    static const char *const names[] = {[KDREG_BACKEND_KERNEL] = "kernel", [KDREG_BACKEND_USERFAULTFD] = "userfaultfd", [KDREG_BACKEND_NONE] = "none"};
-    for (uint32_t backend = KDREG_BACKEND_KERNEL; backend <= KDREG_BACKEND_NONE; backend++)
-        if (strcmp(name, names[backend]) == 0)
-            return backend;
+    for (int i = 0; i < BACKENDS; i++)
+        if (strcmp(name, backends[i].name) == 0)
+            return backends[i].number;
     return KDREG_BACKEND_ANY;
 }
 
@@ -141,14 +147,15 @@ int main(int argc, char **argv)
     }
     uint32_t chosen = wanted ? backend_by_name(wanted) : KDREG_BACKEND_ANY;
     if (wanted && chosen == KDREG_BACKEND_ANY && strcmp(wanted, "auto") != 0) {
-        fprintf(stderr, "matrix: unknown backend \"%s\": use kernel, userfaultfd or none\n", wanted);
+        fprintf(stderr, "matrix: unknown backend \"%s\": use kernel, bpf, userfaultfd or none\n", wanted);
         return 2;
     }
     if (wanted)
         unsetenv("KDREG_BACKEND");   /* it would override what is asked for here */
     kinds_prepare();
     unsigned failures = 0, run = 0;
-    for (uint32_t backend = KDREG_BACKEND_KERNEL; backend <= KDREG_BACKEND_NONE; backend++) {
+    for (int i = 0; i < BACKENDS; i++) {
+        uint32_t backend = backends[i].number;
         if (chosen != KDREG_BACKEND_ANY && backend != chosen)
             continue;
         struct kdreg_backend_info info = {.size = sizeof info};

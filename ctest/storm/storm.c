@@ -8,7 +8,9 @@
 
 struct storm storm;
 static double started;
-static const char *const backend_names[] = {[KDREG_BACKEND_KERNEL] = "kernel", [KDREG_BACKEND_USERFAULTFD] = "userfaultfd", [KDREG_BACKEND_NONE] = "none"};
+static const uint32_t backends[] = {KDREG_BACKEND_KERNEL, KDREG_BACKEND_BPF, KDREG_BACKEND_USERFAULTFD, KDREG_BACKEND_NONE};
+static const char *const backend_names[] = {[KDREG_BACKEND_KERNEL] = "kernel", [KDREG_BACKEND_BPF] = "bpf",
+                                            [KDREG_BACKEND_USERFAULTFD] = "userfaultfd", [KDREG_BACKEND_NONE] = "none"};
 
 uint64_t worker_random(struct worker *worker, uint64_t below)
 {
@@ -273,7 +275,8 @@ int main(int argc, char **argv)
     signal(SIGALRM, hang);
     file_create((size_t)RUN * 8192);
     int ran = 0;
-    for (uint32_t backend = KDREG_BACKEND_KERNEL; backend <= KDREG_BACKEND_NONE; backend++) {
+    for (size_t i = 0; i < sizeof backends / sizeof *backends; i++) {
+        uint32_t backend = backends[i];
         struct kdreg_backend_info info = {.size = sizeof info};
         if (!wanted(backend) || (backend == KDREG_BACKEND_NONE && !storm.options.backend))
             continue;

@@ -17,7 +17,7 @@ static void everything(kdreg_t *shared, int fd)
     kdreg_entry_t *entry, *held;
     struct kdreg_backend_info info = {.size = sizeof info};
     struct kdreg_attr private = {.size = sizeof private, .flags = KDREG_OPEN_PRIVATE};
-    for (uint32_t backend = KDREG_BACKEND_KERNEL; backend <= KDREG_BACKEND_NONE; backend++)
+    for (uint32_t backend = KDREG_BACKEND_KERNEL; backend <= KDREG_BACKEND_BPF; backend++)
         kdreg_probe(backend, &info);
     CHECK_IS(kdreg_open(&private, &monitor), 0);
     CHECK_IS(kdreg_monitor(monitor, memory, page, 1, &region), 0);

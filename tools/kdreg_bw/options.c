@@ -53,8 +53,8 @@ static const char help[] =
     "  -t, --time MS      milliseconds per measurement (default 20)\n"
     "  -n, --transfers N  this many transfers per measurement instead\n"
     "  -R, --rounds N     rounds over all measurements; the median counts (default 3)\n"
-    "  -b, --backend NAME kernel, userfaultfd, none or any (default any: the strongest\n"
-    "                     that works; KDREG_BACKEND overrides it)\n"
+    "  -b, --backend NAME kernel, bpf, userfaultfd, none or any (default any: the\n"
+    "                     strongest that works; KDREG_BACKEND overrides it)\n"
     "\n"
     "Output\n"
     "  -c, --csv FILE     the results as comma-separated values (- is standard output,\n"
@@ -180,7 +180,7 @@ static bool strategies(struct options *options, const char *list)
 
 static bool backend(struct options *options, const char *name)
 {
-    static const char *const names[] = { "any", "kernel", "userfaultfd", "none" };
+    static const char *const names[] = { "any", "kernel", "userfaultfd", "none", "bpf" };
 
     for (uint32_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
         if (!strcmp(name, names[i])) {
@@ -247,7 +247,7 @@ static int take(struct options *options, int option, const char *value)
                                                                  : bad("--transfers", value, "1 to 1000000000");
     case 'R': return number(value, 1, 99, &options->rounds) ? OPTIONS_RUN : bad("--rounds", value, "1 to 99");
     case 'b':
-        return backend(options, value) ? OPTIONS_RUN : bad("--backend", value, "kernel, userfaultfd, none or any");
+        return backend(options, value) ? OPTIONS_RUN : bad("--backend", value, "kernel, bpf, userfaultfd, none or any");
     case 'c': options->csv = value; return OPTIONS_RUN;
     case 'p': options->svg = value; return OPTIONS_RUN;
     case 'q': options->quiet = true; return OPTIONS_RUN;

@@ -22,7 +22,8 @@ static const char help[] =
     "  -s, --seconds S     begin rounds for S seconds (default 6; at least 3 rounds)\n"
     "  -r, --rounds N      just N rounds, however long they take\n"
     "      --seed N        the workload that follows from this number (default 1)\n"
-    "  -b, --backend NAME  how libkdreg watches memory: auto, kernel, userfaultfd or none\n"
+    "  -b, --backend NAME  how libkdreg watches memory: auto, kernel, bpf,\n"
+    "                      userfaultfd or none\n"
     "  -f, --file PATH     transfer to a new file of this name, removed at once (default: an\n"
     "                      unnamed one in $TMPDIR, or /tmp): it chooses the file system\n"
     "      --csv FILE      write the figures of every round to FILE as well\n"
@@ -52,6 +53,7 @@ static bool parse_backend(const char *text, uint32_t *backend)
     } names[] = {
         { "auto", KDREG_BACKEND_ANY },
         { "kernel", KDREG_BACKEND_KERNEL },
+        { "bpf", KDREG_BACKEND_BPF },
         { "userfaultfd", KDREG_BACKEND_USERFAULTFD },
         { "none", KDREG_BACKEND_NONE },
     };
