@@ -14,9 +14,9 @@
  * Why nothing is lost undetected: a change is missed on processor P only while
  * another task is inside a program on P; that task was switched away from inside
  * it (the programs run in process context alone), so the count was raised
- * before the task that changes memory ran. It is lowered (by whoever finds
- * nobody inside) only together with the loss: misses are read after `uncertain`
- * has been taken back, so that whatever is missed later is under another raise.
+ * before the task that changes memory ran. It is lowered only by whoever has
+ * found that nobody else is inside, with no switch since (so that nobody can have
+ * come in), and together with the loss, if there was one.
  * tools/kdregd/src/model.rs goes through every interleaving of this.
  */
 #ifndef KDREG_GUARD_H
@@ -86,23 +86,24 @@ static __always_inline void add_to_guard(__u64 what)
 	}
 }
 
-/* Makes this processor certain again, if it was not. Nobody may be inside a program on it but the caller. */
+/*
+ * Makes this processor certain again, if nobody is inside a program on it: one
+ * visit of `self` left out, which is the caller's.
+ */
 static __always_inline void end_uncertainty(struct watched_programs *all, struct processor *here,
-					    __u64 offset)
+					    int self, __u64 offset)
 {
-	/*
-	 * Not written by others before it is taken back: the caller is inside, or
-	 * cannot be interrupted.
-	 */
-	__u64 before = here->misses;
+	/* Any switch from here on makes another number of it, and this comes to nothing. */
+	__u64 uncertain = *(volatile __u64 *)&here->uncertain;
+	__u64 lost;
 
-	if (!__sync_lock_test_and_set(&here->uncertain, 0))
+	if (!(uncertain & 1) || anybody_inside(all, self, offset))
 		return;
-	/* From here on a switch begins an uncertainty of its own: the count stays above 0 meanwhile. */
-	if (count_misses(all, offset) != before)
-		add_to_guard((1ULL << KDREG_GUARD_EPOCH_SHIFT) - 1);
-	else
-		add_to_guard(-1ULL);
+	lost = count_misses(all, offset) - *(volatile __u64 *)&here->misses;
+	if (__sync_val_compare_and_swap(&here->uncertain, uncertain, uncertain + 1) != uncertain)
+		return;
+	/* A switch before this raises the count for itself: it does not reach 0 meanwhile. */
+	add_to_guard(lost ? (1ULL << KDREG_GUARD_EPOCH_SHIFT) - 1 : -1ULL);
 }
 
 /*
@@ -113,16 +114,12 @@ static __always_inline void leave(int self)
 {
 	struct processor *here = bpf_map_lookup_elem(&processors, &only);
 	struct watched_programs *all;
-	__u64 offset;
 
-	if (!here || !here->uncertain)
+	if (!here || !(here->uncertain & 1))
 		return;
 	all = bpf_map_lookup_elem(&watched, &only);
-	if (!all)
-		return;
-	offset = per_cpu_offset();
-	if (!anybody_inside(all, self, offset))
-		end_uncertainty(all, here, offset);
+	if (all)
+		end_uncertainty(all, here, self, per_cpu_offset());
 }
 
 #endif

@@ -23,7 +23,7 @@ struct log_map {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(map_flags, BPF_F_MMAPABLE | BPF_F_INNER_MAP);
 	__uint(max_entries, 2);
-	__type(key, __u32);
+	__uint(key_size, sizeof(__u32));
 	__uint(value_size, KDREG_LOG_ELEMENT);
 };
 
@@ -100,8 +100,12 @@ struct {
 
 /* What the guard knows of a processor. Touched by that processor alone. */
 struct processor {
-	__u64 uncertain; /* 1: a program is under way on it and has been switched away from */
-	__u64 misses;    /* of all programs, on it, when that began */
+	/*
+	 * Odd: a program is under way on it and has been switched away from. Goes up
+	 * by two with every switch while that is so.
+	 */
+	__u64 uncertain;
+	__u64 misses; /* of all programs, on it, when that began */
 };
 
 struct {

@@ -14,18 +14,19 @@ int BPF_PROG(scheduler, bool preempt)
 	__u64 offset;
 
 	/* No program sleeps: who goes by its own will is not inside one. */
-	if (!here || (!preempt && !here->uncertain))
+	if (!here || (!preempt && !(here->uncertain & 1)))
 		return 0;
 	all = bpf_map_lookup_elem(&watched, &only);
 	if (!all)
 		return 0;
 	offset = per_cpu_offset();
-	if (!anybody_inside(all, -1, offset)) {
-		if (here->uncertain)
-			end_uncertainty(all, here, offset);
-	} else if (!here->uncertain) {
+	if (here->uncertain & 1) {
+		/* Whoever was about to end this has to look again. */
+		here->uncertain += 2;
+		end_uncertainty(all, here, -1, offset);
+	} else if (anybody_inside(all, -1, offset)) {
 		here->misses = count_misses(all, offset);
-		here->uncertain = 1;
+		here->uncertain++;
 		add_to_guard(1);
 	}
 	return 0;

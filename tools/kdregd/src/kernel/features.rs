@@ -3,8 +3,9 @@
 
 use super::programs::{Mode, PROGRAMS, Part, Program};
 use crate::kernel::calls::Attachment;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use libbpf_rs::btf::{Btf, types};
+use std::fs;
 use std::path::Path;
 
 /// What was found.
@@ -23,6 +24,16 @@ pub struct Features {
 impl Features {
     /// Looks at the running kernel.
     pub fn find() -> Result<Features> {
+        for (kind, initial) in [("pid", 0xEFFF_FFFCu32), ("user", 0xEFFF_FFFD)] {
+            // As include/linux/proc_ns.h numbers them for ever.
+            let own = fs::read_link(format!("/proc/self/ns/{kind}")).context("/proc/self/ns")?;
+            let initial = format!("{kind}:[{initial}]");
+            if own.as_os_str() != initial.as_str() {
+                bail!(
+                    "kdregd has to run in the machine's own {kind} namespace, not in a container's"
+                );
+            }
+        }
         let btf = Btf::from_vmlinux()
             .context("this kernel does not describe its types (/sys/kernel/btf/vmlinux)")?;
         let function = |name: &str| btf.type_by_name::<types::Func<'_>>(name).is_some();

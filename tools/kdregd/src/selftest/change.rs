@@ -39,6 +39,9 @@ pub struct Change {
     pub make: fn(&mut Memory) -> Result<Expected, Absent>,
 }
 
+/// How often that is tried which the kernel's own doings can spoil.
+const QUIET_TRIES: usize = 8;
+
 /// Nothing to prepare.
 pub fn ready(_memory: &mut Memory) -> Result<(), Absent> {
     Ok(())
@@ -48,7 +51,7 @@ impl Change {
     /// Makes it to memory of one kind.
     pub fn attempt(&self, enrolled: &Enrolled, kind: Kind) -> Cell {
         let outcome = self
-            .outcome(enrolled, kind)
+            .repeated(enrolled, kind)
             .unwrap_or_else(|Absent(why)| Outcome::Absent(why));
         Cell {
             memory: kind.name().into(),
@@ -56,6 +59,19 @@ impl Change {
             capability: self.capability,
             outcome,
         }
+    }
+
+    /// What must not be logged, may be for a reason of its own: the kernel moves
+    /// pages as it likes. Then it is tried again.
+    fn repeated(&self, enrolled: &Enrolled, kind: Kind) -> Result<Outcome, Absent> {
+        let mut outcome = self.outcome(enrolled, kind)?;
+        for _ in 0..QUIET_TRIES {
+            if self.capability != Capabilities::FORK_WARM || outcome == Outcome::Held {
+                break;
+            }
+            outcome = self.outcome(enrolled, kind)?;
+        }
+        Ok(outcome)
     }
 
     fn outcome(&self, enrolled: &Enrolled, kind: Kind) -> Result<Outcome, Absent> {

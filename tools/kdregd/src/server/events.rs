@@ -290,6 +290,8 @@ impl<'a> Loop<'a> {
                         .map(|challenge| vec![challenge.as_bytes().to_vec()])
                 } else if abi::Status::from_bytes(bytes).is_some() {
                     let text = status::text(self.server, connection.peer.uid);
+                    // One question each: whoever has more has to queue again.
+                    connection.state = State::Closing;
                     Ok(wire::parts(&text))
                 } else {
                     Err(unknown())
