@@ -21,7 +21,7 @@ enum kdreg_mode { KDREG_MODE_NOTIFIER = 1, KDREG_MODE_FLUSH = 2 };
 
 /* The nth entry ever begun; in the log at n modulo its capacity. */
 struct kdreg_log_entry {
-	__u64 sequence; /* 2n+1 while it is being written, then 2n+2 */
+	__u64 sequence; /* 2n+2 once it is finished */
 	__u64 start;    /* first byte that changed */
 	__u64 end;      /* first byte behind it */
 	__u32 change;   /* KDREG_CHANGE_ of kdreg2.h; 0: unknown */

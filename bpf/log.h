@@ -6,18 +6,18 @@
 #include "maps.h"
 
 /*
- * The stores of one entry must become visible in order. x86 keeps the order of
- * stores; elsewhere an exchange is the only full barrier that programs have.
+ * Becomes visible behind all that was stored before. x86 keeps the order of
+ * stores; elsewhere an exchange is the only barrier that programs have.
  */
 #ifdef __TARGET_ARCH_x86
-#define STORE_IN_ORDER(place, value)                    \
+#define STORE_LAST(place, value)                    \
 	do {                                            \
 		asm volatile("" : : : "memory");        \
 		*(volatile __u64 *)&(place) = (value);  \
 		asm volatile("" : : : "memory");        \
 	} while (0)
 #else
-#define STORE_IN_ORDER(place, value)                                        \
+#define STORE_LAST(place, value)                                        \
 	do {                                                                \
 		__u64 old_ = __sync_lock_test_and_set(&(place), (value));   \
 		USE(old_);                                                  \
@@ -69,11 +69,10 @@ static __always_inline void log_change(__u64 mm, __u64 start, __u64 end, __u32 c
 	if (pair) {
 		struct kdreg_log_entry *entry = (void *)(pair + (n & 1) * sizeof(*entry));
 
-		STORE_IN_ORDER(entry->sequence, 2 * n + 1);
 		entry->start = start;
 		entry->end = end;
 		entry->change = change;
-		STORE_IN_ORDER(entry->sequence, 2 * n + 2);
+		STORE_LAST(entry->sequence, 2 * n + 2);
 	}
 	/* A full barrier again: wake() looks at the ring behind it. */
 	done = __sync_fetch_and_add(&log->done, 1);

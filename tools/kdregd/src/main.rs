@@ -6,8 +6,11 @@ mod ask;
 mod check;
 mod kernel;
 #[cfg(test)]
+mod layout;
+#[cfg(test)]
 mod model;
 mod options;
+mod others;
 mod proof;
 mod selftest;
 mod serve;

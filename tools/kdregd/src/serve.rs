@@ -12,11 +12,10 @@ use crate::server::clients::Clients;
 use crate::server::events::{self, End, Loop};
 use crate::server::listener::Listener;
 use crate::server::{Server, ends};
-use crate::{check as report, kernel};
-use anyhow::{Context, Result};
+use crate::{check as report, kernel, others};
+use anyhow::Result;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use std::collections::BTreeMap;
-use std::fs;
 
 /// Serves until a signal comes. Clients keep what they have.
 pub fn serve(options: &Options) -> Result<i32> {
@@ -47,6 +46,7 @@ pub fn serve(options: &Options) -> Result<i32> {
             }
         }
         ends::sweep(&mut server)?;
+        others::retire(&options.pins, &server.features);
         say("ready");
         let end = Loop::new(&mut server, Some(&listener))?.run(None)?;
         match end {
@@ -124,7 +124,9 @@ pub fn check(options: &Options) -> Result<i32> {
         }
     };
     // Beside the one that serves, and gone afterwards.
-    let pins = options.pins.join(format!("check-{}", std::process::id()));
+    let pins = options
+        .pins
+        .join(format!("{}{}", others::CHECK, std::process::id()));
     let limits = crate::server::limits::Limits {
         clients: 16,
         ..options.limits
@@ -148,7 +150,7 @@ pub fn check(options: &Options) -> Result<i32> {
         }
         i32::from(server.offered() == 0)
     });
-    remove_all(&pins)?;
+    others::remove_all(&pins)?;
     result
 }
 
@@ -164,21 +166,6 @@ pub fn uninstall(options: &Options) -> Result<i32> {
         }
     }
     // Others end theirs when their links go.
-    remove_all(&options.pins)?;
+    others::remove_all(&options.pins)?;
     Ok(0)
-}
-
-fn remove_all(pins: &std::path::Path) -> Result<()> {
-    let entries = match fs::read_dir(pins) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(error).with_context(|| pins.display().to_string()),
-    };
-    for entry in entries {
-        let path = entry?.path();
-        if path.is_dir() {
-            generation::remove_pins(&path)?;
-        }
-    }
-    fs::remove_dir(pins).with_context(|| pins.display().to_string())
 }

@@ -53,6 +53,13 @@ use client::Client;
 use std::os::fd::AsRawFd;
 use std::sync::atomic::AtomicU32;
 
+/// Has the kernel tell of this address space's changes, for kdregd's self-test,
+/// which is to do it as clients do; `Err`: why it cannot.
+#[doc(hidden)]
+pub fn subscribe_address_space() -> Result<(), String> {
+    subscribe::subscribe().map_err(|refusal| refusal.reason.to_string())
+}
+
 /// How often a miss tries to apply the log to its end.
 const ROUNDS: u32 = 64;
 

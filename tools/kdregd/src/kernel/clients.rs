@@ -11,7 +11,7 @@ use std::os::fd::AsFd;
 use std::ptr;
 
 /// `KDREG_LOG_ELEMENT`.
-const ELEMENT: u32 = 64;
+pub const ELEMENT: u32 = 64;
 /// Data bytes of a ring: a page, the least there can be.
 const RING_BYTES: u32 = 4096;
 

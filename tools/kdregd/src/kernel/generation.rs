@@ -20,6 +20,9 @@ use std::path::{Path, PathBuf};
 struct Aligned<T: ?Sized>(T);
 static OBJECT: &Aligned<[u8]> = &Aligned(*include_bytes!(concat!(env!("OUT_DIR"), "/kdreg.bpf.o")));
 
+/// What pins are called behind their build's name, until they are all there.
+pub const UNFINISHED: &str = "-unfinished";
+
 /// What this build's programs and layouts are called.
 pub fn build_name() -> String {
     format!("{}-{}", abi::VERSION, env!("KDREGD_BUILD"))
@@ -88,7 +91,7 @@ impl Generation {
     fn load(directory: &Path, features: &Features, clients: u32) -> Result<Generation> {
         // Under another name until it is whole.
         let mut unfinished = directory.as_os_str().to_owned();
-        unfinished.push("-unfinished");
+        unfinished.push(UNFINISHED);
         let unfinished = PathBuf::from(unfinished);
         remove_pins(&unfinished)?;
         // A BPF file system has no dots in names.

@@ -4,11 +4,11 @@
 use super::changes::CHANGES;
 use super::enrolled::{self, Enrolled};
 use super::memory::Kind;
-use super::{reuse, subscribe};
+use super::reuse;
 use crate::kernel::programs::Mode;
 use crate::proof::{Cell, Outcome};
-use anyhow::{Context, Result, bail};
-use kdreg::monitor::Capabilities;
+use anyhow::{Context, Error, Result, bail};
+use kdreg::monitor::{Capabilities, bpf};
 use std::io::Write;
 use std::os::fd::AsFd;
 use std::sync::atomic::AtomicU64;
@@ -24,7 +24,7 @@ pub fn run(mode: Mode) -> Result<i32> {
     let socket = enrolled::inherited();
     let nonce = Box::new(AtomicU64::new(0));
     let subscribed = match mode {
-        Mode::Notifier => subscribe::subscribe(),
+        Mode::Notifier => bpf::subscribe_address_space().map_err(Error::msg),
         Mode::Flush => Ok(()),
     };
     let enrolled = match subscribed.and_then(|()| Enrolled::enrol(socket.as_fd(), mode, &nonce)) {

@@ -8,5 +8,4 @@ pub mod child;
 pub mod enrolled;
 pub mod memory;
 pub mod reuse;
-pub mod subscribe;
 pub mod trial;

@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What other builds of kdregd, and checks that were killed, have left pinned.
+
+use crate::kernel::features::Features;
+use crate::kernel::generation::{self, Generation, build_name};
+use crate::kernel::tasks;
+use anyhow::{Context, Result};
+use std::path::{Path, PathBuf};
+use std::{fs, io};
+
+/// What a check's pins are called, before the number of its process.
+pub const CHECK: &str = "check-";
+
+/// The directories in one, if there is one.
+fn directories(root: &Path) -> Result<Vec<PathBuf>> {
+    let entries = match fs::read_dir(root) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error).with_context(|| root.display().to_string()),
+    };
+    let mut directories = Vec::new();
+    for entry in entries {
+        let path = entry.with_context(|| root.display().to_string())?.path();
+        if path.is_dir() {
+            directories.push(path);
+        }
+    }
+    Ok(directories)
+}
+
+/// Removes what is of no use to anybody any more. The programs of another build
+/// stay while one of its clients lives.
+pub fn retire(root: &Path, features: &Features) {
+    let found = directories(root).unwrap_or_default();
+    for directory in found {
+        let name = directory.file_name().unwrap_or_default().to_string_lossy();
+        let removed = if let Some(process) = name.strip_prefix(CHECK) {
+            if Path::new("/proc").join(process).exists() {
+                continue;
+            }
+            remove_all(&directory)
+        } else if name == build_name() || is_in_use(&directory, features) {
+            continue;
+        } else {
+            generation::remove_pins(&directory)
+        };
+        match removed {
+            Ok(()) => eprintln!("kdregd: {}: removed, nobody uses it", directory.display()),
+            Err(error) => eprintln!("kdregd: {error:#}"),
+        }
+    }
+}
+
+/// Whether another build's programs have a client. Whatever cannot be told has.
+fn is_in_use(directory: &Path, features: &Features) -> bool {
+    if directory
+        .to_string_lossy()
+        .ends_with(generation::UNFINISHED)
+    {
+        return false;
+    }
+    let Ok(other) = Generation::reopen(directory, features) else {
+        return true;
+    };
+    if other.is_dead().unwrap_or(false) {
+        return false;
+    }
+    tasks::with_logs(&other).map_or(true, |tasks| !tasks.is_empty())
+}
+
+/// Removes all that is pinned in the directories of one, and that.
+pub fn remove_all(root: &Path) -> Result<()> {
+    for directory in directories(root)? {
+        // A check's are one level down.
+        for inner in directories(&directory)? {
+            generation::remove_pins(&inner)?;
+        }
+        generation::remove_pins(&directory)?;
+    }
+    match fs::remove_dir(root) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(error).with_context(|| root.display().to_string())
+        }
+        _ => Ok(()),
+    }
+}
