@@ -170,7 +170,7 @@ static void descriptors(void)
     /* A grace period takes milliseconds, which pass while nothing runs. */
     uint64_t each = cost_close(fds, DESCRIPTORS);
     printf("close: %lu each\n", each);
-    CHECK(each < 100000);
+    CHECK(each < 10000);
 }
 
 /* --- Beside a victim ------------------------------------------------------ */

@@ -197,6 +197,43 @@ static void write_protected(void)
     kt_unspace(memory, page);
 }
 
+/* PAGEMAP_SCAN write-protects in one go over several mappings, those that userfaultfd
+ * watches; the one at the start of what it announces need not be one of these. */
+static void scanned(void)
+{
+    /* As in linux/fs.h, from 6.7 on. */
+    struct scan {
+        uint64_t size, flags, start, end, walk_end, vec, vec_len, max_pages, category_inverted,
+            category_mask, category_anyof_mask, return_mask;
+    };
+    enum { WP_MATCHING = 1, PAGE_IS_WRITTEN = 2, WP_UNPOPULATED = 1 << 13, WP_ASYNC = 1 << 15 };
+    int uffd = (int)syscall(SYS_userfaultfd, O_CLOEXEC | UFFD_USER_MODE_ONLY);
+    int pagemap = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+    struct uffdio_api api = {.api = UFFD_API, .features = WP_UNPOPULATED | WP_ASYNC};
+
+    if (uffd < 0 || pagemap < 0 || ioctl(uffd, UFFDIO_API, &api) != 0) {
+        printf("no PAGEMAP_SCAN: %m\n");
+        return;
+    }
+    char *memory = map(2 * page, PROT_READ | PROT_WRITE);
+    struct uffdio_register area = {.range = {(uintptr_t)memory + page, page},
+                                   .mode = UFFDIO_REGISTER_MODE_WP};
+    CHECK(ioctl(uffd, UFFDIO_REGISTER, &area) == 0, "%m");
+    watch(memory + page, page);
+    struct scan scan = {.size = sizeof scan,
+                        .flags = WP_MATCHING,
+                        .start = (uintptr_t)memory,
+                        .end = (uintptr_t)memory + 2 * page,
+                        .category_mask = PAGE_IS_WRITTEN,
+                        .return_mask = PAGE_IS_WRITTEN};
+    CHECK(ioctl(pagemap, _IOWR('f', 16, struct scan), &scan) >= 0, "%m");
+    unsigned set = changed();
+    CHECK(set == ALL, "%#x", set);
+    close(uffd);
+    close(pagemap);
+    kt_unspace(memory, 2 * page);
+}
+
 /* Page tables of hugetlbfs may be shared: not looked into. */
 static void huge(void)
 {
@@ -226,6 +263,7 @@ int main(void)
     names();
     keys();
     write_protected();
+    scanned();
     huge();
     kt_no_event(fd);
     return 0;
