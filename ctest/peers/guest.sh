@@ -44,6 +44,18 @@ under() {
 
 ways="without kernel userfaultfd"
 
+# UCX before 1.19 takes from the completion's service level whether a packet came by IPv4, as one maker's devices write it there; of any
+# other device it drops all. It drops none when it does not look to whom they were.
+export UCX_UD_VERBS_ETH_DGID_CHECK=n
+# Soft-RoCE acknowledges when it has a processor.
+export UCX_UD_VERBS_TIMEOUT=300s UCX_RC_VERBS_TIMEOUT=4s
+
+# ended_in_assertion FILE...: in one of UCX 1.18's own, now and then, as it takes a connection down: the event that says so comes twice.
+# Without the preload as well.
+ended_in_assertion() {
+    grep -q 'Assertion .wait_ctx->cb_id == UCS_CALLBACKQ_ID_NULL' "$@"
+}
+
 # hit_rate FILE...: the statistics' hits, in percent of what was asked for, over all processes.
 hit_rate() {
     sed -n 's/.*kdreg-verbs: \([0-9]*\) registrations asked for: \([0-9]*\) hits.*/\1 \2/p' "$@" |
