@@ -241,6 +241,8 @@ fn in_rust(regions: usize, operations: usize, variant: Variant) -> Duration {
 fn in_two(regions: usize, operations: usize, kind: &str) -> Duration {
     let (_manual, monitor) = Manual::open().unwrap();
     let options = Options {
+        // What both threads have.
+        max_entries: 2 * regions,
         no_reaper: true,
         ..Options::default()
     };
@@ -270,12 +272,17 @@ fn in_two(regions: usize, operations: usize, kind: &str) -> Duration {
         }
         began
     };
-    std::thread::scope(|scope| {
+    let spent = std::thread::scope(|scope| {
         let other = scope.spawn(|| run(1));
         let began = run(0);
         other.join().unwrap();
         began.elapsed()
-    })
+    });
+    // All but the first of each region, by each thread at most, were hits.
+    let counts = cache.statistics().unwrap();
+    assert!(counts.misses <= 2 * regions as u64, "{counts:?}");
+    assert_eq!(counts.evictions, 0);
+    spent
 }
 
 fn misses(regions: usize, operations: usize) -> Duration {
