@@ -68,7 +68,7 @@ impl Manual {
             guarded,
             between,
         })?;
-        let monitor = Monitor::on(Lease::manual(manual.clone())?, false)?;
+        let monitor = Monitor::on(Lease::private(manual.clone().unsize(|it| it))?, false)?;
         Ok((manual, monitor))
     }
 

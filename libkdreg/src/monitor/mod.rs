@@ -20,6 +20,7 @@ pub mod manual;
 mod mapped;
 mod none;
 mod probe;
+mod refusal;
 mod shared;
 mod subscription;
 mod table;

@@ -2,7 +2,8 @@
 //! What each backend could do here, and why not.
 
 use super::backend::{Capabilities, Kind};
-use super::shared::{self, Refusal};
+use super::refusal::Refusal;
+use super::shared;
 use crate::errno::Errno;
 
 /// The answer of [`probe`].

@@ -10,8 +10,8 @@
 use super::backend::{Backend, Kind};
 use super::bpf::Bpf;
 use super::kernel::Kernel;
-use super::manual::Manual;
 use super::none::Nothing;
+use super::refusal::Refusal;
 use super::userfaultfd::Userfaultfd;
 use crate::environment;
 use crate::errno::Errno;
@@ -19,7 +19,6 @@ use crate::lock::Mutex;
 use crate::log::{self, Level};
 use crate::memory::Share;
 use crate::process::{Home, PerProcess};
-use std::fmt;
 use std::ops::Deref;
 use std::ptr::NonNull;
 
@@ -102,13 +101,9 @@ impl Lease {
         }
     }
 
-    fn private(backend: Share<dyn Backend>) -> Result<Lease, Errno> {
+    /// A lease on a backend that is nobody else's.
+    pub fn private(backend: Share<dyn Backend>) -> Result<Lease, Errno> {
         Ok(Lease::new(backend, false, Home::here()?))
-    }
-
-    /// A lease on a backend that tests drive by hand.
-    pub fn manual(backend: Share<Manual>) -> Result<Lease, Errno> {
-        Lease::private(backend.unsize(|it| it))
     }
 
     /// Another lease on the same backend.
@@ -282,62 +277,6 @@ fn lease(kind: Kind, options: &Options) -> Result<Lease, Refusal> {
         }
     };
     Ok(Lease::new(backend, true, home))
-}
-
-/// Why a backend does not work here.
-pub(crate) struct Refusal {
-    pub error: Errno,
-    pub reason: Reason,
-}
-
-/// A line of text, made without memory, which may be what there is none of; what
-/// is too long is cut off.
-#[derive(Clone, Copy)]
-pub(crate) struct Reason {
-    bytes: [u8; 240],
-    length: usize,
-}
-
-impl Refusal {
-    pub fn new(error: Errno, reason: fmt::Arguments<'_>) -> Refusal {
-        let mut text = Reason {
-            bytes: [0; 240],
-            length: 0,
-        };
-        // A piece that does not fit is left out.
-        let _ = fmt::write(&mut text, reason);
-        Refusal {
-            error,
-            reason: text,
-        }
-    }
-}
-
-impl fmt::Write for Reason {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        let room = self.bytes.get_mut(self.length..self.length + text.len());
-        room.ok_or(fmt::Error)?.copy_from_slice(text.as_bytes());
-        self.length += text.len();
-        Ok(())
-    }
-}
-
-impl fmt::Display for Reason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(std::str::from_utf8(&self.bytes[..self.length]).unwrap_or_default())
-    }
-}
-
-impl fmt::Display for Refusal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.reason.fmt(f)
-    }
-}
-
-impl From<Errno> for Refusal {
-    fn from(error: Errno) -> Self {
-        Refusal::new(error, format_args!("{error}"))
-    }
 }
 
 /// Makes a backend.

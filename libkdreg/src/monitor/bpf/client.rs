@@ -16,7 +16,7 @@ use crate::descriptor::File;
 use crate::errno::Errno;
 use crate::lock::Mutex;
 use crate::memory::Share;
-use crate::monitor::shared::Refusal;
+use crate::monitor::refusal::Refusal;
 use crate::process::{self, Home, PerProcess};
 use crate::sync;
 use std::os::fd::{AsRawFd, RawFd};

@@ -13,7 +13,7 @@ use super::wire::{Connection, Received, malformed};
 use crate::descriptor::Descriptor;
 use crate::environment;
 use crate::errno::Errno;
-use crate::monitor::shared::Refusal;
+use crate::monitor::refusal::Refusal;
 use std::os::fd::{AsFd, IntoRawFd, OwnedFd};
 use std::sync::atomic::{AtomicU64, Ordering};
 

@@ -5,7 +5,7 @@ use super::abi::{self, Grant, LogHeader};
 use super::changes::{Entry, Log};
 use super::mapping::{Mapping, Use};
 use crate::errno::Errno;
-use crate::monitor::shared::Refusal;
+use crate::monitor::refusal::Refusal;
 use crate::range::page_size;
 use std::mem::offset_of;
 use std::os::fd::BorrowedFd;

@@ -41,7 +41,7 @@ pub(crate) use marks::Standing;
 pub(crate) use reader::Reader;
 
 use super::backend::{Activity, Backend, Capabilities, Kind, Needs, RegionName, Subscriber};
-use super::shared::Refusal;
+use super::refusal::Refusal;
 use super::table::{Matching, Table};
 use super::{Event, Region, Validity, eventfd, mapped, subscription};
 use crate::errno::Errno;

@@ -11,7 +11,7 @@ mod on_demand;
 
 use crate::descriptor::Descriptor;
 use crate::errno::Errno;
-use crate::monitor::shared::Refusal;
+use crate::monitor::refusal::Refusal;
 use std::os::fd::AsRawFd;
 
 /// `_IO(0xAE, 0x01)` of <linux/kvm.h>.

@@ -5,7 +5,7 @@ use super::abi::{self, Message};
 use crate::descriptor::Descriptor;
 use crate::environment;
 use crate::errno::Errno;
-use crate::monitor::shared::Refusal;
+use crate::monitor::refusal::Refusal;
 use crate::sync;
 use std::mem::{offset_of, size_of};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};

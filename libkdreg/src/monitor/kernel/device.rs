@@ -4,7 +4,7 @@
 
 use crate::errno::Errno;
 use crate::monitor::Needs;
-use crate::monitor::shared::Refusal;
+use crate::monitor::refusal::Refusal;
 use crate::range::Range;
 use crate::uapi::{self, Kdreg2Event, KdregBatch, KdregFeatures, KdregMonitorEntry};
 use std::fs::OpenOptions;

@@ -18,7 +18,7 @@
 mod device;
 
 use super::backend::{Activity, Backend, Capabilities, Kind, Needs, RegionName, Subscriber};
-use super::shared::Refusal;
+use super::refusal::Refusal;
 use super::table::{Matching, Outer, Removed, Table};
 use super::words::MAX_REGIONS;
 use super::{Event, Reason, Region, Validity, eventfd, mapped, subscription};

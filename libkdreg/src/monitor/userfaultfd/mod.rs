@@ -35,7 +35,7 @@ mod watched;
 
 use super::backend::{Activity, Backend, Capabilities, Kind, Needs, RegionName, Subscriber};
 use super::guard::Standing;
-use super::shared::Refusal;
+use super::refusal::Refusal;
 use super::table::{Matching, Removed, Table};
 use super::validity::{AWAKE, NAP, PATIENCE};
 use super::{Event, Reason, Region, Validity, eventfd, subscription};
