@@ -14,6 +14,7 @@ mod backend;
 pub mod bpf;
 pub(crate) mod eventfd;
 mod guard;
+mod in_flight;
 mod kernel;
 #[doc(hidden)]
 pub mod manual;

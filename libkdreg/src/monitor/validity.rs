@@ -3,7 +3,7 @@
 
 use super::bpf::{Reader, Standing as LogStanding};
 use super::guard::{Guard, Standing};
-use super::userfaultfd::in_flight::{InFlight, changes_in_flight};
+use super::in_flight::{InFlight, changes_in_flight};
 use crate::sync;
 use std::os::fd::RawFd;
 use std::sync::atomic::{AtomicU32, Ordering};

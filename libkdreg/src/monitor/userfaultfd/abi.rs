@@ -66,9 +66,6 @@ const MODE_WP: u64 = 1 << 1;
 const UFFDIO_REGISTER: libc::c_ulong = request(READ_WRITE, 0xaa, 0x00, size_of::<Register>());
 const UFFDIO_UNREGISTER: libc::c_ulong = request(READ, 0xaa, 0x01, size_of::<RangeArgument>());
 
-/// `struct uffdio_writeprotect` is 24 bytes.
-pub(super) const UFFDIO_WRITEPROTECT: libc::c_ulong = request(READ_WRITE, 0xaa, 0x06, 24);
-
 pub(super) const EVENT_REMAP: u8 = 0x14;
 pub(super) const EVENT_REMOVE: u8 = 0x15;
 pub(super) const EVENT_UNMAP: u8 = 0x16;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Changes that have let go of mmap_lock but are not yet known to the handler.
+//! Changes that have let go of mmap_lock but are not yet known to userfaultfd's
+//! handler: what a check asks, and what tells whether it asked the right file.
 
-use super::abi::UFFDIO_WRITEPROTECT;
 use crate::errno::Errno;
 use std::os::fd::RawFd;
 
@@ -90,6 +90,7 @@ fn stat(fd: RawFd) -> Result<(u64, u64), Errno> {
 
 /// `struct uffdio_writeprotect`: start, length and mode.
 type WriteProtect = [u64; 3];
+const UFFDIO_WRITEPROTECT: libc::Ioctl = libc::_IOWR::<WriteProtect>(0xaa, 0x06);
 
 /// An empty range.
 static NOTHING: WriteProtect = [0; 3];
@@ -100,7 +101,7 @@ fn ask(fd: RawFd, argument: *const WriteProtect) -> i32 {
     // SAFETY: the kernel reads the argument only, and refuses an empty range
     // or a null pointer. On a descriptor of another kind the request is
     // unknown.
-    let result = unsafe { libc::ioctl(fd, UFFDIO_WRITEPROTECT as _, argument) };
+    let result = unsafe { libc::ioctl(fd, UFFDIO_WRITEPROTECT, argument) };
     if result == 0 {
         return 0;
     }
