@@ -1,4 +1,31 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
+// Files, in reading order:
+//   entries     the entries: the line that a hit touches
+//   links       what only the lock's holder touches of them: order, lists, tree
+//   extras      what few of them have besides
+//   refs/       who may use an entry, and who cleans it up
+//   front       from a page to the entry that served it last, without a lock
+//   lookup      the hit; finding by the tree; ending that an entry is found
+//   put         putting back
+//   held        a reference, in Rust
+//   hold        another reference for who has one
+//   clock       when an entry was used: what a hit writes
+//   sharing     entries that several threads use
+//   state       what the lock protects
+//   lru         the order of eviction
+//   limits      how much is kept: the options
+//   serving     what a miss registers, and what of it is served
+//   miss        the course of a miss
+//   room        making room for it
+//   register    registering where memory is short
+//   publish     making it findable
+//   watches     the watches of ranges that were merged
+//   bypass      whether keeping is worth it
+//   release     undoing a registration
+//   reaper      the thread that does it when nobody calls
+//   statistics  counts
+//   dump        what a cache holds, for people
+//   status      the same on the status page
 //! The pin-down cache: registrations kept until their memory changes, or room
 //! is needed.
 //!
@@ -35,6 +62,7 @@ mod dump;
 mod entries;
 mod extras;
 mod front;
+mod held;
 mod hold;
 mod limits;
 mod links;
@@ -75,6 +103,7 @@ use statistics::Shard;
 use std::os::fd::BorrowedFd;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
 
+pub use held::Held;
 pub use limits::Options;
 pub use statistics::Statistics;
 pub use watches::Standing;
@@ -320,69 +349,5 @@ impl Drop for Cache {
         if self.inner.home.is_here() {
             let _ = self.empty();
         }
-    }
-}
-
-/// A registration in use. Dropping it puts it back.
-pub struct Held<'a> {
-    inner: &'a Inner,
-    entry: &'a Entry,
-}
-
-impl Held<'_> {
-    /// The registered range: at least what was asked for.
-    pub fn range(&self) -> Range {
-        self.entry.range()
-    }
-
-    /// The rights it was registered with: at least what was asked for.
-    pub fn access(&self) -> u32 {
-        self.entry.access()
-    }
-
-    /// What `register` returned.
-    pub fn handle(&self) -> Handle {
-        Handle(self.entry.handle())
-    }
-
-    /// Whether the memory is still what was registered. It can change while
-    /// the registration is in use, if the application does not keep its own
-    /// buffers mapped.
-    pub fn is_valid(&self) -> bool {
-        self.inner.is_current(self.entry)
-    }
-
-    /// What is known of `range`, a part of what is registered: of itself, not of
-    /// what it was merged with. `EINVAL` where it is no part of it.
-    pub fn standing(&self, range: Range) -> Result<Standing, Errno> {
-        self.inner.standing(self.entry, range)
-    }
-
-    /// Gives up the guard without putting the reference back; the C face hands
-    /// out the entry instead.
-    #[inline]
-    pub(crate) fn into_raw(self) -> *const Entry {
-        let entry: *const Entry = self.entry;
-        std::mem::forget(self);
-        entry
-    }
-}
-
-/// Another reference on the same registration: it costs no lookup, registers
-/// nothing, and is the same whatever became of the entry meanwhile.
-impl Clone for Held<'_> {
-    fn clone(&self) -> Self {
-        self.inner.hold(self.entry);
-        Held {
-            inner: self.inner,
-            entry: self.entry,
-        }
-    }
-}
-
-impl Drop for Held<'_> {
-    #[inline]
-    fn drop(&mut self) {
-        self.inner.put(self.entry);
     }
 }

@@ -1,4 +1,16 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
+// Files, in reading order:
+//   boundary   between results and return values: no panic crosses
+//   handle     what callers hold instead of pointers
+//   sized      structures that can grow
+//   library    version, errors, log
+//   monitor    the monitor
+//   callbacks  a caller's callbacks as a registrar
+//   cache      the cache: making, ending, dropping
+//   lookup     get, find and put
+//   entry      what is known of an entry that is held
+//   show       what a cache says of itself
+//   measured   a way in for measuring programs
 //! The C ABI: a thin face over [`crate::monitor`] and [`crate::cache`].
 //!
 //! Only this module handles pointers from C callers. Every function checks

@@ -1,4 +1,22 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
+// Files, in reading order:
+//   backend       what every backend offers, and what can be said of one
+//   refusal       why one does not work here
+//   words         the state words, which outlive every monitor
+//   guard         what says that the words are current, where a thread follows
+//   in_flight     what userfaultfd is asked, where that is not enough
+//   validity      the check: word, guard, question
+//   eventfd       what subscribers poll
+//   table         the regions of a backend in user space, and their events
+//   subscription  the system calls of its subscribers
+//   mapped        whether memory is there at all
+//   kernel/       the backends, strongest first: the module
+//   bpf/          kdregd's programs
+//   userfaultfd/  any process, any kernel
+//   none          nothing
+//   manual        one that tests drive by hand
+//   shared        which backend a monitor gets, and the sharing of it
+//   probe         what each could do here
 //! The monitor: "tell me, before the call that changed it returns, that this
 //! range no longer maps what it did".
 //!

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
+// Files, in reading order:
+//   trampoline  the frame that calls a callback and that nothing passes
 //! Callbacks that do not return: a thread that ends in one, a C++ exception that
 //! leaves one.
 //!

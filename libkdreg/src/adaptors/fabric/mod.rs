@@ -1,4 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
+// Files, in reading order:
+//   abi         libfabric's structures
+//   library     libfabric, opened when it is needed
+//   ranges      what it has subscribed to
+//   callbacks   what it calls
+//   dispatcher  the thread that tells it of changes
+//   ffi         the C face
 //! libkdreg as libfabric's memory monitor.
 //!
 //! libfabric's providers cache registrations themselves, in a cache that asks a

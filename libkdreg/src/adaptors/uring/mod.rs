@@ -1,4 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
+// Files, in reading order:
+//   abi        what the kernel is asked
+//   slots      which slots of the table are free
+//   registrar  the slots, as the cache fills and empties them
+//   advice     what to do when the kernel refuses
+//   ffi        the C face
 //! io_uring: registered ("fixed") buffers that follow the memory.
 //!
 //! A storage engine that uses `READ_FIXED` and `WRITE_FIXED` spares the kernel

@@ -1,4 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
+// Files, in reading order:
+//   library  libibverbs, opened when it is needed
+//   access   access rights
+//   advice   what to say and do when registering fails
+//   ffi      the C face
 //! A cache of verbs memory regions, bound to a protection domain.
 //!
 //! libibverbs is opened when the first cache is made; nothing links it. So a

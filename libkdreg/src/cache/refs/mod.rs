@@ -1,4 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
+// Files, in reading order:
+//   counting   taking and putting without read-modify-writes
+//   ownership  who may: how that begins and ends
+//   hold       another reference for who has one
 //! The references on a cache entry: who may use it, who must clean it up.
 //!
 //! Entries live in type-stable memory, so a lock-free lookup may take a

@@ -1,4 +1,18 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
+// Files, in reading order:
+//   abi        what kdregd, its programs and the library agree on
+//   wire       a connection to kdregd
+//   enrol      becoming a client
+//   client     the process as one
+//   status     asking kdregd how it is
+//   mapping    memory that maps are seen through
+//   maps       the maps of a grant, looked over
+//   subscribe  having the kernel tell of this address space
+//   changes    the log, as it is read
+//   orders     its memory orders
+//   marks      how far it was applied to the words
+//   wake       the ring that makes a descriptor readable
+//   reader     what a check looks at, and what brings it up to date
 //! The bpf backend: kdregd's BPF programs log what changes, before the changing
 //! call returns, and whoever looks next reads the log.
 //!

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
+// Files, in reading order:
+//   device  one descriptor of the device: system calls, status page
 //! The kernel backend: an mmu_notifier behind `/dev/kdreg`.
 //!
 //! The kernel marks a region before the changing call returns, in words that

@@ -1,4 +1,17 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
+// Files, in reading order:
+//   abi        the kernel's interfaces
+//   mappings   what the process has mapped
+//   watched    which mappings are registered, as far as is known
+//   disturbed  where that may have changed by itself
+//   claims     which backend a descriptor's number was last given to
+//   headroom   how many mappings may be watched
+//   watch      how a watch begins
+//   let_go     how one ends
+//   thrift     how much time may go into ending them
+//   discards   what was discarded lately
+//   backlog    changes that were read and not marked yet
+//   handler    the thread that reads events and marks regions
 //! The embedded default: userfaultfd used for its events alone.
 //!
 //! Ranges are registered in write-protect mode and never write-protected, so
