@@ -74,6 +74,7 @@ monitor/bpf/*          monitor::shared::* monitor::probe::* monitor::kernel::* m
 monitor/userfaultfd/*  monitor::shared::* monitor::probe::* monitor::kernel::* monitor::bpf::* monitor::none::*
 monitor/none.rs        monitor::shared::* monitor::probe::* monitor::kernel::* monitor::bpf::* monitor::userfaultfd::*
 monitor/table.rs       monitor::shared::* monitor::kernel::* monitor::userfaultfd::* monitor::none::*
+monitor/table/*        monitor::shared::* monitor::kernel::* monitor::userfaultfd::* monitor::none::*
 monitor/validity.rs    monitor::shared::* monitor::kernel::* monitor::userfaultfd::* monitor::none::*
 '
 
@@ -145,7 +146,6 @@ ctest/matrix/changes.c 537
 ctest/peers.c 425
 libkdreg/src/cache/reaper.rs 480
 libkdreg/src/ffi/monitor.rs 463
-libkdreg/src/monitor/table.rs 697
 libkdreg/tests/bpf/daemon.rs 433
 libkdreg/tests/cache_model.rs 447
 libkdreg/tests/models.rs 783

@@ -17,18 +17,22 @@
 //! lives in the region's own record, so a change needs no memory and no queue
 //! can overflow; each region yields at most one event.
 
+mod changes;
+mod locked;
+mod record;
+
 use super::backend::Activity;
 use super::words::{self, MAX_REGIONS, Words};
 use super::{Event, Reason};
 use crate::descriptor::Number;
 use crate::errno::Errno;
-use crate::interval_tree::{NIL, Node, Nodes, Tree};
-use crate::lock::{Mutex, MutexGuard};
+use crate::interval_tree::{NIL, Node, Tree};
+use crate::lock::Mutex;
 use crate::process::Home;
 use crate::range::Range;
-use crate::reservation::{OnFork, Reservation, Zeroed};
-use std::cell::UnsafeCell;
-use std::mem::MaybeUninit;
+use crate::reservation::{OnFork, Reservation};
+use locked::{Locked, View};
+use record::{Queue, QueueCell, RecordCell, State};
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -37,76 +41,6 @@ const MAX_SUBSCRIBERS: usize = u16::MAX as usize;
 
 /// Regions the handler invalidates before it lets others have the lock.
 const BATCH: usize = 256;
-
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[repr(u8)]
-enum State {
-    Free = 0,
-    Armed,
-    Pending,
-}
-
-/// One slot. All zero is a free slot that was never used.
-///
-/// While the node is in no tree, its links serve the slot: Pending, they are
-/// the neighbours in the subscriber's queue; Free, `next` is the next free
-/// slot; Matching::BySlot, `word` is the region's state word there.
-#[repr(C)]
-struct Record {
-    node: Node,
-    cookie: u64,
-    subscriber: u16,
-    state: State,
-    reason: Reason,
-    /// Matching::ByAddress: the node's height, in the first. Matching::BySlot:
-    /// the generation of the region in whatever does the matching; 0: not known
-    /// yet.
-    extra: [u8; 4],
-}
-const _: () = assert!(size_of::<Record>() == 48);
-
-impl Record {
-    fn outer(&mut self) -> Outer {
-        Outer {
-            generation: u32::from_ne_bytes(self.extra),
-            word: *self.node.loose().word,
-        }
-    }
-
-    fn set_outer(&mut self, name: Outer) {
-        self.extra = name.generation.to_ne_bytes();
-        *self.node.loose().word = name.word;
-    }
-}
-
-/// A record, reached through the table's lock only.
-#[repr(transparent)]
-struct RecordCell(UnsafeCell<Record>);
-
-// SAFETY: zero is a valid Record (State::Free and Reason::Unknown are 0), and
-// it owns nothing.
-unsafe impl Zeroed for RecordCell {}
-// SAFETY: records are only reached through `Locked`, of which there is one at
-// a time.
-unsafe impl Sync for RecordCell {}
-
-/// One subscriber's queue of events. All zero is an unused place.
-struct Queue {
-    used: bool,
-    eventfd: Number,
-    head: u32,
-    tail: u32,
-}
-
-/// A queue, reached through the table's lock only.
-#[repr(transparent)]
-struct QueueCell(UnsafeCell<Queue>);
-
-// SAFETY: zero is a valid Queue, and it owns nothing (the descriptor belongs
-// to the subscriber).
-unsafe impl Zeroed for QueueCell {}
-// SAFETY: as for RecordCell.
-unsafe impl Sync for QueueCell {}
 
 /// What only the holder of the lock may touch, besides the cells.
 struct Shape {
@@ -375,77 +309,6 @@ impl Table {
         Some(locked.record(slot).outer())
     }
 
-    /// Marks every region that overlaps `range` as changed, and queues the
-    /// events. Words first, events second.
-    pub fn invalidate(&self, range: Range, reason: Reason) {
-        while self.invalidate_some(self.lock(), range, reason) {}
-    }
-
-    /// As `invalidate`, by one who must not wait for the lock. `false`: it was
-    /// taken, and not all is marked yet.
-    pub fn try_invalidate(&self, range: Range, reason: Reason) -> bool {
-        loop {
-            let Some(locked) = self.try_lock() else {
-                return false;
-            };
-            if !self.invalidate_some(locked, range, reason) {
-                return true;
-            }
-        }
-    }
-
-    /// As `try_invalidate`, a batch of them at most. Whether there may be more;
-    /// `None`: the lock was taken.
-    pub fn try_invalidate_some(&self, range: Range, reason: Reason) -> Option<bool> {
-        Some(self.invalidate_some(self.try_lock()?, range, reason))
-    }
-
-    /// Marks some of the regions that overlap `range`; whether there are more.
-    fn invalidate_some(&self, mut locked: Locked<'_>, range: Range, reason: Reason) -> bool {
-        let mut found = [const { MaybeUninit::uninit() }; BATCH];
-        let mut count = 0;
-        let words = self.words;
-        let view = View { table: self };
-        let more = locked
-            .shape
-            .tree
-            .overlapping(&view, range.start(), range.end(), &mut |slot| {
-                if count == BATCH {
-                    return ControlFlow::Break(());
-                }
-                words::bump(words.at(slot));
-                found[count].write(slot);
-                count += 1;
-                ControlFlow::Continue(())
-            })
-            .is_break();
-        for slot in &found[..count] {
-            // SAFETY: the first `count` were written just now.
-            let slot = unsafe { slot.assume_init() };
-            locked.unlink(slot);
-            locked.enqueue(slot, reason);
-        }
-        more
-    }
-
-    /// Marks everything as changed.
-    pub fn invalidate_all(&self, reason: Reason) {
-        self.invalidate(Range::between(0, 1 << (usize::BITS - 1)), reason);
-    }
-
-    /// Marks one region as changed, if this generation of the slot is armed.
-    pub fn invalidate_slot(&self, slot: u32, generation: u32, reason: Reason) {
-        let mut locked = self.lock();
-        if slot < locked.shape.fresh
-            && self.words.at(slot).load(Ordering::Relaxed) == generation
-            && locked.record(slot).state == State::Armed
-        {
-            words::bump(self.words.at(slot));
-            locked.unlink(slot);
-            locked.enqueue(slot, reason);
-        }
-    }
-
     /// Takes up to `events.len()` events off a subscriber's queue; returns how
     /// many. Their slots are free afterwards.
     pub fn drain(&self, subscriber: u16, events: &mut [Event]) -> usize {
@@ -523,175 +386,5 @@ impl Drop for Table {
         self.invalidate_all(Reason::Release);
         self.words.guard.die();
         words::give_back(self.words);
-    }
-}
-
-/// Shared access to the records, for tree queries; made by the lock holder.
-struct View<'a> {
-    table: &'a Table,
-}
-
-impl Nodes for View<'_> {
-    fn node(&self, index: u32) -> &Node {
-        // SAFETY: a View lives only while its maker holds the lock and makes
-        // no exclusive reference; nodes of the tree are committed.
-        unsafe { &(*self.table.records.pointer_unchecked(index).cast::<Record>()).node }
-    }
-    fn node_mut(&mut self, _: u32) -> &mut Node {
-        unreachable!("queries change nothing")
-    }
-    fn height(&self, _: u32) -> u8 {
-        unreachable!("queries look at no heights")
-    }
-    fn set_height(&mut self, _: u32, _: u8) {
-        unreachable!("queries change nothing")
-    }
-}
-
-/// The records, for the holder of the lock.
-struct Records<'a> {
-    table: &'a Table,
-}
-
-impl Records<'_> {
-    fn at(&self, slot: u32) -> *mut Record {
-        // SAFETY: asked for nodes of the tree, and the one to be inserted: slots
-        // in use are committed.
-        unsafe { self.table.records.pointer_unchecked(slot).cast() }
-    }
-}
-
-impl Nodes for Records<'_> {
-    fn node(&self, index: u32) -> &Node {
-        // SAFETY: made by `Locked` under the lock; `&self` and `&mut self`
-        // keep shared and exclusive borrows apart.
-        unsafe { &(*self.at(index)).node }
-    }
-    fn node_mut(&mut self, index: u32) -> &mut Node {
-        // SAFETY: as above.
-        unsafe { &mut (*self.at(index)).node }
-    }
-    fn height(&self, index: u32) -> u8 {
-        // SAFETY: as above.
-        unsafe { (*self.at(index)).extra[0] }
-    }
-    fn set_height(&mut self, index: u32, height: u8) {
-        // SAFETY: as above.
-        unsafe { (*self.at(index)).extra[0] = height };
-    }
-}
-
-/// Proof that the table's lock is held.
-struct Locked<'a> {
-    table: &'a Table,
-    shape: MutexGuard<'a, Shape>,
-}
-
-impl Locked<'_> {
-    fn record(&mut self, slot: u32) -> &mut Record {
-        // SAFETY: the lock is held, and `&mut self` makes the reference the
-        // only one.
-        unsafe { &mut *self.table.records.pointer(slot).cast::<Record>() }
-    }
-
-    fn queue(&mut self, subscriber: u16) -> &mut Queue {
-        // SAFETY: as for `record`.
-        unsafe {
-            &mut *self
-                .table
-                .queues
-                .pointer(u32::from(subscriber))
-                .cast::<Queue>()
-        }
-    }
-
-    fn range(&mut self, slot: u32) -> Range {
-        let node = self.record(slot).node;
-        Range::between(node.start, node.end)
-    }
-
-    /// Whether a slot holds the region of this generation, changed or not.
-    fn holds(&mut self, slot: u32, armed: u32) -> bool {
-        let count = self.table.words.at(slot).load(Ordering::Relaxed);
-        match self.record(slot).state {
-            State::Free => false,
-            State::Armed => count == armed,
-            State::Pending => count == armed.wrapping_add(1),
-        }
-    }
-
-    /// Puts an armed region into the tree.
-    fn link(&mut self, slot: u32) {
-        if self.table.matching == Matching::ByAddress {
-            self.shape
-                .tree
-                .insert(&mut Records { table: self.table }, slot);
-        }
-        self.shape.armed += 1;
-    }
-
-    /// Takes an armed region out of the tree.
-    fn unlink(&mut self, slot: u32) {
-        if self.table.matching == Matching::ByAddress {
-            self.shape
-                .tree
-                .remove(&mut Records { table: self.table }, slot);
-        }
-        self.shape.armed -= 1;
-    }
-
-    /// Appends a region that is in no structure to its subscriber's queue,
-    /// and announces the queue if it was empty.
-    fn enqueue(&mut self, slot: u32, reason: Reason) {
-        self.shape.changes[reason as usize] += 1;
-        let record = self.record(slot);
-        (record.state, record.reason) = (State::Pending, reason);
-        let subscriber = record.subscriber;
-        let tail = self.queue(subscriber).tail;
-        self.join(tail, slot);
-        self.join(slot, NIL);
-        self.queue(subscriber).tail = slot;
-        self.table.waiting.fetch_add(1, Ordering::Relaxed);
-        if tail == NIL {
-            *self.record(slot).node.loose().previous = NIL;
-            let queue = self.queue(subscriber);
-            queue.head = slot;
-            super::eventfd::signal(queue.eventfd);
-        }
-    }
-
-    /// Makes two queued regions neighbours; either may be NIL.
-    fn join(&mut self, first: u32, second: u32) {
-        if first != NIL {
-            *self.record(first).node.loose().next = second;
-        }
-        if second != NIL {
-            *self.record(second).node.loose().previous = first;
-        }
-    }
-
-    /// Takes a region out of its subscriber's queue.
-    fn dequeue(&mut self, slot: u32) {
-        let record = self.record(slot);
-        let subscriber = record.subscriber;
-        let links = record.node.loose();
-        let (next, previous) = (*links.next, *links.previous);
-        self.join(previous, next);
-        if previous == NIL {
-            self.queue(subscriber).head = next;
-        }
-        if next == NIL {
-            self.queue(subscriber).tail = previous;
-        }
-        self.table.waiting.fetch_sub(1, Ordering::Relaxed);
-    }
-
-    /// Returns a slot that is in no structure to the free list.
-    fn release(&mut self, slot: u32) {
-        let free = self.shape.free;
-        let record = self.record(slot);
-        record.state = State::Free;
-        *record.node.loose().next = free;
-        self.shape.free = slot;
     }
 }
