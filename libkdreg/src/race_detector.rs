@@ -16,7 +16,7 @@
 //!
 //! Where it is not there, which is known from the first call on, a hit pays
 //! nothing for it: where it is, the ways are closed by which a call is
-//! quick (`Front::note`, `ffi::handle`).
+//! quick (`PageIndex::note`, `ffi::handle`).
 
 use std::cell::Cell;
 use std::ffi::{CStr, c_char, c_int, c_void};

@@ -321,7 +321,7 @@ impl Entries {
         self.extras.at(index)
     }
 
-    /// The entry at an index that came from the front index.
+    /// The entry at an index that came from the page index.
     ///
     /// # Safety
     /// `index` was given out by this cache, and so is committed.
@@ -331,7 +331,7 @@ impl Entries {
         unsafe { self.entries.at_unchecked(index) }
     }
 
-    /// The entry at an offset that came from the front index.
+    /// The entry at an offset that came from the page index.
     ///
     /// # Safety
     /// It is an index of this cache, or 0, times the size of an entry.

@@ -2,7 +2,7 @@
 //! What only the holder of the cache's lock touches of an entry: its place in
 //! the eviction order, and the list that it is in.
 
-use super::front::MAX_INDEX;
+use super::page_index::MAX_INDEX;
 use crate::errno::Errno;
 use crate::interval_tree::{NIL, Node, Nodes};
 use crate::memory::Share;

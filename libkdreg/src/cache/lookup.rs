@@ -27,15 +27,15 @@ pub(super) enum Found {
 
 impl Inner {
     /// A reference on an entry that serves these bytes, if the calling thread is
-    /// the entry's owner, the front index leads to it and its word tells that it
+    /// the entry's owner, the page index leads to it and its word tells that it
     /// is current: a hit in a straight line, which calls nothing and cannot
     /// panic. `None` says nothing about what the cache holds, nor whether the
     /// arguments are any good.
     #[inline(always)]
     pub(crate) fn hit(&self, address: usize, length: usize, access: u32) -> Option<&Entry> {
         let settled = self.validity.settled()?;
-        let offset = self.front.first(address)?;
-        // SAFETY: the front index holds entries of this cache only, or 0.
+        let offset = self.page_index.first(address)?;
+        // SAFETY: the page index holds entries of this cache only, or 0.
         let entry = unsafe { self.entries.at_offset(offset) };
         let at = entry.refs.enter_own(threads::caller())?;
         // SAFETY: that is what being at it means.
@@ -73,12 +73,12 @@ impl Inner {
         Held { inner: self, entry }
     }
 
-    /// A reference on an entry that serves the request, by way of the front
+    /// A reference on an entry that serves the request, by way of the page
     /// index, whoever counts. `None` says nothing about what the cache holds.
     #[inline]
     pub(super) fn find_noted(&self, range: Range, access: u32) -> Option<&Entry> {
-        if let Some(offset) = self.front.first(range.start()) {
-            // SAFETY: the front index holds entries of this cache only, or 0.
+        if let Some(offset) = self.page_index.first(range.start()) {
+            // SAFETY: the page index holds entries of this cache only, or 0.
             let entry = unsafe { self.entries.at_offset(offset) };
             if self.take(entry, range, access) {
                 return Some(entry);
@@ -89,8 +89,8 @@ impl Inner {
 
     #[inline(never)]
     fn find_among_noted(&self, range: Range, access: u32) -> Option<&Entry> {
-        self.front.find(range.start(), |index| {
-            // SAFETY: the front index holds indices of this cache only.
+        self.page_index.find(range.start(), |index| {
+            // SAFETY: the page index holds indices of this cache only.
             let entry = unsafe { self.entries.at_unchecked(index) };
             self.take(entry, range, access).then_some(entry)
         })
@@ -204,10 +204,10 @@ impl Inner {
         (!changed).then_some(Found::Unproven)
     }
 
-    /// Has the front index lead from an address to the entry that serves it.
+    /// Has the page index lead from an address to the entry that serves it.
     pub(super) fn note(&self, range: Range, index: u32) {
-        self.front.note(range.start(), index, |other| {
-            // SAFETY: the front index holds indices of this cache only.
+        self.page_index.note(range.start(), index, |other| {
+            // SAFETY: the page index holds indices of this cache only.
             unsafe { self.entries.at_unchecked(other) }.refs.is_live()
         });
     }

@@ -52,7 +52,7 @@ struct Missed {
 }
 
 impl Inner {
-    /// `get`, when the front index knew nothing.
+    /// `get`, when the page index knew nothing.
     #[cold]
     pub(super) fn get_slow(&self, range: Range, access: u32) -> Result<u32, Errno> {
         self.home.check()?;
@@ -126,7 +126,7 @@ impl Inner {
             match attempt {
                 Attempt::Done { index, used } => {
                     // Allocates, so not under the lock.
-                    self.front.reserve(used as usize);
+                    self.page_index.reserve(used as usize);
                     self.note(range, index);
                     return Ok(index);
                 }
@@ -347,7 +347,7 @@ impl Inner {
             // By now it may be another entry, or none: a hint.
             // SAFETY: it was filed, and so is committed.
             let victim = unsafe { self.entries.at_unchecked(victim) };
-            self.front.prefetch(victim.start());
+            self.page_index.prefetch(victim.start());
             victim.prefetch_word();
         }
         (room, retired, undone)

@@ -4,7 +4,7 @@
 //   links       what only the lock's holder touches of them: order, lists, tree
 //   extras      what few of them have besides
 //   refs/       who may use an entry, and who cleans it up
-//   front       from a page to the entry that served it last, without a lock
+//   page_index  from a page to the entry that served it last, without a lock
 //   lookup      the hit; finding by the tree; ending that an entry is found
 //   put         putting back
 //   held        a reference, in Rust
@@ -30,7 +30,7 @@
 //! is needed.
 //!
 //! # How it works
-//! * [`Cache::get`] first asks the front index, then the interval tree, for an
+//! * [`Cache::get`] first asks the page index, then the interval tree, for an
 //!   entry that covers the range; takes a reference, by one atomic or, as a
 //!   thread that uses the entry much, by a plain store (`refs`, `sharing`); and
 //!   asks the monitor whether what the entry maps has changed. That is a hit: no
@@ -61,7 +61,6 @@ mod clock;
 mod dump;
 mod entries;
 mod extras;
-mod front;
 mod held;
 mod hold;
 mod limits;
@@ -69,6 +68,7 @@ mod links;
 mod lookup;
 mod lru;
 mod miss;
+mod page_index;
 mod publish;
 mod put;
 mod reaper;
@@ -96,8 +96,8 @@ use crate::unwinding;
 use bypass::Bypass;
 pub(crate) use entries::Entry;
 use entries::{Entries, Stamp};
-use front::Front;
 use lru::LruMemory;
+use page_index::PageIndex;
 use state::State;
 use statistics::Shard;
 use std::os::fd::BorrowedFd;
@@ -148,7 +148,7 @@ pub struct Cache {
 /// What the cache, its reaper and its callers share.
 pub(crate) struct Inner {
     // The line that a hit reads.
-    front: Front,
+    page_index: PageIndex,
     entries: Entries,
     validity: Validity,
     /// No stamp was above this at the last miss: keeps the clocks of threads near
@@ -201,12 +201,12 @@ impl Cache {
         barrier::prepare()?;
         let options = options.with_defaults();
         let (entries, links) = Entries::new(options.capacity()?)?;
-        // For lookups that nothing is noted for (`front`).
+        // For lookups that nothing is noted for (`page_index`).
         entries.commit(State::FIRST_SLOT)?;
         let (lru_memory, lru) = LruMemory::new(entries.capacity() as usize)?;
         let monitor = monitor.sibling()?;
         let inner = Share::new(Inner {
-            front: Front::new()?,
+            page_index: PageIndex::new()?,
             entries,
             validity: monitor.validity(),
             epoch: AtomicU64::new(Stamp::end_of(0)),

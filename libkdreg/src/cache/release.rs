@@ -256,7 +256,7 @@ impl Inner {
                 self.unmonitor(name);
             }
             // While the index is this entry's.
-            self.front.forget(entry.start(), index);
+            self.page_index.forget(entry.start(), index);
         }
         self.undo(entry.range(), Handle(entry.handle()));
         entry.refs.free();

@@ -67,7 +67,7 @@ pub(crate) struct State {
 }
 
 impl State {
-    /// What is before it is never given out: the front index says 0 for "none".
+    /// What is before it is never given out: the page index says 0 for "none".
     pub const FIRST_SLOT: u32 = 1;
 
     pub fn new(links: EntryLinks, lru: Lru) -> State {

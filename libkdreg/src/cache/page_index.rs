@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The front index: from a page to the entry that served it last.
+//! The page index: from a page to the entry that served it last.
 //!
 //! A hint, read and written without locks: a wrong or missing answer costs a
 //! look into the tree, never a wrong registration, since whoever follows the
@@ -41,7 +41,7 @@ struct Bucket([AtomicU64; WAYS]);
 unsafe impl Zeroed for Bucket {}
 
 /// See the module's documentation.
-pub(crate) struct Front {
+pub(crate) struct PageIndex {
     /// The first place of the current table, of [`Bucket`]s: a power of two of
     /// them but one at least.
     base: AtomicPtr<AtomicU64>,
@@ -140,20 +140,20 @@ fn buckets(count: usize) -> Result<Reservation<Bucket>, Errno> {
     Ok(buckets)
 }
 
-impl Front {
-    pub fn new() -> Result<Front, Errno> {
+impl PageIndex {
+    pub fn new() -> Result<PageIndex, Errno> {
         let buckets = buckets(8)?;
         let mut tables = Vec::new();
         tables.try_reserve(1).map_err(|_| Errno::ENOMEM)?;
-        let front = Front {
+        let page_index = PageIndex {
             base: AtomicPtr::new(std::ptr::null_mut()),
             places: AtomicUsize::new(0),
             tables: Mutex::new(Vec::new()),
         };
-        front.lead_to(&buckets);
+        page_index.lead_to(&buckets);
         tables.push(buckets);
-        *front.tables.lock() = tables;
-        Ok(front)
+        *page_index.tables.lock() = tables;
+        Ok(page_index)
     }
 
     /// Has lookups look into a table, the first one or one that is larger than

@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+use super::*;
+
+/// Every entry noted for the page.
+fn candidates(page_index: &PageIndex, address: usize) -> Vec<u32> {
+    let mut all = Vec::new();
+    page_index.find::<()>(address, |entry| {
+        all.push(entry);
+        None
+    });
+    all
+}
+
+#[test]
+fn finds_what_was_noted() {
+    let page_index = PageIndex::new().unwrap();
+    page_index.reserve(10_000);
+    for entry in 1..10_001u32 {
+        page_index.note(entry as usize * 4096 + 17, entry, |_| true);
+    }
+    let found = (1..10_001u32)
+        .filter(|&entry| candidates(&page_index, entry as usize * 4096).contains(&entry))
+        .count();
+    assert!(found > 9_800, "{found}");
+    assert_eq!(
+        candidates(&page_index, 20_000 * 4096)
+            .iter()
+            .filter(|c| **c > 10_000)
+            .count(),
+        0
+    );
+}
+
+#[test]
+fn replaces_dead_notes_first() {
+    let page_index = PageIndex::new().unwrap();
+    for entry in 1..1001u32 {
+        page_index.note(0x5000, entry, |other| other == 1);
+    }
+    assert!(candidates(&page_index, 0x5000).contains(&1));
+    assert!(candidates(&page_index, 0x5000).contains(&1000));
+}
+
+#[test]
+fn a_note_is_forgotten_and_no_other() {
+    let page_index = PageIndex::new().unwrap();
+    page_index.note(0x5000, 1, |_| true);
+    page_index.note(0x5000, 2, |_| true);
+    // Not noted: for this page, or this entry.
+    page_index.forget(0x6000, 2);
+    page_index.forget(0x5000, 3);
+    assert_eq!(candidates(&page_index, 0x5123).len(), 2);
+    page_index.forget(0x5123, 1);
+    assert_eq!(candidates(&page_index, 0x5000), [2]);
+}
+
+/// As long as there is a free place no entry is asked about, but those
+/// noted for the page itself.
+#[test]
+fn what_is_forgotten_makes_room_without_asking() {
+    let page_index = PageIndex::new().unwrap();
+    for entry in 1..10_001u32 {
+        let address = entry as usize * 4096;
+        page_index.note(address, entry, |other| panic!("asked about {other}"));
+        page_index.forget(address, entry);
+    }
+    page_index.note(0x5000, 1, |_| true);
+    page_index.note(0x5000, 2, |other| {
+        assert_eq!(other, 1);
+        false
+    });
+    assert_eq!(candidates(&page_index, 0x5000), [2]);
+}
