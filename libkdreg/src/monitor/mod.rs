@@ -2,7 +2,7 @@
 // Files, in reading order:
 //   backend       what every backend offers, and what can be said of one
 //   refusal       why one does not work here
-//   words         the state words, which outlive every monitor
+//   state_words   the state words, which outlive every monitor
 //   guard         what says that the words are current, where a thread follows
 //   in_flight     what userfaultfd is asked, where that is not enough
 //   validity      the check: word, guard, question
@@ -41,11 +41,11 @@ mod none;
 mod probe;
 mod refusal;
 mod shared;
+mod state_words;
 mod subscription;
 mod table;
 mod userfaultfd;
 mod validity;
-mod words;
 
 use crate::cancellation::held_off;
 use crate::errno::Errno;
@@ -62,8 +62,8 @@ use std::sync::atomic::AtomicU32;
 pub use backend::{Capabilities, Kind, Needs};
 pub use probe::{Probe, probe};
 pub use shared::{BACKEND_VARIABLE, Options};
+pub(crate) use state_words::MAX_REGIONS;
 pub(crate) use validity::{Settled, Validity};
-pub(crate) use words::MAX_REGIONS;
 
 /// Why a region changed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Hash)]

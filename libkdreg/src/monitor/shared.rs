@@ -177,7 +177,7 @@ fn wanted(options: &Options) -> Result<Option<Kind>, Errno> {
 
 /// A lease on the backend that `options` and the environment ask for.
 pub(crate) fn acquire(options: &Options) -> Result<Lease, Errno> {
-    if options.max_regions > super::words::MAX_REGIONS
+    if options.max_regions > super::state_words::MAX_REGIONS
         || (options.max_regions != 0 && !options.private)
     {
         return Err(Errno::EINVAL);

@@ -22,7 +22,7 @@ mod locked;
 mod record;
 
 use super::backend::Activity;
-use super::words::{self, MAX_REGIONS, Words};
+use super::state_words::{self, MAX_REGIONS, StateWords};
 use super::{Event, Reason};
 use crate::descriptor::Number;
 use crate::errno::Errno;
@@ -67,7 +67,7 @@ pub(crate) enum Matching {
 pub(crate) struct Table {
     records: Reservation<RecordCell>,
     queues: Reservation<QueueCell>,
-    words: &'static Words,
+    words: &'static StateWords,
     limit: u32,
     matching: Matching,
     home: Home,
@@ -103,7 +103,7 @@ impl Table {
         Ok(Table {
             records: Reservation::new(limit as usize, OnFork::Copy)?,
             queues: Reservation::new(MAX_SUBSCRIBERS, OnFork::Copy)?,
-            words: words::take()?,
+            words: state_words::take()?,
             limit,
             matching,
             home: Home::here()?,
@@ -118,7 +118,7 @@ impl Table {
         })
     }
 
-    pub fn words(&self) -> &'static Words {
+    pub fn words(&self) -> &'static StateWords {
         self.words
     }
 
@@ -211,7 +211,7 @@ impl Table {
                 self.words.commit(fresh as usize + 1)?;
                 continue;
             };
-            let Some(generation) = words::arm(self.words.at(slot)) else {
+            let Some(generation) = state_words::arm(self.words.at(slot)) else {
                 continue; // spent for good: leave it out of the free list
             };
             let record = locked.record(slot);
@@ -247,7 +247,7 @@ impl Table {
             State::Armed if count == generation => {
                 let range = locked.range(slot);
                 locked.unlink(slot);
-                words::bump(word);
+                state_words::bump(word);
                 locked.release(slot);
                 Removed::Armed(range)
             }
@@ -288,7 +288,7 @@ impl Table {
             State::Free => None,
             State::Armed => {
                 locked.unlink(slot);
-                words::bump(word);
+                state_words::bump(word);
                 locked.release(slot);
                 Some(count)
             }
@@ -385,6 +385,6 @@ impl Drop for Table {
         }
         self.invalidate_all(Reason::Release);
         self.words.guard.die();
-        words::give_back(self.words);
+        state_words::give_back(self.words);
     }
 }

@@ -20,7 +20,7 @@ use super::realtime::{elsewhere, note_caller, set_own_processors};
 use std::ffi::{c_int, c_void};
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, AtomicUsize, Ordering};
 
-/// Words of a set of processors: twice as many as Linux has been built for.
+/// StateWords of a set of processors: twice as many as Linux has been built for.
 pub(super) const WORDS: usize = 256;
 
 /// A set of processors, as the kernel reads it.

@@ -21,8 +21,8 @@ mod device;
 
 use super::backend::{Activity, Backend, Capabilities, Kind, Needs, RegionName, Subscriber};
 use super::refusal::Refusal;
+use super::state_words::MAX_REGIONS;
 use super::table::{Matching, Outer, Removed, Table};
-use super::words::MAX_REGIONS;
 use super::{Event, Reason, Region, Validity, eventfd, mapped, subscription};
 use crate::errno::Errno;
 use crate::lock::Mutex;

@@ -4,7 +4,7 @@
 use super::locked::{Locked, View};
 use super::record::State;
 use super::{BATCH, Table};
-use crate::monitor::{Reason, words};
+use crate::monitor::{Reason, state_words};
 use crate::range::Range;
 use std::mem::MaybeUninit;
 use std::ops::ControlFlow;
@@ -12,7 +12,7 @@ use std::sync::atomic::Ordering;
 
 impl Table {
     /// Marks every region that overlaps `range` as changed, and queues the
-    /// events. Words first, events second.
+    /// events. StateWords first, events second.
     pub fn invalidate(&self, range: Range, reason: Reason) {
         while self.invalidate_some(self.lock(), range, reason) {}
     }
@@ -49,7 +49,7 @@ impl Table {
                 if count == BATCH {
                     return ControlFlow::Break(());
                 }
-                words::bump(words.at(slot));
+                state_words::bump(words.at(slot));
                 found[count].write(slot);
                 count += 1;
                 ControlFlow::Continue(())
@@ -76,7 +76,7 @@ impl Table {
             && self.words.at(slot).load(Ordering::Relaxed) == generation
             && locked.record(slot).state == State::Armed
         {
-            words::bump(self.words.at(slot));
+            state_words::bump(self.words.at(slot));
             locked.unlink(slot);
             locked.enqueue(slot, reason);
         }

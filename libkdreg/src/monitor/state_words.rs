@@ -26,15 +26,15 @@ pub(crate) const MAX_REGIONS: u32 = 1 << 20;
 
 /// The words of one monitor, with its guard, and how far the log was read that
 /// they follow, where there is one. Never unmapped.
-pub(crate) struct Words {
+pub(crate) struct StateWords {
     pub guard: Guard,
     pub reader: Reader,
     array: Reservation<AtomicU32>,
     /// The next of those that no monitor uses. Relaxed: under `Spare`'s lock.
-    next: AtomicPtr<Words>,
+    next: AtomicPtr<StateWords>,
 }
 
-impl Words {
+impl StateWords {
     /// Makes the words of slots below `count` usable. Calls the kernel.
     pub fn commit(&self, count: usize) -> Result<(), Errno> {
         self.array.commit(count)
@@ -59,12 +59,12 @@ impl Words {
 /// Word arrays that no monitor uses at the moment: the first, which leads to the
 /// next. Protected by a lock that is a leaf: nothing is called while it is held.
 #[derive(Default)]
-struct Spare(Mutex<Option<&'static Words>>);
+struct Spare(Mutex<Option<&'static StateWords>>);
 
 static SPARE: PerProcess<Spare> = PerProcess::new();
 
-/// Words for a new monitor.
-pub(crate) fn take() -> Result<&'static Words, Errno> {
+/// StateWords for a new monitor.
+pub(crate) fn take() -> Result<&'static StateWords, Errno> {
     let reused = {
         let mut spare = SPARE.get()?.0.lock();
         let first = *spare;
@@ -79,7 +79,7 @@ pub(crate) fn take() -> Result<&'static Words, Errno> {
         words.guard.renew();
         return Ok(words);
     }
-    Ok(Box::leak(memory::try_box(Words {
+    Ok(Box::leak(memory::try_box(StateWords {
         guard: Guard::new(),
         reader: Reader::new(),
         array: Reservation::new(MAX_REGIONS as usize, OnFork::Zero)?,
@@ -88,7 +88,7 @@ pub(crate) fn take() -> Result<&'static Words, Errno> {
 }
 
 /// Gives the words of a closed monitor back; all of them are even.
-pub(crate) fn give_back(words: &'static Words) {
+pub(crate) fn give_back(words: &'static StateWords) {
     // Without the pool (no memory for it) they stay unused: harmless.
     if let Ok(spare) = SPARE.get() {
         let mut first = spare.0.lock();
