@@ -66,8 +66,8 @@ pub mod log;
 mod memory;
 #[doc = include_str!("../assets/migrating.md")]
 pub mod migrating {}
+mod hazard;
 pub mod monitor;
-mod owners;
 mod prefetch;
 mod process;
 mod race_detector;

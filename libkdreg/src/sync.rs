@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The atomics of the small concurrent cores (`cache::refs`, `owners`,
+//! The atomics of the small concurrent cores (`cache::refs`, `hazard`,
 //! `monitor::guard`).
 //!
 //! Those files are compiled a second time by `tests/models.rs`, where this

@@ -7,7 +7,7 @@ mod spawn;
 mod specific;
 mod terms;
 
-use crate::owners::{Caller, Owner, Owners};
+use crate::hazard::{Caller, Owner, Owners};
 use crate::sync::{self, PLACES};
 use std::ffi::c_void;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};

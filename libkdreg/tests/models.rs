@@ -39,13 +39,13 @@ mod sync {
     }
 }
 
-#[path = "../src/owners.rs"]
+#[path = "../src/hazard.rs"]
 #[allow(
     dead_code,
     clippy::modulo_one,
     reason = "models use parts of the file, and few places"
 )]
-mod owners;
+mod hazard;
 
 #[path = "../src/cache/refs/mod.rs"]
 #[allow(dead_code, unused_imports, reason = "models use parts of the files")]
@@ -56,11 +56,11 @@ mod refs;
 mod guard;
 
 use guard::{Guard, Standing};
+use hazard::{Caller, Owner, Owners};
 use loom::cell::UnsafeCell;
 use loom::sync::Arc;
 use loom::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use loom::thread;
-use owners::{Caller, Owner, Owners};
 use refs::{Detach, NOBODY, Put, Refs};
 
 /// Two threads that can own entries, and their numbers.

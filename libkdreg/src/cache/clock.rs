@@ -7,7 +7,7 @@ use super::entries::{Entry, Stamp};
 use super::refs::AtOwn;
 use super::state::State;
 use super::statistics::Shard;
-use crate::owners::Owner;
+use crate::hazard::Owner;
 use crate::threads::{self, OWN_NUMBERS};
 use std::sync::atomic::Ordering;
 

@@ -48,7 +48,7 @@
 //! the monitor, or a system call but membarrier(2), which waits for nobody
 //! (`refs` on why ending an entry's ownership may need one), and those that pass
 //! the time until a thread goes on that was interrupted among the handful of
-//! instructions of its counting (`owners`). So callbacks may call anything, this
+//! instructions of its counting (`hazard`). So callbacks may call anything, this
 //! cache included, and a hit in the index does not wait for the lock.
 //!
 //! # Releasing

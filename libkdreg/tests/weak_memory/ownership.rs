@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! An entry's owner counts with plain loads and stores while another thread ends
-//! that, and with it the entry (`cache::refs`, `owners`).
+//! that, and with it the entry (`cache::refs`, `hazard`).
 
 use super::machine::End;
 use super::mutants::{Protocol, Steps};

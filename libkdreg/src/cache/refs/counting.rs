@@ -3,7 +3,7 @@
 //! that shares it.
 
 use super::{LIVE, OWNER, Refs, STATE, count_in, owner_bits, owner_in, place_shared};
-use crate::owners::{Caller, Owner, Owners};
+use crate::hazard::{Caller, Owner, Owners};
 use crate::sync::{AtomicU32, Ordering};
 
 /// The calling thread at a live entry that it owns. While this lives the entry

@@ -25,7 +25,7 @@
 //! # Who counts
 //! A live entry may have an owner: a thread that uses it again and again. The
 //! owner counts its references in `own`, with plain loads and stores. Or it may
-//! be shared: the threads that use it count on their own lines (`owners`), with
+//! be shared: the threads that use it count on their own lines (`hazard`), with
 //! plain loads and stores as well. All others count in the word, with atomic
 //! additions. A reference may be put back by another thread than took it, so
 //! no count alone says anything, and the one in the word may go below zero: the
@@ -42,7 +42,7 @@
 //!                 detach, unfile, claim_idle ────┴─────────> nobody
 //! ```
 //! Whoever needs the sum first ends this (`close`, heavy fence, `settle`: see
-//! `owners` for why no step of a thread's that counts can be under way then),
+//! `hazard` for why no step of a thread's that counts can be under way then),
 //! which moves the other counts into the word. Only the holder of the cache's
 //! lock does that, so there is one at a time. An entry without an owner, and
 //! not shared, has `own == 0` and no place; one that is detached, unfiled,
@@ -62,7 +62,7 @@ mod ownership;
 pub(crate) use counting::AtOwn;
 pub(crate) use ownership::{BATCH, revoke_all};
 
-use crate::owners::Owners;
+use crate::hazard::Owners;
 use crate::sync::{AtomicU32, AtomicU64, Ordering, PLACES};
 
 const LIVE: u64 = 1;

@@ -5,7 +5,7 @@ use super::{
     CLOSED, CLOSING, LIVE, LIVE_CLOSED, NOBODY, ONE, OWNER, Refs, SHARED, STATE, owner_bits,
     owner_in, place_shared,
 };
-use crate::owners::{Caller, Owners};
+use crate::hazard::{Caller, Owners};
 use crate::sync::{Ordering, heavy};
 
 impl Refs {
