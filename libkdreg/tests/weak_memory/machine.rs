@@ -327,9 +327,7 @@ impl Machine<'_> {
                     return;
                 };
                 let free = place.is_some_and(|place| state.reserved[place] == 0);
-                if let Some(found) = self.readable(state, number, index)
-                    && free
-                {
+                if let (true, Some(found)) = (free, self.readable(state, number, index)) {
                     let mut next = state.clone();
                     let progress = match change(found, operand) {
                         None => Progress::Done,
@@ -343,9 +341,8 @@ impl Machine<'_> {
                 }
             }
             (Operation::Update { change, .. }, _) => {
-                if let Some(place) = self.writable(state, number, index)
-                    && let Operand::Known(operand) = instance.operands[1]
-                {
+                let place = self.writable(state, number, index);
+                if let (Some(place), Operand::Known(operand)) = (place, instance.operands[1]) {
                     let mut next = state.clone();
                     next.memory[place] = change(instance.value, operand).unwrap_or(instance.value);
                     next.reserved[place] = 0;
@@ -354,9 +351,8 @@ impl Machine<'_> {
                 }
             }
             (Operation::Store { .. }, _) => {
-                if let Some(place) = self.writable(state, number, index)
-                    && let Operand::Known(value) = instance.operands[1]
-                {
+                let place = self.writable(state, number, index);
+                if let (Some(place), Operand::Known(value)) = (place, instance.operands[1]) {
                     let mut next = state.clone();
                     next.memory[place] = value;
                     next.threads[number].window[index].progress = Progress::Done;

@@ -159,10 +159,10 @@ pub fn uninstall(options: &Options) -> Result<i32> {
     kernel::quiet();
     if let Ok(features) = Features::find() {
         let directory = options.pins.join(generation::build_name());
-        if directory.exists()
-            && let Ok(generation) = Generation::reopen(&directory, &features)
-        {
-            orders::end_everything(&generation)?;
+        if directory.exists() {
+            if let Ok(generation) = Generation::reopen(&directory, &features) {
+                orders::end_everything(&generation)?;
+            }
         }
     }
     // Others end theirs when their links go.

@@ -49,11 +49,11 @@ const ROUNDS: u32 = 256;
 pub(super) fn join() -> Result<Share<Client>, Refusal> {
     let current = CURRENT.get()?;
     let mut current = current.0.lock();
-    if let Some((client, backends)) = &mut *current
-        && client.is_alive()
-    {
-        *backends += 1;
-        return Ok(client.clone());
+    if let Some((client, backends)) = &mut *current {
+        if client.is_alive() {
+            *backends += 1;
+            return Ok(client.clone());
+        }
     }
     // A dead one is left to those who have it.
     *current = None;
@@ -67,9 +67,8 @@ pub(super) fn join() -> Result<Share<Client>, Refusal> {
 pub(super) fn leave(client: Share<Client>) {
     let Ok(current) = CURRENT.get() else { return };
     let mut current = current.0.lock();
-    if let Some((there, backends)) = &mut *current
-        && there.ptr_eq(&client)
-    {
+    let ours = current.as_mut().filter(|(there, _)| there.ptr_eq(&client));
+    if let Some((_, backends)) = ours {
         *backends -= 1;
         if *backends == 0 {
             *current = None;

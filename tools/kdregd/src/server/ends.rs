@@ -11,9 +11,8 @@ use std::collections::HashMap;
 
 /// Ends a log and takes it out, unless it is another's by now.
 pub fn end(server: &mut Server, mm: u64, identity: u64) -> Result<()> {
-    if let Some(seen) = orders::look(&server.generation, mm)?
-        && seen.identity == identity
-    {
+    let seen = orders::look(&server.generation, mm)?;
+    if seen.is_some_and(|seen| seen.identity == identity) {
         // Dead first: the client may still have it mapped.
         orders::end(&server.generation, mm)?;
         maps::take_out(&server.generation, mm)?;

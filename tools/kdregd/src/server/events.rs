@@ -343,10 +343,10 @@ impl<'a> Loop<'a> {
     }
 
     fn close(&mut self, fd: RawFd) -> Result<()> {
-        if let Some(connection) = self.connections.remove(&fd)
-            && let State::Granted { mm, identity } = connection.state
-        {
-            ends::end(self.server, mm, identity)?;
+        if let Some(connection) = self.connections.remove(&fd) {
+            if let State::Granted { mm, identity } = connection.state {
+                ends::end(self.server, mm, identity)?;
+            }
         }
         Ok(())
     }
