@@ -7,14 +7,17 @@
 #   make uninstall-bpf          remove what that put there
 #   make deb                    Debian packages, in target/deb
 #   make dist                   the source archive, with the crates it is built from
+#   make modulefile             for environment modules, in target/modulefiles, for PREFIX
 #   make abi                    record compatible additions to the ABI in abi/
 
 PACKAGES_TOP := $(abspath $(dir $(lastword $(MAKEFILE_LIST)))/..)
 
-STAGES += check-abi check-consumers check-rpm test-packages test-distribution
+STAGES += check-abi check-consumers check-rpm check-recipes test-packages test-distribution
 
 .PHONY: dist test-distribution install-module uninstall-module install-bpf uninstall-bpf deb abi check-abi check-consumers check-rpm \
         test-packages
+.PHONY: dist modulefile check-recipes test-distribution install-module uninstall-module deb abi check-abi check-consumers check-rpm test-packages
+.PHONY: install-module uninstall-module install-bpf uninstall-bpf deb abi check-abi check-consumers check-rpm test-packages
 
 install-module uninstall-module install-bpf uninstall-bpf:
 	@sh $(PACKAGES_TOP)/scripts/install.sh $@
@@ -39,6 +42,12 @@ test-packages: deb kernel-tree vm-prerequisites ## Packages: lintian, install, b
 
 dist: ## The source archive, reproducible, with the crates it is built from
 	@sh $(PACKAGES_TOP)/scripts/dist.sh
+
+modulefile: ## A file for environment modules, in target/modulefiles, for PREFIX
+	@sh $(PACKAGES_TOP)/scripts/modulefile.sh
+
+check-recipes: ## The recipes for Spack and EasyBuild, and the module file, as far as their tools are here
+	@sh $(PACKAGES_TOP)/scripts/check-recipes.sh
 
 test-distribution: kernel-tree vm-prerequisites ## Debian's own Rust; packages from the source archive, without a network
 	@sh $(PACKAGES_TOP)/scripts/test-distribution.sh

@@ -3,6 +3,7 @@
 # The source archive of the commit that is checked out: what git has of it, and
 # in vendor/ the crates that the library and the programs are built from, so
 # that nothing is fetched to build them. The same commit gives the same bytes.
+# Beside it: recipes for Spack and EasyBuild that name it, with its checksum.
 . "$(dirname "$0")/env.sh"
 set -eu
 
@@ -60,4 +61,16 @@ cd "$work"
 LC_ALL=C tar --sort=name --format=gnu --owner=0 --group=0 --numeric-owner --mode=go=rX,u+rw,a-s \
     --mtime="@$(git -C "$root" log -1 --format=%ct)" -cf - "$name" | gzip -9n >"$out.new"
 mv "$out.new" "$out"
-echo "$out: $(wc -c <"$out") bytes, sha256 $(sha256sum "$out" | cut -d' ' -f1)"
+
+# Recipes that name it: with its checksum they cannot be in it. EasyBuild's is
+# called by what it is of.
+beside=$(dirname "$out")
+checksum=$(sha256sum "$out" | cut -d' ' -f1)
+# fill SOURCE OUT
+fill() {
+    mkdir -p "$(dirname "$beside/$2")"
+    sed "s/@VERSION@/$version/g; s/@SHA256@/$checksum/g" "$root/packaging/$1" >"$beside/$2"
+}
+fill spack/package.py spack/packages/libkdreg/package.py
+fill easybuild/libkdreg.eb "easybuild/libkdreg-$version-GCCcore-14.2.0.eb"
+echo "$out: $(wc -c <"$out") bytes, sha256 $checksum"
