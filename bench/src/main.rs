@@ -15,10 +15,11 @@ use options::Options;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let done = Options::parse(std::env::args().skip(1)).and_then(|options| match &options.part {
+    let options = Options::parse();
+    let done = match &options.part {
         Some(part) => scenarios::run_part(&options, part).map(|()| true),
         None => run::run(&options),
-    });
+    };
     match done {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The command line.
 
+use clap::Parser;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -58,80 +59,81 @@ pub struct Options {
     pub check_page: Option<PathBuf>,
 }
 
-pub const USAGE: &str = "\
-usage: kdreg-bench [option]... [scenario]...
-
-  --quick, --full, --smoke  how much is measured (default: full)
-  --subject TEXT            only subjects whose name contains TEXT (repeatable)
-  --seconds N               begin no scenario after N seconds
-  --largest N               no more regions than N anywhere
-  --cycles N                register and evict cycles of `churn`
-  --out DIR                 where bench.csv and bench.html go (default: target/bench)
-  --plugins DIR             where the plug-ins are (default: the output directory)
-  --clock NAME              the unit of time; `instructions` in a guest that counts them
-  --list                    name the scenarios
-  --check-page FILE         only say whether FILE is a page that this program wrote in full
-";
+/// Measures libkdreg beside a textbook cache, its floors, and the caches people use.
+#[derive(Parser)]
+#[command(name = "kdreg-bench", version)]
+struct Arguments {
+    /// Every scenario at tiny sizes: does it run?
+    #[arg(long, group = "effort")]
+    smoke: bool,
+    /// Small sizes, few rounds
+    #[arg(long, group = "effort")]
+    quick: bool,
+    /// Everything the tables need (the default)
+    #[arg(long, group = "effort")]
+    full: bool,
+    /// Only subjects whose name contains TEXT (repeatable)
+    #[arg(long = "subject", value_name = "TEXT")]
+    subjects: Vec<String>,
+    /// Begin no scenario after N seconds
+    #[arg(long, value_name = "N", default_value_t = 3600)]
+    seconds: u64,
+    /// No more regions than N anywhere
+    #[arg(long, value_name = "N", default_value_t = usize::MAX, hide_default_value = true)]
+    largest: usize,
+    /// Register and evict cycles of `churn`
+    #[arg(long, value_name = "N")]
+    cycles: Option<u64>,
+    /// Where bench.csv and bench.html go
+    #[arg(long, value_name = "DIR", default_value = "target/bench")]
+    out: PathBuf,
+    /// Where the plug-ins are (default: the output directory)
+    #[arg(long, value_name = "DIR")]
+    plugins: Option<PathBuf>,
+    /// The unit of time; `instructions` in a guest that counts them
+    #[arg(long, value_name = "NAME", default_value = "ns")]
+    clock: String,
+    /// Name the scenarios
+    #[arg(long)]
+    list: bool,
+    /// Only say whether FILE is a page that this program wrote in full
+    #[arg(long, value_name = "FILE")]
+    check_page: Option<PathBuf>,
+    /// A part that runs in a process of its own, with its arguments
+    #[arg(long, hide = true, num_args = 1.., allow_hyphen_values = true)]
+    part: Option<Vec<String>>,
+    /// Scenarios; none: all
+    scenarios: Vec<String>,
+}
 
 impl Options {
-    pub fn parse(arguments: impl Iterator<Item = String>) -> Result<Options, String> {
-        let mut options = Options {
-            effort: Effort::Full,
-            scenarios: Vec::new(),
-            out: PathBuf::from("target/bench"),
-            plugins: PathBuf::new(),
-            subjects: Vec::new(),
-            budget: Duration::from_secs(3600),
-            largest: usize::MAX,
-            cycles: 0,
-            clock: "ns".into(),
-            part: None,
-            list: false,
-            check_page: None,
+    /// From the command line; what is wrong with it ends the process with status 2.
+    pub fn parse() -> Options {
+        Options::from(Arguments::parse())
+    }
+
+    fn from(given: Arguments) -> Options {
+        let effort = match given {
+            Arguments { smoke: true, .. } => Effort::Smoke,
+            Arguments { quick: true, .. } => Effort::Quick,
+            _ => Effort::Full,
         };
-        let mut arguments = arguments.peekable();
-        while let Some(argument) = arguments.next() {
-            let mut value = || {
-                arguments
-                    .next()
-                    .ok_or(format!("{argument} wants a value\n\n{USAGE}"))
-            };
-            let number = |text: String| {
-                text.parse::<f64>()
-                    .ok()
-                    .filter(|n| n.is_finite() && *n >= 0.0)
-                    .ok_or(format!("'{text}' is no number"))
-            };
-            match argument.as_str() {
-                "--smoke" => options.effort = Effort::Smoke,
-                "--quick" => options.effort = Effort::Quick,
-                "--full" => options.effort = Effort::Full,
-                "--subject" => options.subjects.push(value()?),
-                "--seconds" => options.budget = Duration::from_secs_f64(number(value()?)?.min(1e9)),
-                "--largest" => options.largest = (number(value()?)? as usize).max(10),
-                "--cycles" => options.cycles = number(value()?)? as u64,
-                "--out" => options.out = value()?.into(),
-                "--plugins" => options.plugins = value()?.into(),
-                "--clock" => options.clock = value()?,
-                "--list" => options.list = true,
-                "--check-page" => options.check_page = Some(value()?.into()),
-                "--part" => {
-                    options.part = Some(arguments.collect());
-                    break;
-                }
-                _ if argument.starts_with('-') => {
-                    return Err(format!("no option {argument}\n\n{USAGE}"));
-                }
-                _ => options.scenarios.push(argument),
-            }
+        Options {
+            effort,
+            scenarios: given.scenarios,
+            plugins: given.plugins.unwrap_or_else(|| given.out.clone()),
+            out: given.out,
+            subjects: given.subjects,
+            budget: Duration::from_secs(given.seconds),
+            largest: given.largest.max(10),
+            cycles: given
+                .cycles
+                .unwrap_or_else(|| effort.pick(2_000, 200_000, 2_000_000)),
+            clock: given.clock,
+            part: given.part,
+            list: given.list,
+            check_page: given.check_page,
         }
-        if options.plugins.as_os_str().is_empty() {
-            options.plugins = options.out.clone();
-        }
-        if options.cycles == 0 {
-            options.cycles = options.effort.pick(2_000, 200_000, 2_000_000);
-        }
-        Ok(options)
     }
 
     /// Whether a subject is wanted.
@@ -160,5 +162,33 @@ impl Options {
             arguments.extend(["--subject".into(), subject.clone()]);
         }
         arguments
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn options(arguments: &[&str]) -> Options {
+        let all = std::iter::once("kdreg-bench").chain(arguments.iter().copied());
+        Options::from(Arguments::try_parse_from(all).unwrap())
+    }
+
+    #[test]
+    fn a_part_gets_the_options_and_the_rest_as_it_is() {
+        let mut handed = options(&["--quick", "--largest", "500", "--subject", "UCX"]).for_part();
+        handed.extend(["--part", "memory", "--odd", "3"].map(String::from));
+        let handed: Vec<_> = handed.iter().map(String::as_str).collect();
+        let part = options(&handed);
+        assert_eq!(part.effort, Effort::Quick);
+        assert_eq!((part.largest, part.cycles), (500, 200_000));
+        assert_eq!(part.subjects, ["UCX"]);
+        assert_eq!(part.part.unwrap(), ["memory", "--odd", "3"]);
+    }
+
+    #[test]
+    fn one_effort_only() {
+        let two = ["kdreg-bench", "--quick", "--smoke"];
+        assert!(Arguments::try_parse_from(two).is_err());
     }
 }

@@ -5,6 +5,7 @@ use super::ratios::Ratios;
 use super::{Chart, Report, heading, readable, spread};
 use crate::scenarios;
 use crate::scenarios::growth::NAME as GROWTH;
+use comfy_table::{CellAlignment, Table};
 use std::fmt::Write;
 
 /// Tables for a terminal: the median, and how far the quartiles are apart.
@@ -64,31 +65,18 @@ fn cell_of(chart: &Chart, subject: &str, at: &str) -> String {
 }
 
 fn aligned(chart: &Chart, cell: impl Fn(&str, &str) -> String) -> String {
-    let width = |s: &str| s.chars().count();
-    let first = chart.subjects.iter().map(|s| width(s)).max().unwrap_or(0);
-    let columns: Vec<Vec<String>> = chart
-        .ats
-        .iter()
-        .map(|at| {
-            let cells = chart.subjects.iter().map(|subject| cell(subject, at));
-            std::iter::once(heading(at)).chain(cells).collect()
-        })
-        .collect();
-    let mut text = String::new();
-    for line in 0..=chart.subjects.len() {
-        let name = if line == 0 {
-            ""
-        } else {
-            chart.subjects[line - 1]
-        };
-        let _ = write!(text, "  {name:first$}");
-        for column in &columns {
-            let room = column.iter().map(|c| width(c)).max().unwrap_or(0);
-            let _ = write!(text, "  {:>room$}", column[line]);
-        }
-        text.push('\n');
+    let mut table = Table::new();
+    table.load_preset(comfy_table::presets::NOTHING);
+    let heads = chart.ats.iter().map(|at| heading(at));
+    table.set_header(std::iter::once(String::new()).chain(heads));
+    for subject in &chart.subjects {
+        let cells = chart.ats.iter().map(|at| cell(subject, at));
+        table.add_row(std::iter::once((*subject).to_owned()).chain(cells));
     }
-    text
+    for column in table.column_iter_mut().skip(1) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    format!("{}\n", table.trim_fmt())
 }
 
 /// What docs/performance.md shows, the ratios and the growth, as tables of Markdown; then
