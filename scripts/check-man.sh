@@ -124,9 +124,10 @@ for program in "$prefix"/bin/kdreg_* "$dist/kdregd"; do
     fi
 done
 
-# name kernel userfaultfd none, as kdreg_info has it; of the page, the columns
+# name kernel userfaultfd none, as kdreg_info has it, without bpf, whose
+# capabilities differ from machine to machine; of the page, the columns
 # of backends that work here and, for userfaultfd, have all that it can.
-kdreg_info --capabilities | awk 'NF > 3 && $2 ~ /^(yes|no|-)$/ { print $1, $2, $3, $4 }' >"$work/capabilities"
+kdreg_info --capabilities | awk 'NF > 3 && $2 ~ /^(yes|no|-)$/ { print $1, $2, $4, $5 }' >"$work/capabilities"
 awk '/^\.It Em name/ { inside = 1; next } /^\.El/ { inside = 0 }
     inside { gsub(/ Ta /, " "); gsub(/\[[0-9]\]/, ""); print $2, $3, $5, $6 }' man/kdreg_backends.7 >"$work/table"
 awk 'NR == FNR { kernel[$1] = $2; userfaultfd[$1] = $3; none[$1] = $4; next }

@@ -33,9 +33,6 @@ pub(super) struct Enrolled {
     pub capabilities: u64,
 }
 
-/// The environment variable that says how many entries the log shall have.
-const ENTRIES_VARIABLE: &std::ffi::CStr = c"KDREG_BPF_LOG_ENTRIES";
-
 /// Enrols the process's address space.
 pub(super) fn enrol() -> Result<Enrolled, Refusal> {
     let capacity = wanted_capacity()?;
@@ -63,7 +60,7 @@ fn converse(capacity: u32, modes: u32) -> Result<Enrolled, (Refusal, u32)> {
 
 /// How many entries the environment asks for; 0: it does not.
 fn wanted_capacity() -> Result<u32, Refusal> {
-    let Some(value) = environment::variable(ENTRIES_VARIABLE) else {
+    let Some(value) = environment::variable(c"KDREG_BPF_LOG_ENTRIES") else {
         return Ok(0);
     };
     match value.as_str() {

@@ -93,8 +93,9 @@ impl Marks {
     /// Dead words of either kind differ from what is remembered.
     #[inline(always)]
     pub fn are_current(&self, tail: &AtomicU64, guard: &AtomicU64) -> bool {
-        self.applied.load(orders::TAKE) == tail.load(orders::SEE)
-            && self.made_good.load(orders::TAKE) == guard.load(orders::SEE)
+        // Relaxed: see `orders::SEE`.
+        self.applied.load(orders::TAKE) == tail.load(Ordering::Relaxed)
+            && self.made_good.load(orders::TAKE) == guard.load(Ordering::Relaxed)
     }
 
     /// Applies what is new, in `steps` steps at most: `mark` is called for each.

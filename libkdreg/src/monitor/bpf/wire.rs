@@ -18,9 +18,6 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// How many descriptors come with one message at most.
 pub(super) const DESCRIPTORS: usize = 3;
 
-/// The environment variable that says where kdregd listens.
-const SOCKET_VARIABLE: &std::ffi::CStr = c"KDREG_BPF_SOCKET";
-
 /// A connection that is open.
 pub(super) struct Connection {
     fd: Descriptor,
@@ -49,7 +46,7 @@ pub(super) fn malformed() -> Refusal {
 impl Connection {
     /// Connects. Makes no socket where kdregd has none.
     pub fn open() -> Result<Connection, Refusal> {
-        let chosen = environment::variable(SOCKET_VARIABLE);
+        let chosen = environment::variable(c"KDREG_BPF_SOCKET");
         let path = chosen.as_ref().map_or(abi::SOCKET, |value| value.as_str());
         let limit = Instant::now() + PATIENCE;
         let address = address(path)?;
