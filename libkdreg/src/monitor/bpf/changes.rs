@@ -46,7 +46,7 @@ pub(crate) enum Taken {
     Change(Change),
     /// Its writer is not through.
     Unfinished,
-    /// A later one took its place.
+    /// A later one took its place, or may be taking it.
     Overwritten,
 }
 
@@ -68,15 +68,18 @@ impl Log<'_> {
                 Taken::Overwritten
             };
         }
-        // Relaxed: between the two looks at the sequence.
+        // Relaxed: between the looks at the sequence and the tail.
         let change = Change {
             start: entry.start.load(Ordering::Relaxed),
             end: entry.end.load(Ordering::Relaxed),
             change: first_half(entry.change.load(Ordering::Relaxed)),
         };
         fence(orders::BEHIND);
-        // Relaxed: behind the fence.
-        if entry.sequence.load(Ordering::Relaxed) == finished {
+        // Relaxed: behind the fence. The sequence would not tell: a writer that
+        // was held up stores it after one that laps it has begun to write. Nobody
+        // writes a later payload here who has not moved the tail that far before.
+        // A dead log's tail is far off.
+        if self.tail.load(Ordering::Relaxed).wrapping_sub(number) <= self.capacity() {
             Taken::Change(change)
         } else {
             Taken::Overwritten

@@ -2,7 +2,7 @@
 //! The memory orders of `log` and `marks`, each with what it pairs with.
 //!
 //! Named here and not where they stand, so that `tests/log_models.rs` can take
-//! each away in turn and see that the model fails.
+//! each away in turn and see that a model fails.
 
 use crate::sync::Ordering;
 
@@ -12,8 +12,7 @@ use crate::sync::Ordering;
 /// relaxed. That whoever was told of a change finds the tail moved is
 /// coherence, by whatever told it; and the words are ordered by [`TAKE`].)
 ///
-/// The one order that the models cannot show to be needed: loom runs what follows
-/// a load behind it.
+/// Not shown by the models: loom runs what follows a load behind it.
 pub(crate) const SEE: Ordering = Ordering::Acquire;
 
 /// Loading how far the log was applied, and up to which loss everything was
@@ -37,5 +36,6 @@ pub(crate) const BEHIND: Ordering = Ordering::SeqCst;
 
 /// Loading the number of entries finished, before the tail. Pairs with the writer's
 /// full barrier: who sees all finished sees their payloads, and none is written
-/// to any more.
+/// to any more. Not shown by the models: it takes another lap after an overtaking,
+/// which is more than can be tried.
 pub(crate) const FINISHED: Ordering = Ordering::Acquire;
