@@ -47,7 +47,8 @@ mod orders;
 mod reader;
 #[doc(hidden)]
 pub mod status;
-mod subscribe;
+#[doc(hidden)]
+pub mod subscribe;
 mod wake;
 mod wire;
 

@@ -34,6 +34,12 @@ pub(super) fn subscribe() -> Result<(), Refusal> {
     ))
 }
 
+/// As `subscribe`, for kdregd, which tries its programs as clients use them. An
+/// error says why not.
+pub fn as_clients_do() -> Result<(), String> {
+    subscribe().map_err(|refusal| refusal.to_string())
+}
+
 /// By a virtual machine that is closed at once.
 fn by_machine() -> Result<(), Errno> {
     let open = |path: &std::ffi::CStr| {
