@@ -122,7 +122,8 @@ pub const PROOF: u32 = 3;
 pub const GRANT: u32 = 4;
 /// kdregd refuses, instead of any message it could send: [`Refused`].
 pub const REFUSED: u32 = 5;
-/// Behind the grant, with the links' descriptors; never read: [`Keep`].
+/// Behind the grant, with descriptors that are to stay open as long as the
+/// connection is; never read: [`Keep`].
 pub const KEEP: u32 = 6;
 /// Anybody asks how kdregd is: [`Status`].
 pub const STATUS: u32 = 7;

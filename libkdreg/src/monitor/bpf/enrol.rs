@@ -23,9 +23,8 @@ pub(super) struct Enrolled {
     pub ring: Ring,
     /// Readable while the ring holds something.
     pub ring_fd: Descriptor,
-    /// While it is open the log is written to. Also keeps, unread, the
-    /// descriptors of the programs' links: they stay attached whatever becomes of
-    /// kdregd.
+    /// While it is open the log is written to. Nothing is read from it any more:
+    /// kdregd may leave there what is to live as long as the client.
     pub connection: Descriptor,
     /// One of `abi::MODE_*`.
     pub mode: u32,

@@ -27,9 +27,10 @@
 //! and the last two are only tried by those who look up.
 //!
 //! # What becomes of kdregd
-//! Its end changes nothing: the programs and the maps are held by the connection
-//! (`Enrolled::connection`). Stopped on purpose, it says in the guard that nothing is
-//! certain any more, and the backend is lost.
+//! Its end changes nothing: the programs and the maps are pinned, and the log that is
+//! mapped goes on. When it is told to take them away, or a program of it is detached by
+//! another's doing, the guard says that nothing is certain any more, and the backend is
+//! lost.
 //!
 //! # Forks
 //! A child finds the words wiped, so that nothing is valid whatever its parent's log
