@@ -270,7 +270,7 @@ static void cache_create_refuses(kdreg_t *monitor)
         CHECK(refused == -EINVAL, #field " = " #value ": %d", refused); \
     } while (0)
     REFUSED(size, 0);
-    REFUSED(size, sizeof attr - 1);
+    REFUSED(size, offsetof(struct kdreg_cache_attr, reg_with) - 1); /* less than the first version had */
     REFUSED(size, SIZE_MAX);
     REFUSED(reg, NULL);
     REFUSED(dereg, NULL);
@@ -325,7 +325,24 @@ static void lookups_refuse(kdreg_t *monitor, kdreg_cache_t *cache)
     CHECK(out == untouched && callbacks == calls, "a failing lookup changed its result or made a callback");
     same_stats(cache, &before);
 
+    struct kdreg_get_attr with = {.size = sizeof with, .access = KDREG_ACCESS_READ};
+    CHECK_IS(kdreg_cache_get_with(cache, memory, page, NULL, &out), -EINVAL);
+    CHECK_IS(kdreg_cache_get_with(cache, memory, page, ODD(struct kdreg_get_attr, wild), &out), -EINVAL);
+    CHECK_IS(kdreg_cache_get_with(cache, memory, page, &with, NULL), -EINVAL);
+    CHECK_IS(kdreg_cache_get_with(cache, memory, 0, &with, &out), -EINVAL);
+    for (int i = 0; i < BAD_RANGES; i++)
+        CHECK_IS(kdreg_cache_get_with(cache, (void *)bad_ranges[i].addr, bad_ranges[i].length, &with, &out), -EINVAL);
+    for (size_t alignment = 1; alignment < page; alignment *= 2)
+        CHECK_IS(kdreg_cache_get_with(cache, memory, page, &(struct kdreg_get_attr){.size = sizeof with, .alignment = alignment}, &out), -EINVAL);
+    CHECK_IS(kdreg_cache_get_with(cache, memory, page, &(struct kdreg_get_attr){.size = sizeof with, .alignment = 3 * page}, &out), -EINVAL);
+    CHECK_IS(kdreg_cache_get_with(cache, memory, page, &(struct kdreg_get_attr){.size = sizeof with, .flags = 1u << 31}, &out), -EINVAL);
+    CHECK_IS(kdreg_cache_get_with(cache, memory, page, &(struct kdreg_get_attr){.size = sizeof with, .access = 1u << 5}, &out), -EINVAL);
+    CHECK_IS(kdreg_cache_get_with(cache, memory, page, &(struct kdreg_get_attr){.size = sizeof with - 1}, &out), -EINVAL);
+    CHECK(out == untouched && callbacks == calls, "a failing lookup changed its result or made a callback");
+    same_stats(cache, &before);
+
     check_says("accessors of nothing");
+    CHECK(kdreg_entry_data(NULL) == NULL && kdreg_entry_data(entry) == NULL, "the data of no entry, and of one without");
     CHECK(kdreg_entry_base(NULL) == NULL && kdreg_entry_length(NULL) == 0 && kdreg_entry_access(NULL) == 0 && kdreg_entry_handle(NULL) == NULL,
           "the accessors of a null entry");
     CHECK_IS(kdreg_cache_hold(NULL, entry), -EINVAL);

@@ -28,7 +28,10 @@
 #define KDREG_ACCESS_REMOTE_WRITE 8u
 
 /**
- * Access: peers may use atomic operations on the memory. Bits 16 to 31 are the caller's own.
+ * Access: peers may use atomic operations on the memory. Bits 16 to 31 are the caller's
+ * own. An entry is found for what it has all bits of; what is registered in the place of
+ * others has the bits of all of them, the caller's own as well: they are united by or.
+ * No bits at all are found in whatever covers the range, and registered as no rights.
  */
 #define KDREG_ACCESS_REMOTE_ATOMIC 16u
 
@@ -50,6 +53,13 @@
  * deregistered at its last put, and kdreg_entry_valid() is false for it.
  */
 #define KDREG_CACHE_BYPASS 4u
+
+/**
+ * kdreg_registration.flags: more is asked for than the cache was asked for (merged with
+ * neighbours, or widened); where this fails, less is asked for at once. So a failure
+ * is no reason to say anything.
+ */
+#define KDREG_REGISTRATION_SPECULATIVE 1u
 
 /**
  * kdreg_entry_check(): the backend cannot tell, or not of this part alone.
@@ -86,6 +96,12 @@
  * Log level: every registration and release.
  */
 #define KDREG_LOG_DEBUG 4
+
+/**
+ * kdreg_get_attr.flags: what is registered is not merged with others, neither now nor
+ * later for others.
+ */
+#define KDREG_GET_NO_MERGE 1u
 
 /**
  * The strongest backend that works here.
@@ -267,8 +283,8 @@ typedef struct kdreg kdreg_t;
 /**
  * Registers `length` bytes at `addr` (widened and perhaps merged) for at least
  * the rights in `access`, and stores the caller's name for the registration in
- * `*handle`. Returns 0 or a negative errno; -ENOMEM has the cache evict and ask
- * again. Called with no lock held; may call the library, but not destroy the
+ * `*handle`. Returns 0 or a negative errno; a positive number counts as the errno
+ * of that number. -ENOMEM has the cache evict and ask again. Called with no lock held; may call the library, but not destroy the
  * cache. It need not return: a thread that ends in it (pthread_exit(),
  * pthread_cancel()) or a C++ exception that leaves it leaves the call of the library,
  * too, and nothing was registered.
@@ -289,6 +305,59 @@ typedef int (*kdreg_register_fn)(void *ctx,
  * one follows. The reaper calls nothing once exit() has begun.
  */
 typedef int (*kdreg_deregister_fn)(void *ctx, void *addr, size_t length, void *handle);
+
+/**
+ * What is to be registered, or undone. The library's; valid during the call only.
+ */
+struct kdreg_registration {
+    /**
+     * sizeof(struct kdreg_registration) in the library that runs: members beyond it are not
+     * there.
+     */
+    size_t size;
+    /**
+     * The first byte of the range.
+     */
+    void *addr;
+    /**
+     * Its length in bytes.
+     */
+    size_t length;
+    /**
+     * The rights, KDREG_ACCESS_*.
+     */
+    uint32_t access;
+    /**
+     * KDREG_REGISTRATION_*.
+     */
+    uint32_t flags;
+    /**
+     * kdreg_get_attr.arg of the call that has it registered; NULL for other calls, and
+     * when it is undone.
+     */
+    void *arg;
+    /**
+     * The caller's bytes in the entry, kdreg_cache_attr.entry_size of them, all zero when
+     * it is registered; NULL where that is 0.
+     */
+    void *data;
+    /**
+     * The caller's name for the registration: NULL, for `reg_with` to fill in; for
+     * `dereg_with`, what that stored.
+     */
+    void *handle;
+};
+
+/**
+ * As kdreg_register_fn, in all that is said there; stores the caller's name for the
+ * registration in `registration->handle`.
+ */
+typedef int (*kdreg_register_with_fn)(void *ctx, struct kdreg_registration *registration);
+
+/**
+ * As kdreg_deregister_fn, in all that is said there.
+ */
+typedef int (*kdreg_deregister_with_fn)(void *ctx, const struct kdreg_registration *registration);
 
 /**
  * How to make a cache. Zero everything but `size`, `reg` and `dereg` for the
@@ -343,6 +412,19 @@ struct kdreg_cache_attr {
      * 0.
      */
     uint32_t reserved;
+    /**
+     * Registers memory, and is told more than `reg`, which may be NULL then. Since 0.2,
+     * as all that follows.
+     */
+    kdreg_register_with_fn reg_with;
+    /**
+     * Undoes a registration, and is told more than `dereg`, which may be NULL then.
+     */
+    kdreg_deregister_with_fn dereg_with;
+    /**
+     * Bytes of the caller's in each entry, 4,032 at most: kdreg_entry_data().
+     */
+    size_t entry_size;
 };
 
 /**
@@ -363,6 +445,34 @@ typedef struct kdreg_entry kdreg_entry_t;
  * leaves the library.
  */
 typedef void (*kdreg_log_fn)(void *ctx, int level, const char *message);
+
+/**
+ * What kdreg_cache_get_with() may say of the registration that it may have to make.
+ * Zero everything but `size` and `access` for what kdreg_cache_get() does.
+ */
+struct kdreg_get_attr {
+    /**
+     * sizeof(struct kdreg_get_attr), set by the caller.
+     */
+    size_t size;
+    /**
+     * The rights, KDREG_ACCESS_*.
+     */
+    uint32_t access;
+    /**
+     * KDREG_GET_* flags.
+     */
+    uint32_t flags;
+    /**
+     * Reaches `reg_with` as kdreg_registration.arg: a kind of memory, a device, a
+     * descriptor. What is found is found whatever it was registered with.
+     */
+    void *arg;
+    /**
+     * As kdreg_cache_attr.alignment, for this registration; 0: what that says.
+     */
+    size_t alignment;
+};
 
 /**
  * How to open a monitor. Zero everything but `size` for the defaults.
@@ -635,6 +745,15 @@ uint32_t kdreg_entry_access(const kdreg_entry_t *entry);
 void *kdreg_entry_handle(const kdreg_entry_t *entry);
 
 /**
+ * The caller's bytes in an entry, kdreg_cache_attr.entry_size of them: behind the line
+ * of memory that a hit reads, so that neither a second allocation is needed nor a
+ * pointer to be followed. All zero when it is registered; written by the callbacks and
+ * by whoever holds the entry, who must agree on it among themselves; the entry's until it is deregistered. The
+ * caller holds the entry. NULL for NULL, and where that size is 0.
+ */
+void *kdreg_entry_data(const kdreg_entry_t *entry);
+
+/**
  * What is known of `length` bytes at `addr`, which the entry covers and the
  * caller asked for: of these, whatever has happened to memory that was merged
  * with it or to the rest of the entry. May wait some milliseconds while changes
@@ -700,6 +819,17 @@ int kdreg_cache_get(kdreg_cache_t *cache,
                     size_t length,
                     uint32_t access,
                     kdreg_entry_t **out);
+
+/**
+ * As kdreg_cache_get(), with more to say of what is registered when nothing is found.
+ *
+ * Returns what kdreg_cache_get() does, and -EINVAL for a bad `attr`.
+ */
+int kdreg_cache_get_with(kdreg_cache_t *cache,
+                         const void *addr,
+                         size_t length,
+                         const struct kdreg_get_attr *attr,
+                         kdreg_entry_t **out);
 
 /**
  * As kdreg_cache_get(), but never registers: -ENOENT when no valid entry covers

@@ -125,7 +125,8 @@ fn in_c(regions: usize, operations: usize, offset: usize, find: bool) -> Duratio
         alignment: 0,
         max_merge: 0,
         flags: ffi::cache::KDREG_CACHE_NO_REAPER,
-        reserved: 0,
+        // SAFETY: integers, pointers and functions that may be null.
+        ..unsafe { std::mem::zeroed() }
     };
     let mut cache = null_mut();
     assert_eq!(

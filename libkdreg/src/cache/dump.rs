@@ -54,7 +54,7 @@ impl Cache {
             "base", "bytes", "access", "handle", "refs", "last use"
         )?;
         let used = inner.state.lock().used_slots();
-        for index in 0..used {
+        for index in inner.entries.indices(used) {
             let entry = inner.entries.at(index);
             let live = entry.refs.is_live();
             if !live && !entry.refs.in_use(threads::owners()) {

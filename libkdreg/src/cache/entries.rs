@@ -50,7 +50,9 @@ pub(crate) struct Stamp;
 /// the binary logarithm of what the served range is widened to when it is
 /// registered; 0: it is not.
 const SLOT_BITS: u32 = 26;
-const _: () = assert!(MAX_REGIONS <= 1 << SLOT_BITS && usize::BITS <= 1 << (32 - SLOT_BITS));
+/// The highest of them says that the entry has bytes of the caller's.
+const HAS_DATA: u32 = 1 << (SLOT_BITS - 1);
+const _: () = assert!(MAX_REGIONS <= HAS_DATA && usize::BITS <= 1 << (32 - SLOT_BITS));
 
 const FILED: u64 = 1 << 7;
 const _: () = assert!((OWN_NUMBERS as u64) < FILED);
@@ -95,19 +97,19 @@ impl Stamp {
 
 impl Entry {
     /// Sets what will be registered, which is what is served or that widened to
-    /// `alignment`, for a registration that is to be made. The entry is free, or retired
+    /// its alignment, for a registration that is to be made. The entry is free, or retired
     /// and the caller's: nobody else writes, and readers that come too late
     /// look at the reference word before they believe what they read.
-    pub fn set_ranges(&self, request: &Request, alignment: usize) {
+    pub fn set_ranges(&self, request: &Request, has_data: bool) {
         // Relaxed, here and below: published by `Refs::publish`.
         self.start.store(request.served.start(), Ordering::Relaxed);
         let reach = request.served.len() - 1;
         self.reach.store(reach, Ordering::Relaxed);
         let shift = match request.range == request.served {
             true => 0,
-            false => alignment.trailing_zeros(),
+            false => request.ask.alignment.trailing_zeros(),
         };
-        let beside = shift << SLOT_BITS;
+        let beside = shift << SLOT_BITS | if has_data { HAS_DATA } else { 0 };
         self.refs.beside.store(beside, Ordering::Relaxed);
     }
 
@@ -127,7 +129,7 @@ impl Entry {
         self.word.store(word, Ordering::Relaxed);
         self.generation.store(generation, Ordering::Relaxed);
         let beside = self.refs.beside.load(Ordering::Relaxed);
-        let beside = beside >> SLOT_BITS << SLOT_BITS | slot;
+        let beside = beside & !(HAS_DATA - 1) | slot;
         self.refs.beside.store(beside, Ordering::Relaxed);
     }
 
@@ -236,6 +238,16 @@ impl Entry {
         !self.lacks.load(Ordering::Relaxed)
     }
 
+    /// The caller's bytes in it; null where there are none.
+    #[inline]
+    pub fn data(&self) -> *mut u8 {
+        if self.refs.beside.load(Ordering::Relaxed) & HAS_DATA == 0 {
+            return std::ptr::null_mut();
+        }
+        // Behind the entry: see `Entries`.
+        std::ptr::from_ref(self).wrapping_add(1).cast_mut().cast()
+    }
+
     pub fn handle(&self) -> usize {
         self.handle.load(Ordering::Relaxed)
     }
@@ -258,7 +270,7 @@ impl Entry {
     /// What the monitor knows the region by.
     pub fn watched(&self) -> Option<RegionName> {
         self.word().map(|(word, generation)| RegionName {
-            slot: self.refs.beside.load(Ordering::Relaxed) & ((1 << SLOT_BITS) - 1),
+            slot: self.refs.beside.load(Ordering::Relaxed) & (HAS_DATA - 1),
             generation,
             word: word.as_ptr() as usize,
         })
@@ -273,8 +285,19 @@ impl Entry {
     }
 }
 
-/// The memory of a cache's entries.
+/// How far entries are apart that have so many bytes of the caller's behind
+/// them, in entries: a power of two.
+pub(super) fn stride(data: usize) -> usize {
+    (1 + data.div_ceil(size_of::<Entry>())).next_power_of_two()
+}
+
+/// The memory of a cache's entries. What of a caller's is in an entry lies
+/// behind it, in the places of the next ones, which are none then.
 pub(crate) struct Entries {
+    /// See [`stride`].
+    stride: u32,
+    /// Bytes of the caller's in an entry.
+    data: usize,
     entries: Reservation<Entry>,
     extras: Reservation<Extra>,
     links: LinksMemory,
@@ -283,10 +306,20 @@ pub(crate) struct Entries {
 impl Entries {
     /// Room for `capacity` entries, and the one access to their links, for
     /// the owner to keep under its lock.
+    #[cfg(test)]
     pub fn new(capacity: usize) -> Result<(Entries, EntryLinks), Errno> {
+        Entries::with_data(capacity, 0)
+    }
+
+    /// As `new`, with so many bytes of the caller's in each.
+    pub fn with_data(count: usize, data: usize) -> Result<(Entries, EntryLinks), Errno> {
+        let stride = stride(data);
+        let capacity = count.checked_mul(stride).ok_or(Errno::EINVAL)?;
         let (memory, links) = LinksMemory::new(capacity)?;
         let entries = Reservation::new(capacity, OnFork::Copy)?;
         let entries = Entries {
+            stride: stride as u32,
+            data,
             entries,
             extras: Reservation::new(capacity, OnFork::Copy)?,
             links: memory,
@@ -298,8 +331,46 @@ impl Entries {
         self.entries.capacity() as u32
     }
 
+    /// How many entries there can be.
+    pub fn count(&self) -> usize {
+        self.entries.capacity() / self.stride as usize
+    }
+
+    /// From the index of one entry to the next.
+    pub fn stride(&self) -> u32 {
+        self.stride
+    }
+
+    /// The indices of the entries below `used`.
+    pub fn indices(&self, used: u32) -> impl Iterator<Item = u32> + use<> {
+        (0..used).step_by(self.stride as usize)
+    }
+
+    /// The caller's bytes in an entry; null where there are none.
+    #[inline]
+    pub fn data(&self, index: u32) -> *mut u8 {
+        if self.data == 0 {
+            return std::ptr::null_mut();
+        }
+        // In bounds: `stride` entries belong to each, and are committed with it.
+        (self.entries.pointer(index + 1)).cast()
+    }
+
+    /// Zeroes them, for a registration that is about to be made.
+    #[inline]
+    pub fn clear_data(&self, index: u32) {
+        let data = self.data(index);
+        if !data.is_null() {
+            // SAFETY: so many bytes are there, and are the caller's, which has
+            // them in no callback and holds no entry there now: the slot is free.
+            unsafe { data.write_bytes(0, self.data) };
+        }
+    }
+
     /// Makes entries below `count` usable. Not to be called under the lock.
     pub fn commit(&self, count: u32) -> Result<(), Errno> {
+        // A little more: all of each entry.
+        let count = count.next_multiple_of(self.stride).min(self.capacity());
         self.links.commit(count as usize)?;
         self.extras.commit(count as usize)?;
         self.entries.commit(count as usize)
@@ -351,7 +422,7 @@ impl Entries {
     /// The entry that this address is exactly, if it is one.
     #[inline]
     pub fn find(&self, entry: *const Entry) -> Option<&Entry> {
-        self.entries.find(entry)
+        self.entries.find_every(entry, self.stride)
     }
 
     /// The index of one of this cache's entries.

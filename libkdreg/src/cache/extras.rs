@@ -8,7 +8,7 @@
 use super::watches::{Pieces, Watch};
 use crate::range::Range;
 use crate::reservation::Zeroed;
-use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
 
 /// How many ranges are kept apart that were said to have changed.
 const RANGES: usize = 3;
@@ -25,6 +25,8 @@ pub(crate) struct Extra {
     /// Ranges that were said to have changed since it was got; the last one may
     /// be the hull of several. An end of 0: none. Written under the lock.
     changed: [(AtomicUsize, AtomicUsize); RANGES],
+    /// It is not to be merged. Written before the entry is published.
+    apart: AtomicBool,
 }
 
 // SAFETY: null pointers and zeroes are an entry without any of it; what it owns
@@ -32,6 +34,16 @@ pub(crate) struct Extra {
 unsafe impl Zeroed for Extra {}
 
 impl Extra {
+    /// Keeps the entry, which is not published yet, from being merged.
+    pub fn set_apart(&self) {
+        // Relaxed: published with the entry.
+        self.apart.store(true, Ordering::Relaxed);
+    }
+
+    pub fn is_apart(&self) -> bool {
+        self.apart.load(Ordering::Relaxed)
+    }
+
     /// Notes that `range` has changed, by what the caller says. Under the lock.
     pub fn mark_changed(&self, range: Range) {
         let mut places = self.changed.iter();
@@ -67,6 +79,7 @@ impl Extra {
 
     /// For the next entry in this slot. By who releases the entry.
     pub fn clear(&self) {
+        self.apart.store(false, Ordering::Relaxed);
         for (_, end) in &self.changed {
             end.store(0, Ordering::Relaxed);
         }

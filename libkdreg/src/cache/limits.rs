@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! How much a cache keeps, and how it treats what it is asked for.
 
+use super::entries::stride;
 use super::links;
 use super::state::State;
 use crate::errno::Errno;
@@ -11,6 +12,9 @@ const DEFAULT_MAX_ENTRIES: usize = 65_536;
 /// Entries that may exist beyond those cached: in use but not cached, or not
 /// yet released.
 const BEYOND: usize = 65_536;
+
+/// The most bytes of a caller's in an entry: a page with the entry itself.
+const LARGEST_DATA: usize = 4096 - 64;
 
 /// How to make a [`Cache`](super::Cache). The default is right for most.
 #[derive(Clone, Debug, Default)]
@@ -30,6 +34,11 @@ pub struct Options {
     pub alignment: usize,
     /// The largest registration that merging may make, in bytes; 0: no limit.
     pub max_merge: usize,
+    /// Bytes of the caller's in each entry, at [`Registration::data`]; 4,032 at
+    /// most.
+    ///
+    /// [`Registration::data`]: super::Registration::data
+    pub entry_size: usize,
     /// Register just what is asked for, widened to `alignment`.
     pub no_merge: bool,
     /// No thread of the library's releases anything: callbacks run inside
@@ -57,8 +66,9 @@ impl Options {
             .checked_mul(2)
             .and_then(|twice| twice.checked_add(BEYOND + State::FIRST_SLOT as usize))
             .filter(|&capacity| capacity < u32::MAX as usize)
+            .filter(|_| self.entry_size <= LARGEST_DATA)
             // More regions than a monitor has.
-            .map(|capacity| capacity.min(links::MAX_ENTRIES))
+            .map(|capacity| capacity.min(links::MAX_ENTRIES / stride(self.entry_size)))
             .ok_or(Errno::EINVAL)
     }
 }

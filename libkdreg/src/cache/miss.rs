@@ -7,6 +7,7 @@
 //! miss depends on another's callback.
 
 use super::Inner;
+use super::asking::Ask;
 use super::entries::Entry;
 use super::links::List;
 use super::lookup::Found;
@@ -55,15 +56,21 @@ impl Inner {
     /// `get`, when the page index knew nothing.
     #[cold]
     pub(super) fn get_slow(&self, range: Range, access: u32) -> Result<u32, Errno> {
+        self.get_slow_with(range, access, self.ordinary())
+    }
+
+    /// As `get_slow`, with more to say of what is registered.
+    #[inline]
+    pub(super) fn get_slow_with(&self, range: Range, access: u32, ask: Ask) -> Result<u32, Errno> {
         self.home.check()?;
-        let found = unwatched(|| self.unless_escaped(self.get_here(range, access)));
+        let found = unwatched(|| self.unless_escaped(self.get_here(range, access, ask)));
         take_over();
         found
     }
 
     #[inline]
-    fn get_here(&self, range: Range, access: u32) -> Result<u32, Errno> {
-        let narrow = Inner::narrow(range, access);
+    fn get_here(&self, range: Range, access: u32, ask: Ask) -> Result<u32, Errno> {
+        let narrow = Inner::narrow(range, access, ask);
         let bare = self.bare(narrow);
         let missed = match self.look(range, bare) {
             Ok(index) => return Ok(index),
@@ -109,14 +116,20 @@ impl Inner {
             0
         };
         let mut alone = missed.alone;
+        // What a wide alignment adds need not be there.
+        let first = if narrow == bare {
+            bare
+        } else {
+            bare.speculative()
+        };
         for _ in 0..attempts {
             let merged = match alone {
                 Some(_) => None,
                 None => Some(self.merged(bare)).filter(|&merged| merged != bare),
             };
             let mut attempt = match merged {
-                Some(merged) => self.attempt_merged(slot, &bare, &merged),
-                None => self.attempt(slot, &bare, alone),
+                Some(merged) => self.attempt_merged(slot, &first, &merged.speculative()),
+                None => self.attempt(slot, &first, alone),
             };
             if narrow != bare && matches!(attempt, Attempt::Failed(_)) {
                 attempt = self.attempt(slot, &narrow, alone);
@@ -185,7 +198,10 @@ impl Inner {
 
     /// How many slots there is memory for.
     fn usable_slots(&self) -> u32 {
-        self.entries.committed().min(self.lru_memory.committed())
+        let slots = |entries: u32| entries.saturating_mul(self.entries.stride());
+        self.entries
+            .committed()
+            .min(slots(self.lru_memory.committed()))
     }
 
     /// A free slot, with memory for it if there is none.
@@ -202,7 +218,7 @@ impl Inner {
             }
             // Memory outside the lock.
             self.entries.commit(wanted)?;
-            self.lru_memory.commit(wanted)?;
+            self.lru_memory.commit(wanted / self.entries.stride())?;
             if let Some(index) = self.state.lock().take_slot(|| wanted) {
                 return Ok(index);
             }
@@ -297,7 +313,7 @@ impl Inner {
             undone,
             spent: spent.count(),
         };
-        let registered = self.register_with_room(request, known);
+        let registered = self.register_with_room(slot, request, known);
         if let Ok(handle) = registered {
             // Registered after the watch began, checked after it was
             // registered: what `handle` names is what is mapped now, or
@@ -305,7 +321,7 @@ impl Inner {
             if self.validity.check(region.word(), region.generation()) {
                 return self.publish(slot, request, alone, handle, watched, spent);
             }
-            self.undo(request.range, handle);
+            self.undo(slot, request.range, request.access, handle);
         }
         let mut state = self.state.lock();
         let _ = state.redeem(slot, request.range);
@@ -327,7 +343,7 @@ impl Inner {
         // What it may be ended by.
         // SAFETY: a slot that was taken is committed.
         let entry = unsafe { self.entries.at_unchecked(slot) };
-        entry.set_ranges(request, self.alignment);
+        entry.set_ranges(request, self.options.entry_size > 0);
         let mut retired = List::EMPTY;
         let (room, victim, undone) = {
             let mut state = self.state.lock();

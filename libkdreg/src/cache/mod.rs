@@ -56,6 +56,7 @@
 //! unmonitored and deregistered by the thread that retired it, or, within
 //! `max_unreleased`, by the reaper.
 
+mod asking;
 mod bypass;
 mod clock;
 mod dump;
@@ -103,6 +104,7 @@ use statistics::Shard;
 use std::os::fd::BorrowedFd;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
 
+pub use asking::{Ask, Registration};
 pub use held::Held;
 pub use limits::Options;
 pub use statistics::Statistics;
@@ -134,6 +136,16 @@ pub trait Registrar: Send + Sync {
 
     /// Undoes a registration.
     fn deregister(&self, range: Range, handle: Handle);
+
+    /// As `register`, with all that is known. What a cache calls.
+    fn register_with(&self, registration: &Registration) -> Result<Handle, Errno> {
+        self.register(registration.range, registration.access)
+    }
+
+    /// As `deregister`, with all that is known. What a cache calls.
+    fn deregister_with(&self, registration: &Registration, handle: Handle) {
+        self.deregister(registration.range, handle);
+    }
 }
 
 /// A pin-down cache. See the module's documentation.
@@ -200,10 +212,11 @@ impl Cache {
         // A hit asks for it, and allocates nothing.
         barrier::prepare()?;
         let options = options.with_defaults();
-        let (entries, links) = Entries::new(options.capacity()?)?;
+        let (entries, links) = Entries::with_data(options.capacity()?, options.entry_size)?;
+        let stride = entries.stride();
         // For lookups that nothing is noted for (`page_index`).
-        entries.commit(State::FIRST_SLOT)?;
-        let (lru_memory, lru) = LruMemory::new(entries.capacity() as usize)?;
+        entries.commit(stride)?;
+        let (lru_memory, lru) = LruMemory::new(entries.count())?;
         let monitor = monitor.sibling()?;
         let inner = Share::new(Inner {
             page_index: PageIndex::new()?,
@@ -220,7 +233,7 @@ impl Cache {
             registrar,
             home: monitor.home(),
             monitor,
-            state: Mutex::new(State::new(links, lru)),
+            state: Mutex::new(State::new(links, lru, stride)),
         })?;
         if !inner.options.no_reaper {
             reaper::add(&inner)?;

@@ -75,6 +75,10 @@ impl Inner {
                 if !alone {
                     state.supersede(&self.entries, request, pieces.as_deref_mut(), &mut retired);
                 }
+                if request.ask.no_merge {
+                    self.has_extras.store(true, Ordering::Relaxed);
+                    self.entries.extra(index).set_apart();
+                }
                 if let Some(pieces) = pieces.take() {
                     self.has_extras.store(true, Ordering::Relaxed);
                     // Relaxed: published with the entry.
@@ -95,7 +99,7 @@ impl Inner {
                 Attempt::Done { index, used }
             }
             Published::Changed => {
-                self.deregister(request.range, handle);
+                self.deregister(index, request, handle);
                 Attempt::Changed
             }
             Published::Ended => {
@@ -111,7 +115,7 @@ impl Inner {
                 Attempt::Ended
             }
             Published::Rival(rival) => {
-                self.deregister(request.range, handle);
+                self.deregister(index, request, handle);
                 if self.is_current(self.entries.at(rival)) {
                     return Attempt::Done { index: rival, used };
                 }

@@ -28,18 +28,24 @@ impl Inner {
     #[inline]
     pub(super) fn register_with_room(
         &self,
+        slot: u32,
         request: &Request,
         known: Known,
     ) -> Result<Handle, Errno> {
-        match self.register(request.range, request.access) {
-            Err(error) if error == Errno::ENOMEM => self.register_evicting(request, known),
+        match self.register(slot, request) {
+            Err(error) if error == Errno::ENOMEM => self.register_evicting(slot, request, known),
             other => other,
         }
     }
 
     /// As `register_with_room`, when there was no room.
     #[cold]
-    fn register_evicting(&self, request: &Request, mut known: Known) -> Result<Handle, Errno> {
+    fn register_evicting(
+        &self,
+        slot: u32,
+        request: &Request,
+        mut known: Known,
+    ) -> Result<Handle, Errno> {
         let mut naps = 0;
         loop {
             let mut freed = 0;
@@ -68,7 +74,7 @@ impl Inner {
                 pause(naps);
                 naps += 1;
             }
-            match self.register(request.range, request.access) {
+            match self.register(slot, request) {
                 Err(error) if error == Errno::ENOMEM => {}
                 other => return other,
             }
@@ -95,9 +101,9 @@ impl Inner {
             undone: self.state.lock().counts.deregistrations,
             spent: 0,
         };
-        let handle = self.register_with_room(request, known)?;
+        let handle = self.register_with_room(slot, request, known)?;
         let entry = self.entries.at(slot);
-        entry.set_ranges(request, self.alignment);
+        entry.set_ranges(request, self.options.entry_size > 0);
         entry.set_registration(request.access, handle.0, None);
         entry.refs.publish_detached();
         let mut state = self.state.lock();

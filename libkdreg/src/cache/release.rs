@@ -2,8 +2,9 @@
 //! Releasing what nobody can find or use any more.
 
 use super::links::List;
+use super::serving::Request;
 use super::state::{Cause, State};
-use super::{Handle, Inner};
+use super::{Handle, Inner, Registration};
 use crate::errno::Errno;
 use crate::log::{self, Level};
 use crate::monitor::{Event, RegionName};
@@ -103,16 +104,24 @@ impl Inner {
         result
     }
 
-    /// Has the caller's `register` register a range. Success is to be counted
+    /// Has the caller's `register` register a range for a slot. Success is to be counted
     /// by the caller. Not any more once a callback did not return.
     #[inline(always)]
-    pub(super) fn register(&self, range: Range, access: u32) -> Result<Handle, Errno> {
+    pub(super) fn register(&self, slot: u32, request: &Request) -> Result<Handle, Errno> {
         if unwinding::is_held() {
             return Err(Errno::ESCAPED);
         }
-        let result = self.call(|| self.registrar.register(range, access));
+        self.entries.clear_data(slot);
+        let registration = Registration {
+            range: request.range,
+            access: request.access,
+            arg: request.ask.arg,
+            speculative: request.ask.speculative,
+            data: self.entries.data(slot),
+        };
+        let result = self.call(|| self.registrar.register_with(&registration));
         if log::wanted(Level::Debug) {
-            say_registered(range, access, result);
+            say_registered(request.range, request.access, result);
         }
         if result.is_err() {
             self.state.lock().counts.register_failures += 1;
@@ -122,18 +131,25 @@ impl Inner {
 
     /// Has the caller's `deregister` undo a registration, which nobody else
     /// could: whether or not a callback returned before.
-    pub(super) fn deregister(&self, range: Range, handle: Handle) {
-        self.undo(range, handle);
+    pub(super) fn deregister(&self, slot: u32, request: &Request, handle: Handle) {
+        self.undo(slot, request.range, request.access, handle);
         self.state.lock().counts.deregistrations += 1;
     }
 
     /// As `deregister`, to be counted by the caller.
     #[inline(always)]
-    pub(super) fn undo(&self, range: Range, handle: Handle) {
+    pub(super) fn undo(&self, slot: u32, range: Range, access: u32, handle: Handle) {
         if log::wanted(Level::Debug) {
             say_deregistered(range, handle);
         }
-        self.call(|| self.registrar.deregister(range, handle));
+        let registration = Registration {
+            range,
+            access,
+            arg: 0,
+            speculative: false,
+            data: self.entries.data(slot),
+        };
+        self.call(|| self.registrar.deregister_with(&registration, handle));
     }
 
     /// Releases retired entries: now, or, within `max_unreleased`, soon.
@@ -258,7 +274,8 @@ impl Inner {
             // While the index is this entry's.
             self.page_index.forget(entry.start(), index);
         }
-        self.undo(entry.range(), Handle(entry.handle()));
+        let handle = Handle(entry.handle());
+        self.undo(index, entry.range(), entry.access(), handle);
         entry.refs.free();
         Spent(Some(index))
     }

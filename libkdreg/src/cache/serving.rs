@@ -41,9 +41,11 @@
 //! [`Backend::discarded_lately`]: crate::monitor::Monitor::discarded_lately
 
 use super::Inner;
+use super::asking::Ask;
 use super::entries::Entry;
 use crate::range::{Range, page_size};
 use std::ops::ControlFlow;
+use std::sync::atomic::Ordering;
 
 /// What is to be registered: a range, widened and perhaps merged, and rights.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -54,9 +56,16 @@ pub(crate) struct Request {
     /// What the entry will be found for.
     pub served: Range,
     pub access: u32,
+    pub ask: Ask,
 }
 
 impl Request {
+    /// The same, where less will be asked for if this cannot be.
+    pub(super) fn speculative(mut self) -> Request {
+        self.ask.speculative = true;
+        self
+    }
+
     /// Whether nobody needs `entry` once this is registered.
     #[inline]
     pub(super) fn supersedes(&self, entry: &Entry) -> bool {
@@ -68,19 +77,20 @@ impl Inner {
     /// The pages of `range`, not widened further: a wide alignment may reach
     /// beyond what is mapped.
     #[inline]
-    pub(super) fn narrow(range: Range, access: u32) -> Request {
+    pub(super) fn narrow(range: Range, access: u32, ask: Ask) -> Request {
         let pages = range.widened(page_size());
         Request {
             range: pages,
             served: pages,
             access,
+            ask,
         }
     }
 
     /// What is registered for a request where there is nothing to merge it with.
     #[inline]
     pub(super) fn bare(&self, narrow: Request) -> Request {
-        let range = narrow.range.widened(self.alignment);
+        let range = narrow.range.widened(narrow.ask.alignment);
         let served = if self.ordered { range } else { narrow.served };
         Request {
             range,
@@ -91,10 +101,10 @@ impl Inner {
 
     /// What is registered to serve a range that grew by merging.
     #[inline]
-    fn registered(&self, served: Range) -> Range {
+    fn registered(&self, served: Range, alignment: usize) -> Range {
         match self.ordered {
             true => served,
-            false => served.widened(self.alignment),
+            false => served.widened(alignment),
         }
     }
 
@@ -115,7 +125,7 @@ impl Inner {
                     let entry = self.entries.at(index);
                     if !entry.has_changed() && self.should_merge(bare, next, entry) {
                         next.served = next.served.hull(entry.served());
-                        next.range = self.registered(next.served);
+                        next.range = self.registered(next.served, bare.ask.alignment);
                         next.access |= entry.access();
                     }
                     ControlFlow::Continue(())
@@ -142,15 +152,22 @@ impl Inner {
         }
     }
 
+    /// Whether an entry was asked for as one that is not to be merged.
+    #[inline]
+    fn is_apart(&self, entry: &Entry) -> bool {
+        self.has_extras.load(Ordering::Relaxed) && self.entries.extra_of(entry).is_apart()
+    }
+
     /// Whether `request`, grown from `bare`, should take in an entry.
     #[inline]
     pub(super) fn should_merge(&self, bare: Request, request: Request, entry: &Entry) -> bool {
         let (other, access) = (entry.served(), entry.access());
-        if self.options.no_merge {
+        if self.options.no_merge || bare.ask.no_merge || self.is_apart(entry) {
             // The same range with other rights is one registration all the same.
             return other == bare.served;
         }
-        let length = self.registered(request.served.hull(other)).len();
+        let hull = request.served.hull(other);
+        let length = self.registered(hull, bare.ask.alignment).len();
         if length > self.options.max_merge.max(bare.range.len()) || length > self.options.max_bytes
         {
             return request.served.contains(other);

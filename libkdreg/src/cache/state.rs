@@ -40,6 +40,8 @@ pub(crate) struct State {
     free: List,
     /// Slots never used so far begin here.
     fresh: u32,
+    /// From one slot to the next.
+    stride: u32,
     /// Retired entries left to the reaper, and their bytes.
     pub backlog: List,
     pub backlog_bytes: usize,
@@ -70,13 +72,15 @@ impl State {
     /// What is before it is never given out: the page index says 0 for "none".
     pub const FIRST_SLOT: u32 = 1;
 
-    pub fn new(links: EntryLinks, lru: Lru) -> State {
+    pub fn new(links: EntryLinks, lru: Lru, stride: u32) -> State {
         State {
             links,
             tree: Tree::new(),
             lru,
             free: List::EMPTY,
-            fresh: State::FIRST_SLOT,
+            // Not before it.
+            fresh: stride.max(State::FIRST_SLOT),
+            stride,
             backlog: List::EMPTY,
             backlog_bytes: 0,
             releasing: 0,
@@ -108,7 +112,7 @@ impl State {
     /// How many slots must be committed for `take_slot` to succeed.
     pub fn slots_wanted(&self) -> u32 {
         if self.free.is_empty() {
-            self.fresh + 1
+            self.fresh + self.stride
         } else {
             self.fresh
         }
@@ -120,8 +124,8 @@ impl State {
             return Some(index);
         }
         (self.fresh < committed()).then(|| {
-            self.fresh += 1;
-            self.fresh - 1
+            self.fresh += self.stride;
+            self.fresh - self.stride
         })
     }
 

@@ -2,7 +2,7 @@
 //! The cache in C.
 
 use super::boundary::{count, count_of_callbacks, status, status_of_callbacks, writable};
-use super::callbacks::Callbacks;
+use super::callbacks::{Callbacks, kdreg_deregister_with_fn, kdreg_register_with_fn};
 use super::sized::{self, Sized_};
 use super::{handle, kdreg_cache_t, kdreg_t};
 use crate::cache::{Cache, Options};
@@ -26,7 +26,10 @@ pub const KDREG_ACCESS_WRITE: u32 = 2u32;
 pub const KDREG_ACCESS_REMOTE_READ: u32 = 4u32;
 /// Access: peers may write the memory.
 pub const KDREG_ACCESS_REMOTE_WRITE: u32 = 8u32;
-/// Access: peers may use atomic operations on the memory. Bits 16 to 31 are the caller's own.
+/// Access: peers may use atomic operations on the memory. Bits 16 to 31 are the caller's
+/// own. An entry is found for what it has all bits of; what is registered in the place of
+/// others has the bits of all of them, the caller's own as well: they are united by or.
+/// No bits at all are found in whatever covers the range, and registered as no rights.
 pub const KDREG_ACCESS_REMOTE_ATOMIC: u32 = 16u32;
 
 /// Access bits a caller may use.
@@ -45,8 +48,8 @@ pub const KDREG_CACHE_BYPASS: u32 = 4u32;
 
 /// Registers `length` bytes at `addr` (widened and perhaps merged) for at least
 /// the rights in `access`, and stores the caller's name for the registration in
-/// `*handle`. Returns 0 or a negative errno; -ENOMEM has the cache evict and ask
-/// again. Called with no lock held; may call the library, but not destroy the
+/// `*handle`. Returns 0 or a negative errno; a positive number counts as the errno
+/// of that number. -ENOMEM has the cache evict and ask again. Called with no lock held; may call the library, but not destroy the
 /// cache. It need not return: a thread that ends in it (pthread_exit(),
 /// pthread_cancel()) or a C++ exception that leaves it leaves the call of the library,
 /// too, and nothing was registered.
@@ -107,6 +110,13 @@ pub struct kdreg_cache_attr {
     pub flags: u32,
     /// 0.
     pub reserved: u32,
+    /// Registers memory, and is told more than `reg`, which may be NULL then. Since 0.2,
+    /// as all that follows.
+    pub reg_with: kdreg_register_with_fn,
+    /// Undoes a registration, and is told more than `dereg`, which may be NULL then.
+    pub dereg_with: kdreg_deregister_with_fn,
+    /// Bytes of the caller's in each entry, 4,032 at most: kdreg_entry_data().
+    pub entry_size: usize,
 }
 
 // SAFETY: repr(C), integers, pointers and nullable functions, size first.
@@ -133,16 +143,13 @@ pub extern "C-unwind" fn kdreg_cache_create(
         {
             return Err(Errno::EINVAL);
         }
-        let callbacks = Callbacks {
-            register: attr.reg.ok_or(Errno::EINVAL)?,
-            deregister: attr.dereg.ok_or(Errno::EINVAL)?,
-            ctx: attr.ctx,
-        };
+        let callbacks = Callbacks::of(&attr)?;
         let options = Options {
             max_entries: attr.max_entries,
             max_bytes: attr.max_bytes,
             max_unreleased: attr.max_unreleased,
             alignment: attr.alignment,
+            entry_size: attr.entry_size,
             max_merge: attr.max_merge,
             no_merge: attr.flags & KDREG_CACHE_NO_MERGE != 0,
             no_reaper: attr.flags & KDREG_CACHE_NO_REAPER != 0,

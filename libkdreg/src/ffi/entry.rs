@@ -69,6 +69,16 @@ pub extern "C" fn kdreg_entry_handle(entry: *const kdreg_entry_t) -> *mut c_void
     })
 }
 
+/// The caller's bytes in an entry, kdreg_cache_attr.entry_size of them: behind the line
+/// of memory that a hit reads, so that neither a second allocation is needed nor a
+/// pointer to be followed. All zero when it is registered; written by the callbacks and
+/// by whoever holds the entry, who must agree on it among themselves; the entry's until it is deregistered. The
+/// caller holds the entry. NULL for NULL, and where that size is 0.
+#[unsafe(no_mangle)]
+pub extern "C" fn kdreg_entry_data(entry: *const kdreg_entry_t) -> *mut c_void {
+    of_held(entry, std::ptr::null_mut(), |entry| entry.data().cast())
+}
+
 /// kdreg_entry_check(): the backend cannot tell, or not of this part alone.
 pub const KDREG_ENTRY_UNKNOWN: c_int = 0;
 /// kdreg_entry_check(): the range maps what it did when it was registered.

@@ -3,8 +3,9 @@
 
 use super::boundary::{status_of_lookup, writable};
 use super::cache::ACCESS;
+use super::sized::{self, Sized_};
 use super::{handle, kdreg_cache_t, kdreg_entry_t};
-use crate::cache::{Cache, Entry, Held, Inner};
+use crate::cache::{Ask as Terms, Cache, Entry, Held, Inner};
 use crate::errno::Errno;
 use crate::range::Range;
 use std::ffi::{c_int, c_void};
@@ -156,6 +157,63 @@ pub extern "C-unwind" fn kdreg_cache_get(
     out: *mut *mut kdreg_entry_t,
 ) -> c_int {
     hand_out(cache, addr, length, access, out, GET)
+}
+
+/// kdreg_get_attr.flags: what is registered is not merged with others, neither now nor
+/// later for others.
+pub const KDREG_GET_NO_MERGE: u32 = 1u32;
+
+/// What kdreg_cache_get_with() may say of the registration that it may have to make.
+/// Zero everything but `size` and `access` for what kdreg_cache_get() does.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct kdreg_get_attr {
+    /// sizeof(struct kdreg_get_attr), set by the caller.
+    pub size: usize,
+    /// The rights, KDREG_ACCESS_*.
+    pub access: u32,
+    /// KDREG_GET_* flags.
+    pub flags: u32,
+    /// Reaches `reg_with` as kdreg_registration.arg: a kind of memory, a device, a
+    /// descriptor. What is found is found whatever it was registered with.
+    pub arg: *mut c_void,
+    /// As kdreg_cache_attr.alignment, for this registration; 0: what that says.
+    pub alignment: usize,
+}
+
+// SAFETY: repr(C), integers and pointers, size first.
+unsafe impl Sized_ for kdreg_get_attr {
+    const FIRST: usize = 32;
+}
+
+/// As kdreg_cache_get(), with more to say of what is registered when nothing is found.
+///
+/// Returns what kdreg_cache_get() does, and -EINVAL for a bad `attr`.
+#[unsafe(no_mangle)]
+pub extern "C-unwind" fn kdreg_cache_get_with(
+    cache: *mut kdreg_cache_t,
+    addr: *const c_void,
+    length: usize,
+    attr: *const kdreg_get_attr,
+    out: *mut *mut kdreg_entry_t,
+) -> c_int {
+    status_of_lookup(|| {
+        let cache = handle::resolve::<Cache>(cache)?;
+        let out = writable(out)?;
+        let attr = sized::read(attr)?;
+        if attr.access & !ACCESS != 0 || attr.flags & !KDREG_GET_NO_MERGE != 0 {
+            return Err(Errno::EINVAL);
+        }
+        let range = Range::new(addr as usize, length)?;
+        let mut ask = Terms::default();
+        ask.arg = attr.arg as usize;
+        ask.alignment = attr.alignment;
+        ask.no_merge = attr.flags & KDREG_GET_NO_MERGE != 0;
+        let entry = cache.get_with(range, attr.access, ask)?;
+        // SAFETY: checked above.
+        unsafe { out.write(entry.into_raw().cast_mut().cast()) };
+        Ok(())
+    })
 }
 
 /// As kdreg_cache_get(), but never registers: -ENOENT when no valid entry covers

@@ -128,6 +128,7 @@ impl Options {
             bytes => bytes.min(abi::LONGEST),
         };
         cache::Options {
+            entry_size: 0,
             max_entries: self.count() as usize,
             max_bytes: self.max_bytes,
             max_unreleased: self.max_unreleased,

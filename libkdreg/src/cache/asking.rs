@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What a call says of the registration it asks for, besides range and rights,
+//! and what of it the caller's callbacks are told.
+
+use super::{Cache, Held, Inner};
+use crate::errno::Errno;
+use crate::range::{Range, page_size};
+
+/// How the registration is made that a lookup may have to make. What is found is
+/// found whatever it was asked for with.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Ask {
+    /// Reaches the registrar.
+    pub arg: usize,
+    /// As [`Options::alignment`](super::Options::alignment); 0: what that says.
+    pub alignment: usize,
+    /// Neither merged with others now nor, for others, later.
+    pub no_merge: bool,
+    /// Set by the cache: see [`Registration::speculative`].
+    pub(super) speculative: bool,
+}
+
+/// What a registrar is asked for.
+#[derive(Clone, Copy, Debug)]
+pub struct Registration {
+    /// The memory.
+    pub range: Range,
+    /// The rights.
+    pub access: u32,
+    /// [`Ask::arg`] of the call that has it made; 0 where it is undone.
+    pub arg: usize,
+    /// More is asked for than was asked of the cache: where this fails, less
+    /// will be asked for at once. So it is no reason to say anything.
+    pub speculative: bool,
+    /// The caller's structure inside the entry, [`Options::entry_size`] bytes,
+    /// zeroed before it is registered; null where that is 0.
+    ///
+    /// [`Options::entry_size`]: super::Options::entry_size
+    pub data: *mut u8,
+}
+
+impl Cache {
+    /// As [`Cache::get`], with more to say of what is registered where nothing
+    /// is found.
+    ///
+    /// # Errors
+    /// As [`Cache::get`]; `EINVAL` for a bad alignment.
+    pub fn get_with(&self, range: Range, access: u32, ask: Ask) -> Result<Held<'_>, Errno> {
+        let ask = self.inner.completed(ask)?;
+        let inner = &*self.inner;
+        if let Some(entry) = inner.hit(range.start(), range.len(), access) {
+            return Ok(inner.held(entry));
+        }
+        match inner.find_noted(range, access) {
+            Some(entry) => Ok(inner.held(entry)),
+            None => {
+                let index = inner.get_slow_with(range, access, ask)?;
+                Ok(inner.held(inner.entries.at(index)))
+            }
+        }
+    }
+}
+
+impl Inner {
+    /// What a call asks that says nothing.
+    #[inline]
+    pub(super) fn ordinary(&self) -> Ask {
+        Ask {
+            alignment: self.alignment,
+            ..Ask::default()
+        }
+    }
+
+    pub(super) fn completed(&self, mut ask: Ask) -> Result<Ask, Errno> {
+        if ask.alignment == 0 {
+            ask.alignment = self.alignment;
+        } else if !ask.alignment.is_power_of_two() || ask.alignment < page_size() {
+            return Err(Errno::EINVAL);
+        }
+        Ok(ask)
+    }
+}
