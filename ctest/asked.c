@@ -30,7 +30,7 @@ static int device_register(void *context, struct kdreg_registration *registratio
     CHECK(registration->handle == NULL, "a handle before there is one");
     if (registration->data) {
         struct keys *keys = registration->data;
-        CHECK((uintptr_t)keys % 64 == 0, "the data is at %p", registration->data);
+        CHECK((uintptr_t)keys % 16 == 0, "the data is at %p", registration->data);
         for (size_t i = 0; i < sizeof *keys; i++)
             REQUIRE(((const char *)registration->data)[i] == 0, "byte %zu of the data is not zero", i);
         keys->serial = ++device->serial;
@@ -161,6 +161,7 @@ static void data(size_t entry_size)
         for (size_t i = 0; i < ENTRIES; i++) {
             CHECK(memcmp(&before[i], kdreg_entry_data(entries[i]), sizeof before[i]) == 0, "the data of entry %zu changed", i);
             CHECK_IS(kdreg_cache_put(cache, kdreg_entry_data(entries[i])), -EINVAL);
+            CHECK_IS(kdreg_cache_put(cache, (kdreg_entry_t *)(void *)((char *)entries[i] + 64)), -EINVAL);
             CHECK_IS(kdreg_cache_put(cache, entries[i]), 0);
         }
     }
@@ -211,11 +212,11 @@ static void edges(void)
     CHECK_IS(kdreg_cache_create(NULL, &attr, &cache), -EINVAL);
     attr = (struct kdreg_cache_attr){.size = sizeof attr, .dereg_with = device_deregister};
     CHECK_IS(kdreg_cache_create(NULL, &attr, &cache), -EINVAL);
-    attr = (struct kdreg_cache_attr){.size = sizeof attr, .reg_with = device_register, .dereg_with = device_deregister, .entry_size = 4033};
+    attr = (struct kdreg_cache_attr){.size = sizeof attr, .reg_with = device_register, .dereg_with = device_deregister, .entry_size = 4017};
     CHECK_IS(kdreg_cache_create(NULL, &attr, &cache), -EINVAL);
     attr.entry_size = SIZE_MAX;
     CHECK_IS(kdreg_cache_create(NULL, &attr, &cache), -EINVAL);
-    attr.entry_size = 4032;
+    attr.entry_size = 4016;
     CHECK_IS(kdreg_cache_create(NULL, &attr, &cache), 0);
     CHECK_IS(kdreg_cache_destroy(cache), 0);
     munmap(memory, 6 * page);
@@ -232,7 +233,7 @@ int main(void)
     arguments();
     merging();
     data(sizeof(struct keys));
-    data(4032);
+    data(4016);
     edges();
     CHECK_IS(kdreg_close(monitor), 0);
     return check_result("asked");

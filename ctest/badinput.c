@@ -148,6 +148,12 @@ static void monitor_calls_say(kdreg_t *monitor, int error)
     CHECK_IS(kdreg_close(monitor), error);
 }
 
+static int never_called(void *argument, kdreg_entry_t *entry)
+{
+    CHECK(false, "called with %p and %p", argument, (void *)entry);
+    return 0;
+}
+
 static void cache_calls_say(kdreg_cache_t *cache, kdreg_entry_t *entry, int error)
 {
     kdreg_entry_t *const untouched = WILD(kdreg_entry_t);
@@ -159,6 +165,14 @@ static void cache_calls_say(kdreg_cache_t *cache, kdreg_entry_t *entry, int erro
     CHECK_IS(kdreg_cache_put(cache, entry), error);
     CHECK_IS(kdreg_cache_hold(cache, entry), error);
     CHECK_IS(kdreg_entry_check(cache, entry, memory, page), error);
+    struct kdreg_get_attr with = {.size = sizeof with};
+    CHECK_IS(kdreg_cache_get_with(cache, memory, page, &with, &out), error);
+    CHECK_IS(kdreg_cache_drop(cache, entry, NULL, NULL), error);
+    CHECK_IS(kdreg_cache_drain(cache, NULL, NULL), error);
+    struct kdreg_cache_info info = {.size = sizeof info};
+    CHECK_IS(kdreg_cache_info(cache, &info), error);
+    CHECK_IS(kdreg_cache_each(cache, never_called, NULL), error);
+    CHECK_IS(kdreg_cache_caps(cache), 0);
     CHECK_IS(kdreg_cache_invalidate(cache, memory, page), error);
     CHECK_IS(kdreg_cache_flush(cache), error);
     CHECK_IS(kdreg_cache_reap(cache), error);
@@ -340,6 +354,14 @@ static void lookups_refuse(kdreg_t *monitor, kdreg_cache_t *cache)
     CHECK_IS(kdreg_cache_get_with(cache, memory, page, &(struct kdreg_get_attr){.size = sizeof with - 1}, &out), -EINVAL);
     CHECK(out == untouched && callbacks == calls, "a failing lookup changed its result or made a callback");
     same_stats(cache, &before);
+
+    CHECK_IS(kdreg_cache_drop(cache, NULL, NULL, NULL), -EINVAL);
+    CHECK_IS(kdreg_cache_drop(cache, WILD(kdreg_entry_t), NULL, NULL), -EINVAL);
+    CHECK_IS(kdreg_cache_drop(cache, ODD(kdreg_entry_t, entry), NULL, NULL), -EINVAL);
+    CHECK_IS(kdreg_cache_info(cache, NULL), -EINVAL);
+    CHECK_IS(kdreg_cache_info(cache, ODD(struct kdreg_cache_info, wild)), -EINVAL);
+    CHECK_IS(kdreg_cache_info(cache, &(struct kdreg_cache_info){.size = sizeof(struct kdreg_cache_info) - 1}), -EINVAL);
+    CHECK_IS(kdreg_cache_each(cache, NULL, NULL), -EINVAL);
 
     check_says("accessors of nothing");
     CHECK(kdreg_entry_data(NULL) == NULL && kdreg_entry_data(entry) == NULL, "the data of no entry, and of one without");

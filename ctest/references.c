@@ -98,6 +98,7 @@ struct crowd {
     kdreg_cache_t *cache;
     char *memory;
     atomic_bool over;
+    atomic_int done, dropped;
 };
 
 static void *holder(void *argument)
@@ -139,6 +140,116 @@ static void held_while_dropped(void)
     munmap(crowd.memory, page);
 }
 
+static void set_flag(void *argument)
+{
+    atomic_fetch_add((atomic_int *)argument, 1);
+}
+
+static void dropped(uint32_t flags)
+{
+    check_says("drop: no lookup finds it; called back when it is deregistered, after the last put (flags %u)", flags);
+    struct counts counts = {0};
+    kdreg_cache_t *cache = create(&counts, flags);
+    char *memory = check_space(4 * page);
+    atomic_int first = 0, second = 0;
+    kdreg_entry_t *entry = get(cache, memory, page), *found = NULL;
+    CHECK_IS(kdreg_cache_hold(cache, entry), 0);
+    CHECK_IS(kdreg_cache_drop(cache, entry, set_flag, &first), 0);
+    CHECK_IS(kdreg_cache_find(cache, memory, page, KDREG_ACCESS_READ, &found), -ENOENT);
+    CHECK_IS(kdreg_cache_drop(cache, entry, set_flag, &second), 0);
+    CHECK_IS(kdreg_cache_drop(cache, entry, NULL, NULL), 0);
+    kdreg_entry_t *anew = get(cache, memory, page);
+    CHECK(anew != entry, "a dropped entry was found");
+    CHECK_IS(counts.registered, 2);
+    CHECK_IS(kdreg_cache_put(cache, entry), 0);
+    CHECK(first == 0 && second == 0 && counts.deregistered == 0, "it is still held");
+    CHECK_IS(kdreg_cache_put(cache, entry), 0);
+    CHECK(first == 1 && second == 1 && counts.deregistered == 1, "called %d and %d times, %d deregistered", first, second, counts.deregistered);
+    CHECK_IS(kdreg_cache_put(cache, anew), 0);
+    CHECK_IS(kdreg_cache_drop(cache, entry, set_flag, &first), -EINVAL);
+    CHECK_IS(kdreg_cache_destroy(cache), 0);
+    CHECK(first == 1 && second == 1, "called again");
+    munmap(memory, 4 * page);
+}
+
+static void drained_and_called(uint32_t flags)
+{
+    check_says("drain: nothing new, and called back when the last one is put (flags %u)", flags);
+    struct counts counts = {0};
+    kdreg_cache_t *cache = create(&counts, flags);
+    char *memory = check_space(64 * page);
+    for (size_t i = 0; i < 20; i++)
+        CHECK_IS(kdreg_cache_put(cache, get(cache, memory + 2 * i * page, page)), 0);
+    kdreg_entry_t *entry = get(cache, memory, page), *other = get(cache, memory + 50 * page, page), *out = NULL;
+    atomic_int over = 0;
+    CHECK_IS(kdreg_cache_drain(cache, set_flag, &over), 0);
+    CHECK_IS(kdreg_cache_drain(cache, set_flag, &over), -EALREADY);
+    CHECK_IS(kdreg_cache_get(cache, memory, page, KDREG_ACCESS_READ, &out), -ESHUTDOWN);
+    CHECK_IS(kdreg_cache_find(cache, memory, page, KDREG_ACCESS_READ, &out), -ESHUTDOWN);
+    struct kdreg_cache_info info = {.size = sizeof info};
+    CHECK_IS(kdreg_cache_info(cache, &info), 0);
+    CHECK(info.flags & KDREG_INFO_DRAINING, "flags %u", info.flags);
+    CHECK_IS(kdreg_cache_hold(cache, entry), 0);
+    CHECK_IS(kdreg_cache_put(cache, entry), 0);
+    CHECK_IS(kdreg_cache_put(cache, other), 0);
+    CHECK(over == 0, "one is still held");
+    CHECK_IS(kdreg_cache_destroy(cache), -EBUSY);
+    CHECK_IS(kdreg_cache_put(cache, entry), 0);
+    CHECK_EVENTUALLY(over == 1, 60, "it was not called");
+    CHECK(counts.registered == counts.deregistered, "%d registered, %d deregistered", counts.registered, counts.deregistered);
+    CHECK_IS(kdreg_cache_drain(cache, NULL, NULL), 0);
+    CHECK_IS(kdreg_cache_destroy(cache), 0);
+    CHECK_IS(over, 1);
+
+    check_says("drain of an empty cache; from a callback");
+    cache = create(&counts, flags);
+    over = 0;
+    CHECK_IS(kdreg_cache_drain(cache, set_flag, &over), 0);
+    CHECK_IS(over, 1);
+    CHECK_IS(kdreg_cache_destroy(cache), 0);
+    munmap(memory, 64 * page);
+}
+
+/* Threads that get and put until the cache is drained under them. */
+static void *user(void *argument)
+{
+    struct crowd *crowd = argument;
+    for (size_t round = 0;; round++) {
+        kdreg_entry_t *entry = NULL;
+        int error = kdreg_cache_get(crowd->cache, crowd->memory + round % 64 * page, page, KDREG_ACCESS_READ, &entry);
+        if (error) {
+            CHECK_IS(error, -ESHUTDOWN);
+            return NULL;
+        }
+        if (round % 3 == 0)
+            CHECK_IS(kdreg_cache_drop(crowd->cache, entry, set_flag, &crowd->dropped), 0);
+        CHECK_IS(kdreg_cache_put(crowd->cache, entry), 0);
+        atomic_fetch_add(&crowd->done, 1);
+    }
+}
+
+static void drained_while_used(uint32_t flags, int rounds)
+{
+    check_says("drain against get, %d times (flags %u)", rounds, flags);
+    char *memory = check_space(64 * page);
+    for (int round = 0; round < rounds; round++) {
+        struct counts counts = {0};
+        struct crowd crowd = {.cache = create(&counts, flags), .memory = memory};
+        pthread_t users[HOLDERS];
+        for (int i = 0; i < HOLDERS; i++)
+            REQUIRE(pthread_create(&users[i], NULL, user, &crowd) == 0, "pthread_create");
+        while (crowd.done < 1 + round)
+            sched_yield();
+        CHECK_IS(kdreg_cache_drain(crowd.cache, NULL, NULL), 0);
+        CHECK(counts.registered == counts.deregistered, "drained: %d registered, %d deregistered", counts.registered, counts.deregistered);
+        for (int i = 0; i < HOLDERS; i++)
+            pthread_join(users[i], NULL);
+        CHECK(counts.registered == counts.deregistered, "%d registered, %d deregistered", counts.registered, counts.deregistered);
+        CHECK_IS(kdreg_cache_destroy(crowd.cache), 0);
+    }
+    munmap(memory, 64 * page);
+}
+
 int main(void)
 {
     page = (size_t)sysconf(_SC_PAGESIZE);
@@ -147,5 +258,11 @@ int main(void)
     held_again(KDREG_CACHE_NO_REAPER);
     idle_is_not_held();
     held_while_dropped();
+    dropped(0);
+    dropped(KDREG_CACHE_NO_REAPER);
+    drained_and_called(0);
+    drained_and_called(KDREG_CACHE_NO_REAPER);
+    drained_while_used(0, 100);
+    drained_while_used(KDREG_CACHE_NO_REAPER | KDREG_CACHE_NO_MERGE, 100);
     return check_result("references");
 }

@@ -7,6 +7,62 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/*
+ * Calling rules. kdreg(7) says more, and each manual page what is particular to its calls.
+ *
+ * Threads     Any thread may call anything on a handle that is open, but for kdreg_close() and
+ *             kdreg_cache_destroy(), during which nobody else may use it. What one thread got
+ *             another may put.
+ * Waiting     A lookup that finds waits for nobody with the kernel's backend; with userfaultfd for
+ *             at most some milliseconds, while mappings are being changed. One that registers
+ *             takes as long as the registering callback, and what it evicts; never for another
+ *             thread's registration. kdreg_cache_drain() without a callback waits for others' puts,
+ *             kdreg_cache_destroy() for a callback under way in the reaper.
+ * Callbacks   run with no lock of the library's held. The registering one in the calls that get. The
+ *             deregistering one in kdreg_cache_get() and its kin (evicting), _find (of what has changed), _put,
+ *             _drop, _drain, _invalidate, _flush, _reap, _destroy, and in the reaper. They may call
+ *             the library, but not destroy the cache that calls them.
+ * Locks       of the caller's may be held in every call, if none of its callbacks takes them, and
+ *             across every change of a mapping: no thread of the library's takes one.
+ * Signals     From a signal handler only kdreg_valid(), kdreg_valid_slow(), kdreg_version() and
+ *             kdreg_version_string().
+ * Cancelling  No function is a cancellation point but where it calls a callback that is one.
+ * fork()      In the child handles of the parent are dead: -ECHILD, and nothing is valid. It opens its
+ *             own. No callback runs for what the parent holds.
+ * membarrier  membarrier(2) makes hits cheap. Where it is refused they count by atomic additions:
+ *             nothing else changes.
+ * RELAXED     A monitor opened with KDREG_OPEN_RELAXED makes the caches that are made on it relaxed.
+ * Failing     A function that fails has changed nothing, but for what a failing registration may
+ *             have evicted to make room.
+ * GPU memory  is not watched, and not to be given to a cache: its addresses are reservations without
+ *             access, which stay mapped, and so valid, when the memory behind them is freed. Who does
+ *             it all the same calls kdreg_cache_invalidate() in the free-notification of its runtime.
+ */
+
+/**
+ * The version of this header: kdreg_version() is that of the library that runs.
+ */
+#define KDREG_VERSION_MAJOR 0
+/**
+ * See KDREG_VERSION_MAJOR.
+ */
+#define KDREG_VERSION_MINOR 2
+/**
+ * See KDREG_VERSION_MAJOR.
+ */
+#define KDREG_VERSION_PATCH 0
+
+/**
+ * The version of this header as kdreg_version() gives the library's.
+ */
+#define KDREG_VERSION (KDREG_VERSION_MAJOR << 16 | KDREG_VERSION_MINOR << 8 | KDREG_VERSION_PATCH)
+
+/**
+ * Whether this header is of that version, or newer; for #if, too.
+ */
+#define KDREG_VERSION_AT_LEAST(major, minor) \
+    (KDREG_VERSION_MAJOR > (major) || (KDREG_VERSION_MAJOR == (major) && KDREG_VERSION_MINOR >= (minor)))
+
 /**
  * Access: the device may read the memory.
  */
@@ -60,6 +116,43 @@
  * is no reason to say anything.
  */
 #define KDREG_REGISTRATION_SPECULATIVE 1u
+
+/**
+ * kdreg_cache_event.cause: its mapping changed.
+ */
+#define KDREG_CAUSE_CHANGED 1u
+
+/**
+ * kdreg_cache_event.cause: kdreg_cache_invalidate().
+ */
+#define KDREG_CAUSE_INVALIDATED 2u
+
+/**
+ * kdreg_cache_event.cause: room was needed.
+ */
+#define KDREG_CAUSE_EVICTED 3u
+
+/**
+ * kdreg_cache_event.cause: a larger registration took its place.
+ */
+#define KDREG_CAUSE_MERGED 4u
+
+/**
+ * kdreg_cache_event.cause: kdreg_cache_flush(), or the end of the cache.
+ */
+#define KDREG_CAUSE_FLUSHED 5u
+
+/**
+ * kdreg_cache_event.cause: kdreg_cache_drop().
+ */
+#define KDREG_CAUSE_DROPPED 6u
+
+/**
+ * kdreg_cache_event.cause: the backend stopped working. Of the whole cache: nothing
+ * is found any more, and what is registered is uncached. Said once, when the cache
+ * hears of it.
+ */
+#define KDREG_CAUSE_LOST 7u
 
 /**
  * kdreg_entry_check(): the backend cannot tell, or not of this part alone.
@@ -254,6 +347,22 @@
 #define KDREG_OPEN_RELAXED 2u
 
 /**
+ * kdreg_cache_info.flags: the backend has stopped working.
+ */
+#define KDREG_INFO_LOST 1u
+
+/**
+ * kdreg_cache_info.flags: changes in flight are not asked about: the monitor that the
+ * cache was made on was opened with KDREG_OPEN_RELAXED, where that makes a difference.
+ */
+#define KDREG_INFO_RELAXED 2u
+
+/**
+ * kdreg_cache_info.flags: kdreg_cache_drain() was called.
+ */
+#define KDREG_INFO_DRAINING 4u
+
+/**
  * A monitor handle: one subscriber with an event queue of its own.
  *
  * Made by kdreg_open(), ended by kdreg_close(). May be used by any number of
@@ -360,6 +469,60 @@ typedef int (*kdreg_register_with_fn)(void *ctx, struct kdreg_registration *regi
 typedef int (*kdreg_deregister_with_fn)(void *ctx, const struct kdreg_registration *registration);
 
 /**
+ * An entry that lookups do not find any more. The library's; valid during the call only.
+ */
+struct kdreg_cache_event {
+    /**
+     * sizeof(struct kdreg_cache_event) in the library that runs.
+     */
+    size_t size;
+    /**
+     * What it registers; NULL with KDREG_CAUSE_LOST.
+     */
+    void *addr;
+    /**
+     * Its length in bytes; 0 with KDREG_CAUSE_LOST.
+     */
+    size_t length;
+    /**
+     * Its rights.
+     */
+    uint32_t access;
+    /**
+     * KDREG_CAUSE_*.
+     */
+    uint32_t cause;
+    /**
+     * What the registering callback stored.
+     */
+    void *handle;
+    /**
+     * The caller's bytes in it.
+     */
+    void *data;
+};
+
+/**
+ * Is told of an entry that lookups do not find any more: once, before it is
+ * deregistered, by whichever thread found out, with no lock held. Others may still hold
+ * it. May call the library, but not destroy the cache. It need not return, as
+ * kdreg_register_fn says.
+ */
+typedef void (*kdreg_cache_event_fn)(void *ctx, const struct kdreg_cache_event *event);
+
+/**
+ * See `struct kdreg_entry`.
+ */
+typedef struct kdreg_entry kdreg_entry_t;
+
+/**
+ * Describes an entry in dumps: writes up to `size` bytes of text without line ends to
+ * `text`, and returns how many there are. The entry is held meanwhile. Called with
+ * no lock held.
+ */
+typedef size_t (*kdreg_dump_fn)(void *ctx, const kdreg_entry_t *entry, char *text, size_t size);
+
+/**
  * How to make a cache. Zero everything but `size`, `reg` and `dereg` for the
  * defaults.
  */
@@ -422,9 +585,22 @@ struct kdreg_cache_attr {
      */
     kdreg_deregister_with_fn dereg_with;
     /**
-     * Bytes of the caller's in each entry, 4,032 at most: kdreg_entry_data().
+     * Bytes of the caller's in each entry, 4,016 at most: kdreg_entry_data().
      */
     size_t entry_size;
+    /**
+     * A name for dumps and `kdreg_info --pid`: up to 31 printable characters without
+     * blanks; copied. NULL: none.
+     */
+    const char *name;
+    /**
+     * Is told of entries that are not to be found any more, and why. NULL: nobody is.
+     */
+    kdreg_cache_event_fn event;
+    /**
+     * Describes an entry in dumps. NULL: nobody does.
+     */
+    kdreg_dump_fn dump;
 };
 
 /**
@@ -433,9 +609,11 @@ struct kdreg_cache_attr {
 typedef struct kdreg_cache kdreg_cache_t;
 
 /**
- * See `struct kdreg_entry`.
+ * Says that something is done. Called once, with no lock held, by whichever thread
+ * did it. May call the library, but not destroy the cache. It need not return, as
+ * kdreg_register_fn says.
  */
-typedef struct kdreg_entry kdreg_entry_t;
+typedef void (*kdreg_done_fn)(void *arg);
 
 /**
  * Receives the library's messages. Called by whichever thread has something to
@@ -646,6 +824,41 @@ struct kdreg_cache_stats {
     uint64_t unreleased_bytes;
 };
 
+/**
+ * What a cache is.
+ */
+struct kdreg_cache_info {
+    /**
+     * sizeof(struct kdreg_cache_info), set by the caller.
+     */
+    size_t size;
+    /**
+     * KDREG_CAP_*: what its backend sees and promises.
+     */
+    uint64_t caps;
+    /**
+     * Its monitor's number, as `kdreg_info --pid` prints it; 0: it watches nothing.
+     */
+    uint64_t monitor;
+    /**
+     * KDREG_BACKEND_*.
+     */
+    uint32_t backend;
+    /**
+     * KDREG_INFO_*.
+     */
+    uint32_t flags;
+    /**
+     * Its name; empty: it has none.
+     */
+    char name[32];
+};
+
+/**
+ * Is handed an entry, which is held meanwhile; 0 has the next one follow.
+ */
+typedef int (*kdreg_each_fn)(void *arg, kdreg_entry_t *entry);
+
 #ifdef __cplusplus
 extern "C" {
 #endif // __cplusplus
@@ -709,6 +922,32 @@ int kdreg_cache_reap(kdreg_cache_t *cache);
  * -ECHILD.
  */
 int kdreg_cache_fd(kdreg_cache_t *cache);
+
+/**
+ * Ends a registration for all later lookups: none finds this entry any more. The caller
+ * holds it, and puts it back as ever. When the last reference is gone and it has been
+ * deregistered, `done` is called with `arg`; NULL: nothing is. An entry that was
+ * dropped before, or is not cached, is fine, too; each call has its own `done`.
+ *
+ * Returns 0, and then `done` is called, be it before this returns (not while the caller
+ * holds the entry); -EINVAL when it is not an entry of this cache or nobody holds it;
+ * -ENOMEM; -EBADF; -ECHILD.
+ */
+int kdreg_cache_drop(kdreg_cache_t *cache, kdreg_entry_t *entry, kdreg_done_fn done, void *arg);
+
+/**
+ * Ends the cache's use: from now on calls that would register fail with -ESHUTDOWN,
+ * and so do lookups that find nothing; all entries are dropped. When nothing is in
+ * use any more, nor being registered, and everything has been deregistered, `done` is
+ * called with `arg`, and the cache can be destroyed once it has returned and no thread
+ * is in a call. With `done` NULL this waits until then: for others to put what they
+ * hold, so the caller must hold nothing.
+ *
+ * Returns 0; -EALREADY when another `done` is to be called; -EDEADLK when it would
+ * wait for a callback of the cache's that it is called in; -EINVAL for a null handle;
+ * -EBADF; -ECHILD.
+ */
+int kdreg_cache_drain(kdreg_cache_t *cache, kdreg_done_fn done, void *arg);
 
 /**
  * Takes another reference on an entry that the caller holds, to be put back by a
@@ -956,6 +1195,29 @@ int kdreg_probe(uint32_t backend, struct kdreg_backend_info *info);
 int kdreg_cache_stats(kdreg_cache_t *cache, struct kdreg_cache_stats *stats);
 
 /**
+ * Fills `*info`, whose `size` the caller has set.
+ *
+ * Returns 0; -EINVAL; -EBADF; -ECHILD.
+ */
+int kdreg_cache_info(kdreg_cache_t *cache, struct kdreg_cache_info *info);
+
+/**
+ * What the cache's backend sees and promises: KDREG_CAP_* bits; 0 when the handle is not
+ * open.
+ */
+uint64_t kdreg_cache_caps(kdreg_cache_t *cache);
+
+/**
+ * Calls `fn` with `arg` and each entry that can be found, in no order, with no lock held.
+ * `fn` may call the library, may kdreg_cache_hold() the entry to keep it, and need not
+ * return, as kdreg_register_fn says. What comes or goes meanwhile may be among them or not.
+ *
+ * Returns 0 when `fn` was called with all, else what it returned first that was not 0;
+ * -EINVAL; -EBADF; -ECHILD.
+ */
+int kdreg_cache_each(kdreg_cache_t *cache, kdreg_each_fn fn, void *arg);
+
+/**
  * Writes a table of the cache's limits, counts and entries to the file
  * descriptor `fd`.
  *
@@ -966,6 +1228,16 @@ int kdreg_cache_dump(kdreg_cache_t *cache, int fd);
 #ifdef __cplusplus
 }  // extern "C"
 #endif  // __cplusplus
+
+/* Each structure whose size the caller sets, with that and otherwise zero: in C and in C++,
+ * struct kdreg_attr attr = KDREG_ATTR_INIT; */
+#define KDREG_ATTR_INIT {sizeof(struct kdreg_attr), 0, 0, 0, 0}
+#define KDREG_CACHE_ATTR_INIT \
+    {sizeof(struct kdreg_cache_attr), NULL, NULL, NULL, 0, 0, 0, 0, 0, 0, 0, NULL, NULL, 0, NULL, NULL, NULL}
+#define KDREG_GET_ATTR_INIT {sizeof(struct kdreg_get_attr), 0, 0, NULL, 0}
+#define KDREG_CACHE_STATS_INIT {sizeof(struct kdreg_cache_stats), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
+#define KDREG_CACHE_INFO_INIT {sizeof(struct kdreg_cache_info), 0, 0, 0, 0, {0}}
+#define KDREG_BACKEND_INFO_INIT {sizeof(struct kdreg_backend_info), 0, 0, 0, {0}, {0}}
 
 #ifdef __cplusplus
 extern "C" {

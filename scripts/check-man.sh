@@ -59,7 +59,7 @@ nothing "each page of section 3 is of a function that exists" "$(comm -13 "$work
 
 # Constants of the library, and what the pages call by such a name.
 # shellcheck disable=SC2086
-sed -n 's/^#define \(KDREG_[A-Z0-9_]*\) .*/\1/p' $headers | sort -u >"$work/constants"
+sed -n 's/^#define \(KDREG_[A-Z0-9_]*\)[ (].*/\1/p' $headers | sort -u >"$work/constants"
 sed -n 's/^#define \(KDREG2*_[A-Z0-9_]*\).*/\1/p' include/kdreg2.h | sort -u >"$work/device"
 cat man/*.[37] | grep -oE 'KDREG_[A-Z0-9_]+' | sort -u >"$work/mentioned"
 nothing "each constant of the headers is in a page" "$(comm -23 "$work/constants" "$work/mentioned")"

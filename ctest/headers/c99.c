@@ -14,17 +14,32 @@ SIZE_IS(kdreg_attr, 24);
 SIZE_IS(kdreg_event, 32);
 SIZE_IS(kdreg_region, 24);
 SIZE_IS(kdreg_backend_info, 248);
-SIZE_IS(kdreg_cache_attr, 80);
+/* Grows at its end: what the first version had stays where it was. */
+typedef char first_cache_attr[offsetof(struct kdreg_cache_attr, reg_with) == 80 ? 1 : -1];
+SIZE_IS(kdreg_registration, 56);
+SIZE_IS(kdreg_get_attr, 32);
 SIZE_IS(kdreg_cache_stats, 120);
 
 int main(void)
 {
-    struct kdreg_attr attr = {0};
+    struct kdreg_attr attr = KDREG_ATTR_INIT;
+    struct kdreg_cache_attr cache = KDREG_CACHE_ATTR_INIT;
+    struct kdreg_get_attr get = KDREG_GET_ATTR_INIT;
+    struct kdreg_cache_stats stats = KDREG_CACHE_STATS_INIT;
+    struct kdreg_cache_info info = KDREG_CACHE_INFO_INIT;
+    struct kdreg_backend_info backend = KDREG_BACKEND_INFO_INIT;
     struct kdreg_region region = {0};
     kdreg_t *monitor = NULL;
     char *block = malloc(100000);
     int error;
-    attr.size = sizeof attr;
+    if (attr.size != sizeof attr || cache.size != sizeof cache || get.size != sizeof get || stats.size != sizeof stats ||
+        info.size != sizeof info || backend.size != sizeof backend)
+        return 1;
+#if !KDREG_VERSION_AT_LEAST(0, 2) || KDREG_VERSION_AT_LEAST(KDREG_VERSION_MAJOR, KDREG_VERSION_MINOR + 1)
+#error "the version of the header"
+#endif
+    if (kdreg_version() != KDREG_VERSION)
+        return 1;
     error = kdreg_open(&attr, &monitor);
     if (error || !block) {
         fprintf(stderr, "FAILED: kdreg_open: %s\n", kdreg_strerror(error));

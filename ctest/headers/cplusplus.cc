@@ -35,6 +35,14 @@ bool fails(const char *what, int error)
 
 int main()
 {
+    const struct kdreg_attr nothing = KDREG_ATTR_INIT;
+    const struct kdreg_get_attr asked = KDREG_GET_ATTR_INIT;
+    const struct kdreg_cache_info told = KDREG_CACHE_INFO_INIT;
+    const struct kdreg_cache_stats counted = KDREG_CACHE_STATS_INIT;
+    const struct kdreg_backend_info probed = KDREG_BACKEND_INFO_INIT;
+    if (nothing.size + asked.size + told.size + counted.size + probed.size !=
+        sizeof nothing + sizeof asked + sizeof told + sizeof counted + sizeof probed)
+        return 1;
     int alive = 0;
     kdreg_t *monitor = nullptr;
     if (fails("kdreg_open", kdreg_open(nullptr, &monitor)))

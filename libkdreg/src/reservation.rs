@@ -222,19 +222,6 @@ impl<T: Zeroed> Reservation<T> {
         }
     }
 
-    /// As `find`, of every `stride`th element; a power of two.
-    #[inline]
-    pub fn find_every(&self, pointer: *const T, stride: u32) -> Option<&T> {
-        let offset = (pointer as usize).checked_sub(self.base.as_ptr() as usize)?;
-        let wrong = offset & (size_of::<T>() * stride as usize - 1);
-        if wrong != 0 || offset / size_of::<T>() >= self.committed() {
-            return None;
-        }
-        const { assert!(size_of::<T>().is_power_of_two()) };
-        // SAFETY: as in `at`; it is one of ours.
-        Some(unsafe { &*pointer })
-    }
-
     /// Which committed element `pointer` is exactly, if it is one.
     #[inline(always)]
     pub fn index_of(&self, pointer: *const T) -> Option<u32> {

@@ -145,6 +145,23 @@ fn documents_every_function() {
     assert!(bare.is_empty(), "functions without a doc comment: {bare:?}");
 }
 
+/// A program compares the header's version with the library's.
+#[test]
+fn has_the_version_of_the_package() {
+    let header = HEADERS[0].committed();
+    for (part, value) in [
+        ("MAJOR", env!("CARGO_PKG_VERSION_MAJOR")),
+        ("MINOR", env!("CARGO_PKG_VERSION_MINOR")),
+        ("PATCH", env!("CARGO_PKG_VERSION_PATCH")),
+    ] {
+        let line = format!("#define KDREG_VERSION_{part} {value}");
+        assert!(
+            header.lines().any(|other| other == line),
+            "no line \"{line}\": see libkdreg/cbindgen.toml"
+        );
+    }
+}
+
 /// kdreg_valid is inline, so it is no symbol; all others must be linkable.
 #[test]
 fn declares_what_the_version_script_exports() {

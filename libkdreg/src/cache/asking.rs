@@ -16,8 +16,23 @@ pub struct Ask {
     pub alignment: usize,
     /// Neither merged with others now nor, for others, later.
     pub no_merge: bool,
-    /// Set by the cache: see [`Registration::speculative`].
-    pub(super) speculative: bool,
+}
+
+/// The same, as it goes with a request.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Terms {
+    pub arg: usize,
+    /// The alignment's binary logarithm.
+    pub shift: u8,
+    pub no_merge: bool,
+    /// See [`Registration::speculative`].
+    pub speculative: bool,
+}
+
+impl Terms {
+    pub fn alignment(&self) -> usize {
+        1 << self.shift
+    }
 }
 
 /// What a registrar is asked for.
@@ -46,7 +61,7 @@ impl Cache {
     /// # Errors
     /// As [`Cache::get`]; `EINVAL` for a bad alignment.
     pub fn get_with(&self, range: Range, access: u32, ask: Ask) -> Result<Held<'_>, Errno> {
-        let ask = self.inner.completed(ask)?;
+        let terms = self.inner.terms(ask)?;
         let inner = &*self.inner;
         if let Some(entry) = inner.hit(range.start(), range.len(), access) {
             return Ok(inner.held(entry));
@@ -54,7 +69,7 @@ impl Cache {
         match inner.find_noted(range, access) {
             Some(entry) => Ok(inner.held(entry)),
             None => {
-                let index = inner.get_slow_with(range, access, ask)?;
+                let index = inner.get_slow_with(range, access, terms)?;
                 Ok(inner.held(inner.entries.at(index)))
             }
         }
@@ -64,19 +79,26 @@ impl Cache {
 impl Inner {
     /// What a call asks that says nothing.
     #[inline]
-    pub(super) fn ordinary(&self) -> Ask {
-        Ask {
-            alignment: self.alignment,
-            ..Ask::default()
+    pub(super) fn ordinary(&self) -> Terms {
+        Terms {
+            arg: 0,
+            shift: self.alignment.trailing_zeros() as u8,
+            no_merge: false,
+            speculative: false,
         }
     }
 
-    pub(super) fn completed(&self, mut ask: Ask) -> Result<Ask, Errno> {
-        if ask.alignment == 0 {
-            ask.alignment = self.alignment;
-        } else if !ask.alignment.is_power_of_two() || ask.alignment < page_size() {
-            return Err(Errno::EINVAL);
-        }
-        Ok(ask)
+    pub(super) fn terms(&self, ask: Ask) -> Result<Terms, Errno> {
+        let alignment = match ask.alignment {
+            0 => self.alignment,
+            own if own.is_power_of_two() && own >= page_size() => own,
+            _ => return Err(Errno::EINVAL),
+        };
+        Ok(Terms {
+            arg: ask.arg,
+            shift: alignment.trailing_zeros() as u8,
+            no_merge: ask.no_merge,
+            ..self.ordinary()
+        })
     }
 }

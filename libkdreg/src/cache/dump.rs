@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! A table of what a cache holds, for people.
 
-use super::Cache;
 use super::entries::Stamp;
+use super::{Cache, Held};
 use crate::errno::Errno;
 use crate::threads;
 use std::fmt;
@@ -24,7 +24,9 @@ impl Cache {
         let inner = &self.inner;
         writeln!(
             out,
-            "kdreg cache on {}: {} of {} entries, {} of {} bytes, {} in use, {} bytes unreleased",
+            "kdreg cache{}{} on {}: {} of {} entries, {} of {} bytes, {} in use, {} bytes unreleased",
+            if self.name().is_empty() { "" } else { " " },
+            self.name(),
             inner.monitor.kind(),
             statistics.entries,
             Limit(inner.options.max_entries),
@@ -68,7 +70,7 @@ impl Cache {
             let Some(range) = entry.range_if_any() else {
                 continue;
             };
-            writeln!(
+            write!(
                 out,
                 "  {:>#18x} {:>14} {:>#10x} {:>#18x} {:>6} {:>12}  {state}",
                 range.start(),
@@ -78,8 +80,35 @@ impl Cache {
                 entry.refs.count(threads::owners()),
                 Stamp::clock(entry.stamp.load(Ordering::Relaxed)),
             )?;
+            self.describe(out, index)?;
+            out.write_all(b"\n")?;
         }
         Ok(())
+    }
+}
+
+impl Cache {
+    /// Appends what the registrar has to say of an entry that can be found.
+    fn describe(&self, out: &mut dyn Write, index: u32) -> io::Result<()> {
+        let entry = self.inner.entries.at(index);
+        if !entry.refs.is_live() {
+            return Ok(());
+        }
+        if let Err(put) = entry.refs.take() {
+            self.inner.after_unused(entry, put);
+            return Ok(());
+        }
+        let held = Held {
+            inner: &self.inner,
+            entry,
+        };
+        let mut text = [0; 128];
+        let length = (self.inner).call(|| self.inner.registrar.describe(&held, &mut text));
+        let text = text.get(..length).unwrap_or_default();
+        if !text.is_empty() {
+            out.write_all(b"  ")?;
+        }
+        out.write_all(text)
     }
 }
 

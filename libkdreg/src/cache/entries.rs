@@ -107,7 +107,7 @@ impl Entry {
         self.reach.store(reach, Ordering::Relaxed);
         let shift = match request.range == request.served {
             true => 0,
-            false => request.ask.alignment.trailing_zeros(),
+            false => u32::from(request.terms.shift),
         };
         let beside = shift << SLOT_BITS | if has_data { HAS_DATA } else { 0 };
         self.refs.beside.store(beside, Ordering::Relaxed);
@@ -245,7 +245,8 @@ impl Entry {
             return std::ptr::null_mut();
         }
         // Behind the entry: see `Entries`.
-        std::ptr::from_ref(self).wrapping_add(1).cast_mut().cast()
+        let behind = std::ptr::from_ref(self).wrapping_add(1).cast_mut();
+        behind.wrapping_byte_add(BEFORE_DATA).cast()
     }
 
     pub fn handle(&self) -> usize {
@@ -288,8 +289,16 @@ impl Entry {
 /// How far entries are apart that have so many bytes of the caller's behind
 /// them, in entries: a power of two.
 pub(super) fn stride(data: usize) -> usize {
-    (1 + data.div_ceil(size_of::<Entry>())).next_power_of_two()
+    if data == 0 {
+        return 1;
+    }
+    (1 + (BEFORE_DATA + data).div_ceil(size_of::<Entry>())).next_power_of_two()
 }
+
+/// Bytes before the caller's that stay zero: what begins there would be an entry
+/// that is free, and what the caller is told of is no entry's address, so that a hit's
+/// put need not look whether it was given an entry.
+const BEFORE_DATA: usize = 16;
 
 /// The memory of a cache's entries. What of a caller's is in an entry lies
 /// behind it, in the places of the next ones, which are none then.
@@ -353,7 +362,13 @@ impl Entries {
             return std::ptr::null_mut();
         }
         // In bounds: `stride` entries belong to each, and are committed with it.
-        (self.entries.pointer(index + 1)).cast()
+        // SAFETY: an index that was given out is committed, and so is the next.
+        unsafe {
+            self.entries
+                .pointer_unchecked(index + 1)
+                .byte_add(BEFORE_DATA)
+        }
+        .cast()
     }
 
     /// Zeroes them, for a registration that is about to be made.
@@ -422,7 +437,12 @@ impl Entries {
     /// The entry that this address is exactly, if it is one.
     #[inline]
     pub fn find(&self, entry: *const Entry) -> Option<&Entry> {
-        self.entries.find_every(entry, self.stride)
+        self.entries.find(entry)
+    }
+
+    /// Whether an index is an entry's, not that of what lies behind one.
+    pub fn is_entry(&self, index: u32) -> bool {
+        index & (self.stride - 1) == 0
     }
 
     /// The index of one of this cache's entries.

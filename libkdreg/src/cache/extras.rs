@@ -5,10 +5,12 @@
 //!
 //! A cache of which no entry ever had any of it does not touch this memory.
 
+use super::drop::AllWaiting;
+use super::state::Cause;
 use super::watches::{Pieces, Watch};
 use crate::range::Range;
 use crate::reservation::Zeroed;
-use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicUsize, Ordering};
 
 /// How many ranges are kept apart that were said to have changed.
 const RANGES: usize = 3;
@@ -22,9 +24,16 @@ pub(crate) struct Extra {
     /// The entry's own region, where others watch it, too. Release when set,
     /// under the lock; taken by who releases the entry.
     pub(super) own: AtomicPtr<Watch>,
+    /// What is to be called when it has been deregistered.
+    pub(super) waiting: AllWaiting,
     /// Ranges that were said to have changed since it was got; the last one may
     /// be the hull of several. An end of 0: none. Written under the lock.
     changed: [(AtomicUsize, AtomicUsize); RANGES],
+    /// Why it was dropped, while somebody is to be told; 0: nobody is. Under the
+    /// lock, or by who releases the entry.
+    cause: AtomicU8,
+    /// In the list of those ([`Untold`](super::telling::Untold)): the next one.
+    pub(super) next: AtomicU32,
     /// It is not to be merged. Written before the entry is published.
     apart: AtomicBool,
 }
@@ -34,6 +43,15 @@ pub(crate) struct Extra {
 unsafe impl Zeroed for Extra {}
 
 impl Extra {
+    pub fn set_cause(&self, cause: Option<Cause>) {
+        let number = cause.map_or(0, |cause| cause as u8);
+        self.cause.store(number, Ordering::Relaxed);
+    }
+
+    pub fn cause(&self) -> Option<Cause> {
+        Cause::from_number(self.cause.load(Ordering::Relaxed))
+    }
+
     /// Keeps the entry, which is not published yet, from being merged.
     pub fn set_apart(&self) {
         // Relaxed: published with the entry.

@@ -42,6 +42,16 @@ impl Held<'_> {
         self.inner.standing(self.entry, range)
     }
 
+    /// The caller's bytes in it; null where there are none.
+    pub fn data(&self) -> *mut u8 {
+        self.entry.data()
+    }
+
+    /// What a C caller calls it.
+    pub(crate) fn as_raw(&self) -> *const Entry {
+        self.entry
+    }
+
     /// Gives up the guard without putting the reference back; the C face hands
     /// out the entry instead.
     #[inline]

@@ -5,6 +5,7 @@ use super::entries::stride;
 use super::links;
 use super::state::State;
 use crate::errno::Errno;
+use std::fmt;
 
 /// Entries a cache keeps when not told otherwise.
 const DEFAULT_MAX_ENTRIES: usize = 65_536;
@@ -14,7 +15,7 @@ const DEFAULT_MAX_ENTRIES: usize = 65_536;
 const BEYOND: usize = 65_536;
 
 /// The most bytes of a caller's in an entry: a page with the entry itself.
-const LARGEST_DATA: usize = 4096 - 64;
+const LARGEST_DATA: usize = 4096 - 64 - 16;
 
 /// How to make a [`Cache`](super::Cache). The default is right for most.
 #[derive(Clone, Debug, Default)]
@@ -34,11 +35,13 @@ pub struct Options {
     pub alignment: usize,
     /// The largest registration that merging may make, in bytes; 0: no limit.
     pub max_merge: usize,
-    /// Bytes of the caller's in each entry, at [`Registration::data`]; 4,032 at
+    /// Bytes of the caller's in each entry, at [`Registration::data`]; 4,016 at
     /// most.
     ///
     /// [`Registration::data`]: super::Registration::data
     pub entry_size: usize,
+    /// What it is called in dumps and by `kdreg_info`; empty: nothing.
+    pub name: Name,
     /// Register just what is asked for, widened to `alignment`.
     pub no_merge: bool,
     /// No thread of the library's releases anything: callbacks run inside
@@ -48,6 +51,42 @@ pub struct Options {
     /// cheaper where no buffer is used twice. What is not kept is released
     /// when put, and counted as `uncached`.
     pub bypass: bool,
+}
+
+/// A short name, of printable ASCII without blanks.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub struct Name {
+    bytes: [u8; Name::LONGEST],
+    length: usize,
+}
+
+impl Name {
+    /// Bytes of the longest one.
+    pub const LONGEST: usize = 31;
+
+    /// `EINVAL` when it is too long, or has something else in it.
+    pub fn new(name: &[u8]) -> Result<Name, Errno> {
+        if name.len() > Name::LONGEST || !name.iter().all(u8::is_ascii_graphic) {
+            return Err(Errno::EINVAL);
+        }
+        let mut bytes = [0; Name::LONGEST];
+        bytes[..name.len()].copy_from_slice(name);
+        Ok(Name {
+            bytes,
+            length: name.len(),
+        })
+    }
+
+    /// The name.
+    pub fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.bytes[..self.length]).unwrap_or_default()
+    }
+}
+
+impl fmt::Debug for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.as_str().fmt(f)
+    }
 }
 
 impl Options {

@@ -150,6 +150,9 @@ impl Inner {
         let found = unwatched(|| {
             self.unless_escaped(match self.find_in_tree(range, access) {
                 Found::Entry(index) => Ok(index),
+                Found::Nothing | Found::Unproven if self.draining.load(Ordering::Relaxed) => {
+                    Err(Errno::ESHUTDOWN)
+                }
                 Found::Nothing | Found::Unproven => Err(Errno::ENOENT),
             })
         });
@@ -198,7 +201,7 @@ impl Inner {
         }
         let changed = entry.has_changed();
         if changed {
-            self.drop_entry(index, Cause::Invalidated);
+            self.drop_entry(index, Cause::Changed);
         }
         self.put(entry);
         (!changed).then_some(Found::Unproven)

@@ -7,7 +7,7 @@
 //! miss depends on another's callback.
 
 use super::Inner;
-use super::asking::Ask;
+use super::asking::Terms;
 use super::entries::Entry;
 use super::links::List;
 use super::lookup::Found;
@@ -19,6 +19,7 @@ use super::watches::{Pieces, Watched};
 use crate::errno::Errno;
 use crate::race_detector::{take_over, unwatched};
 use crate::range::Range;
+use std::sync::atomic::Ordering;
 
 /// How often a registration whose memory changed while it was being made is
 /// made again, before it is handed out uncached.
@@ -61,16 +62,21 @@ impl Inner {
 
     /// As `get_slow`, with more to say of what is registered.
     #[inline]
-    pub(super) fn get_slow_with(&self, range: Range, access: u32, ask: Ask) -> Result<u32, Errno> {
+    pub(super) fn get_slow_with(
+        &self,
+        range: Range,
+        access: u32,
+        terms: Terms,
+    ) -> Result<u32, Errno> {
         self.home.check()?;
-        let found = unwatched(|| self.unless_escaped(self.get_here(range, access, ask)));
+        let found = unwatched(|| self.unless_escaped(self.get_here(range, access, terms)));
         take_over();
         found
     }
 
     #[inline]
-    fn get_here(&self, range: Range, access: u32, ask: Ask) -> Result<u32, Errno> {
-        let narrow = Inner::narrow(range, access, ask);
+    fn get_here(&self, range: Range, access: u32, terms: Terms) -> Result<u32, Errno> {
+        let narrow = Inner::narrow(range, access, terms);
         let bare = self.bare(narrow);
         let missed = match self.look(range, bare) {
             Ok(index) => return Ok(index),
@@ -84,6 +90,9 @@ impl Inner {
         if result != Ok(slot) {
             // Another entry serves, or none.
             self.state.lock().give_slot(slot);
+            if self.draining.load(Ordering::Relaxed) {
+                self.finish_draining();
+            }
         }
         result
     }
@@ -117,7 +126,7 @@ impl Inner {
         };
         let mut alone = missed.alone;
         // What a wide alignment adds need not be there.
-        let first = if narrow == bare {
+        let first = if narrow.range == bare.range {
             bare
         } else {
             bare.speculative()
@@ -131,7 +140,7 @@ impl Inner {
                 Some(merged) => self.attempt_merged(slot, &first, &merged.speculative()),
                 None => self.attempt(slot, &first, alone),
             };
-            if narrow != bare && matches!(attempt, Attempt::Failed(_)) {
+            if narrow.range != bare.range && matches!(attempt, Attempt::Failed(_)) {
                 attempt = self.attempt(slot, &narrow, alone);
             }
             // Once is what was looked up for; another try looks again.
@@ -208,7 +217,13 @@ impl Inner {
     #[cold]
     fn take_slot(&self) -> Result<u32, Errno> {
         loop {
-            let wanted = self.state.lock().slots_wanted();
+            let wanted = {
+                let state = self.state.lock();
+                if state.draining {
+                    return Err(Errno::ESHUTDOWN);
+                }
+                state.slots_wanted()
+            };
             if wanted > self.entries.capacity() {
                 // What waits to be released has slots.
                 if self.reap() == 0 {

@@ -59,6 +59,7 @@
 mod asking;
 mod bypass;
 mod clock;
+mod drop;
 mod dump;
 mod entries;
 mod extras;
@@ -82,32 +83,38 @@ mod sharing;
 mod state;
 mod statistics;
 mod status;
+mod telling;
 mod watches;
 
 use crate::barrier;
 use crate::errno::Errno;
-use crate::lock::Mutex;
+use crate::lock::{Condvar, Mutex};
 use crate::log::{self, Level};
 use crate::memory::Share;
-use crate::monitor::{Monitor, Needs, Validity};
+use crate::monitor::{Capabilities, Kind, Monitor, Needs, Validity};
 use crate::process::Home;
 use crate::range::{Range, page_size};
 use crate::threads::OWN_NUMBERS;
 use crate::unwinding;
 use bypass::Bypass;
+pub(crate) use drop::Done;
 pub(crate) use entries::Entry;
 use entries::{Entries, Stamp};
 use lru::LruMemory;
 use page_index::PageIndex;
 use state::State;
 use statistics::Shard;
+use std::mem::ManuallyDrop;
+use std::ops::ControlFlow;
 use std::os::fd::BorrowedFd;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 pub use asking::{Ask, Registration};
 pub use held::Held;
-pub use limits::Options;
+pub use limits::{Name, Options};
+pub use state::Cause;
 pub use statistics::Statistics;
+pub use telling::Departure;
 pub use watches::Standing;
 
 /// What `register` returned: the caller's name for a registration.
@@ -142,6 +149,24 @@ pub trait Registrar: Send + Sync {
         self.register(registration.range, registration.access)
     }
 
+    /// Whether to call [`Registrar::departed`]. Asked once.
+    fn wants_departures(&self) -> bool {
+        false
+    }
+
+    /// An entry is not to be found any more. Before it is deregistered; callers
+    /// may still be using it.
+    fn departed(&self, departure: &Departure) {
+        let _ = departure;
+    }
+
+    /// Describes a registration for [`Cache::dump`], in a line; returns how many
+    /// bytes.
+    fn describe(&self, held: &Held<'_>, text: &mut [u8]) -> usize {
+        let _ = (held, text);
+        0
+    }
+
     /// As `deregister`, with all that is known. What a cache calls.
     fn deregister_with(&self, registration: &Registration, handle: Handle) {
         self.deregister(registration.range, handle);
@@ -173,6 +198,14 @@ pub(crate) struct Inner {
     /// something to find there was told of it by way of the lock, or of the
     /// entry.
     has_extras: AtomicBool,
+    /// Whether the registrar is to be told of what is dropped.
+    tells: bool,
+    /// As `State::draining`. Relaxed: a look that spares the lock.
+    draining: AtomicBool,
+    /// Signalled when nothing is registered in a cache that is being drained.
+    idle: Condvar,
+    /// Whether it was told that the backend has stopped.
+    lost: AtomicBool,
     shards: [Shard; OWN_NUMBERS + 1],
 
     lru_memory: LruMemory,
@@ -213,10 +246,12 @@ impl Cache {
         barrier::prepare()?;
         let options = options.with_defaults();
         let (entries, links) = Entries::with_data(options.capacity()?, options.entry_size)?;
-        let stride = entries.stride();
         // For lookups that nothing is noted for (`page_index`).
-        entries.commit(stride)?;
+        entries.commit(entries.stride())?;
         let (lru_memory, lru) = LruMemory::new(entries.count())?;
+        let tells = registrar.wants_departures();
+        let mut state = State::new(links, lru, entries.stride());
+        state.tells = tells;
         let monitor = monitor.sibling()?;
         let inner = Share::new(Inner {
             page_index: PageIndex::new()?,
@@ -225,6 +260,10 @@ impl Cache {
             epoch: AtomicU64::new(Stamp::end_of(0)),
             lessons: AtomicU32::new(0),
             has_extras: AtomicBool::new(false),
+            tells,
+            draining: AtomicBool::new(false),
+            idle: Condvar::new(),
+            lost: AtomicBool::new(false),
             shards: std::array::from_fn(Shard::new),
             lru_memory,
             options,
@@ -233,7 +272,7 @@ impl Cache {
             registrar,
             home: monitor.home(),
             monitor,
-            state: Mutex::new(State::new(links, lru, stride)),
+            state: Mutex::new(state),
         })?;
         if !inner.options.no_reaper {
             reaper::add(&inner)?;
@@ -300,6 +339,57 @@ impl Cache {
     pub fn reap(&self) -> Result<usize, Errno> {
         self.inner.home.check()?;
         Ok(self.inner.reap())
+    }
+
+    /// Whether nothing is registered any more.
+    pub(crate) fn is_draining(&self) -> bool {
+        self.inner.draining.load(Ordering::Relaxed)
+    }
+
+    /// Calls `visit` with each entry that can be found, which is in use
+    /// meanwhile and may be used for other calls of the cache. What comes or
+    /// goes meanwhile may be among them or not.
+    pub fn each(&self, mut visit: impl FnMut(&Held<'_>) -> ControlFlow<()>) -> Result<(), Errno> {
+        self.inner.home.check()?;
+        self.inner.each(|entry| {
+            let held = ManuallyDrop::new(Held {
+                inner: &self.inner,
+                entry,
+            });
+            visit(&held)
+        });
+        Ok(())
+    }
+
+    /// What the backend sees and promises to this cache.
+    pub fn capabilities(&self) -> Capabilities {
+        self.inner.monitor.capabilities()
+    }
+
+    /// Which backend it is.
+    pub fn kind(&self) -> Kind {
+        self.inner.monitor.kind()
+    }
+
+    /// Whether the backend has stopped working: nothing is found any more, and
+    /// what is registered is uncached.
+    pub fn is_lost(&self) -> bool {
+        self.inner.home.check().is_err() || !self.inner.monitor.is_alive()
+    }
+
+    /// Whether the cache does not ask about changes in flight.
+    pub fn is_relaxed(&self) -> bool {
+        self.inner.validity.is_relaxed()
+    }
+
+    /// The number of its monitor, as on the status page.
+    pub(crate) fn monitor_number(&self) -> usize {
+        self.inner.monitor.activity().name
+    }
+
+    /// What it was named.
+    pub fn name(&self) -> &str {
+        self.inner.options.name.as_str()
     }
 
     /// Readable while there is something to reap. Only to be polled.

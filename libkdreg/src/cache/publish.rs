@@ -47,7 +47,7 @@ impl Inner {
         let mut retired = List::EMPTY;
         let (outcome, used) = {
             let mut state = self.state.lock();
-            let stands = state.redeem(index, request.range);
+            let stands = state.redeem(index, request.range) && !state.draining;
             state.settle(spent);
             state.counts.registrations += 1;
             let alone = state.is_alone(alone);
@@ -75,7 +75,7 @@ impl Inner {
                 if !alone {
                     state.supersede(&self.entries, request, pieces.as_deref_mut(), &mut retired);
                 }
-                if request.ask.no_merge {
+                if request.terms.no_merge {
                     self.has_extras.store(true, Ordering::Relaxed);
                     self.entries.extra(index).set_apart();
                 }
@@ -93,7 +93,7 @@ impl Inner {
         };
         match outcome {
             Published::Here => {
-                if !retired.is_empty() {
+                if !retired.is_empty() || self.tells {
                     self.release(retired);
                 }
                 Attempt::Done { index, used }

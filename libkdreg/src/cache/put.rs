@@ -144,7 +144,7 @@ impl Inner {
         refs.in_use(threads::owners()) && {
             // Ownerships are ended under the lock.
             let _state = self.state.lock();
-            refs.in_use(threads::owners())
+            refs.count(threads::owners()) > self.untold_references(index)
         }
     }
 

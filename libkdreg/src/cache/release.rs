@@ -7,7 +7,7 @@ use super::state::{Cause, State};
 use super::{Handle, Inner, Registration};
 use crate::errno::Errno;
 use crate::log::{self, Level};
-use crate::monitor::{Event, RegionName};
+use crate::monitor::{Event, Reason, RegionName};
 use crate::range::Range;
 use crate::threads::local::INNERMOST;
 use crate::unwinding;
@@ -81,7 +81,7 @@ fn say_deregistered(range: Range, handle: Handle) {
 impl Inner {
     /// Runs a callback, with no lock held.
     #[inline(always)]
-    fn call<T>(&self, callback: impl FnOnce() -> T) -> T {
+    pub(super) fn call<T>(&self, callback: impl FnOnce() -> T) -> T {
         struct Unlink(*const Frame);
         impl Drop for Unlink {
             #[inline(always)]
@@ -115,8 +115,8 @@ impl Inner {
         let registration = Registration {
             range: request.range,
             access: request.access,
-            arg: request.ask.arg,
-            speculative: request.ask.speculative,
+            arg: request.terms.arg,
+            speculative: request.terms.speculative,
             data: self.entries.data(slot),
         };
         let result = self.call(|| self.registrar.register_with(&registration));
@@ -153,7 +153,15 @@ impl Inner {
     }
 
     /// Releases retired entries: now, or, within `max_unreleased`, soon.
-    pub(super) fn release(&self, mut retired: List) {
+    pub(super) fn release(&self, retired: List) {
+        if self.tells {
+            self.tell();
+        }
+        self.release_told(retired);
+    }
+
+    /// As `release`, after others were told of what was dropped.
+    pub(super) fn release_told(&self, mut retired: List) {
         if self.options.max_unreleased == 0 || unwinding::is_held() {
             self.release_now(retired);
             return;
@@ -209,12 +217,18 @@ impl Inner {
             released += 1;
             next = retired.first();
         }
+        if self.draining.load(Ordering::Relaxed) {
+            self.finish_draining();
+        }
         released
     }
 
     /// As `release`, by a caller that takes the lock soon in any case: the slot
     /// of the last one is left to it.
     pub(super) fn release_leaving(&self, mut retired: List) -> Spent {
+        if self.tells {
+            self.tell();
+        }
         if self.options.max_unreleased > 0 {
             self.release(retired);
             return Spent::NOTHING;
@@ -265,6 +279,10 @@ impl Inner {
     fn undo_entry(&self, index: u32) -> Spent {
         // SAFETY: what was retired has a slot, which is committed.
         let entry = unsafe { self.entries.at_unchecked(index) };
+        if self.tells {
+            self.tell_of(index);
+            self.entries.extra(index).set_cause(None);
+        }
         let others = self.has_extras.load(Ordering::Relaxed)
             && self.release_watches(self.entries.extra(index));
         if let Some(name) = entry.watched() {
@@ -276,6 +294,9 @@ impl Inner {
         }
         let handle = Handle(entry.handle());
         self.undo(index, entry.range(), entry.access(), handle);
+        if self.has_extras.load(Ordering::Relaxed) {
+            self.call_waiting(self.entries.extra(index));
+        }
         entry.refs.free();
         Spent(Some(index))
     }
@@ -297,6 +318,7 @@ impl Inner {
     /// were released.
     pub(super) fn reap(&self) -> usize {
         let mut released = 0;
+        let mut lost = false;
         let mut events = [Event::default(); EVENTS];
         while let Ok(count) = self.monitor.drain(&mut events) {
             let mut retired = List::EMPTY;
@@ -305,6 +327,7 @@ impl Inner {
                 let mut batch = [0; EVENTS];
                 let mut changed = 0;
                 for event in &events[..count] {
+                    lost |= event.reason == Reason::Lost;
                     // The cookie is the entry's index. The entry may have been
                     // released and be another one by now: only one that did
                     // change is dropped.
@@ -316,7 +339,13 @@ impl Inner {
                     }
                 }
                 let batch = &batch[..changed];
-                state.drop_all(&self.entries, batch, Cause::Invalidated, &mut retired);
+                state.drop_all(&self.entries, batch, Cause::Changed, &mut retired);
+            }
+            if lost {
+                self.say_lost();
+            }
+            if self.tells {
+                self.tell();
             }
             released += self.release_now(retired);
             if count < events.len() || unwinding::is_held() {

@@ -88,6 +88,10 @@ impl State {
                 spared.push(&mut self.links, index);
             } else if entry.refs.revoke_idle(threads::caller()) {
                 self.unlink(entries, index, Cause::Evicted);
+                if self.tells {
+                    // Idle: told of by who deregisters it.
+                    entries.extra(index).set_cause(Some(Cause::Evicted));
+                }
                 self.releasing += 1;
                 retired.push(&mut self.links, index);
                 evicted = true;

@@ -41,7 +41,7 @@
 //! [`Backend::discarded_lately`]: crate::monitor::Monitor::discarded_lately
 
 use super::Inner;
-use super::asking::Ask;
+use super::asking::Terms;
 use super::entries::Entry;
 use crate::range::{Range, page_size};
 use std::ops::ControlFlow;
@@ -56,13 +56,13 @@ pub(crate) struct Request {
     /// What the entry will be found for.
     pub served: Range,
     pub access: u32,
-    pub ask: Ask,
+    pub terms: Terms,
 }
 
 impl Request {
     /// The same, where less will be asked for if this cannot be.
     pub(super) fn speculative(mut self) -> Request {
-        self.ask.speculative = true;
+        self.terms.speculative = true;
         self
     }
 
@@ -77,20 +77,20 @@ impl Inner {
     /// The pages of `range`, not widened further: a wide alignment may reach
     /// beyond what is mapped.
     #[inline]
-    pub(super) fn narrow(range: Range, access: u32, ask: Ask) -> Request {
+    pub(super) fn narrow(range: Range, access: u32, terms: Terms) -> Request {
         let pages = range.widened(page_size());
         Request {
             range: pages,
             served: pages,
             access,
-            ask,
+            terms,
         }
     }
 
     /// What is registered for a request where there is nothing to merge it with.
     #[inline]
     pub(super) fn bare(&self, narrow: Request) -> Request {
-        let range = narrow.range.widened(narrow.ask.alignment);
+        let range = narrow.range.widened(narrow.terms.alignment());
         let served = if self.ordered { range } else { narrow.served };
         Request {
             range,
@@ -125,7 +125,7 @@ impl Inner {
                     let entry = self.entries.at(index);
                     if !entry.has_changed() && self.should_merge(bare, next, entry) {
                         next.served = next.served.hull(entry.served());
-                        next.range = self.registered(next.served, bare.ask.alignment);
+                        next.range = self.registered(next.served, bare.terms.alignment());
                         next.access |= entry.access();
                     }
                     ControlFlow::Continue(())
@@ -162,12 +162,12 @@ impl Inner {
     #[inline]
     pub(super) fn should_merge(&self, bare: Request, request: Request, entry: &Entry) -> bool {
         let (other, access) = (entry.served(), entry.access());
-        if self.options.no_merge || bare.ask.no_merge || self.is_apart(entry) {
+        if self.options.no_merge || bare.terms.no_merge || self.is_apart(entry) {
             // The same range with other rights is one registration all the same.
             return other == bare.served;
         }
         let hull = request.served.hull(other);
-        let length = self.registered(hull, bare.ask.alignment).len();
+        let length = self.registered(hull, bare.terms.alignment()).len();
         if length > self.options.max_merge.max(bare.range.len()) || length > self.options.max_bytes
         {
             return request.served.contains(other);

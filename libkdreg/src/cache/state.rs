@@ -3,12 +3,14 @@
 //! the counts. Every method runs under the lock and only moves links.
 
 use super::bypass::Bypass;
+use super::drop::Done;
 use super::entries::{Entries, Entry};
 use super::links::{EntryLinks, List, UnderWay};
 use super::lru::Lru;
 use super::refs::{Detach, revoke_all};
 use super::serving::Request;
 use super::statistics::Statistics;
+use super::telling::Untold;
 use super::watches::Pieces;
 #[cfg(test)]
 use crate::interval_tree::NIL;
@@ -19,16 +21,38 @@ use std::mem::MaybeUninit;
 use std::ops::ControlFlow;
 
 /// Why an entry is dropped.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Cause {
-    /// Its mapping changed, or the caller said so.
-    Invalidated,
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub enum Cause {
+    /// Its mapping changed.
+    Changed = 1,
+    /// The caller said that its mapping changed.
+    Invalidated = 2,
     /// Room was needed.
-    Evicted,
+    Evicted = 3,
     /// A larger registration took its place.
-    Superseded,
+    Superseded = 4,
     /// The caller wants everything dropped.
-    Flushed,
+    Flushed = 5,
+    /// The caller wants this one dropped.
+    Dropped = 6,
+    /// The backend stopped working: no entry, but all of them.
+    Lost = 7,
+}
+
+impl Cause {
+    pub(super) fn from_number(number: u8) -> Option<Cause> {
+        const ALL: [Cause; 7] = [
+            Cause::Changed,
+            Cause::Invalidated,
+            Cause::Evicted,
+            Cause::Superseded,
+            Cause::Flushed,
+            Cause::Dropped,
+            Cause::Lost,
+        ];
+        ALL.into_iter().find(|cause| *cause as u8 == number)
+    }
 }
 
 pub(crate) struct State {
@@ -42,6 +66,12 @@ pub(crate) struct State {
     fresh: u32,
     /// From one slot to the next.
     stride: u32,
+    /// Slots taken and not given back.
+    pub taken: usize,
+    /// No slot is taken any more, and nothing becomes an entry (`drop`).
+    pub draining: bool,
+    /// What is to be called when all slots have been given back.
+    pub drained: Option<Done>,
     /// Retired entries left to the reaper, and their bytes.
     pub backlog: List,
     pub backlog_bytes: usize,
@@ -59,6 +89,10 @@ pub(crate) struct State {
     /// What is in use and not to be found: what is said to have changed is told
     /// to these, too.
     pub orphans: UnderWay,
+    /// What was dropped and is to be told of.
+    pub(super) untold: Untold,
+    /// Whether anybody is to be told.
+    pub(super) tells: bool,
     /// What was counted so far: all but the hits, which threads count for
     /// themselves, and what is there now.
     pub counts: Statistics,
@@ -81,6 +115,9 @@ impl State {
             // Not before it.
             fresh: stride.max(State::FIRST_SLOT),
             stride,
+            taken: 0,
+            draining: false,
+            drained: None,
             backlog: List::EMPTY,
             backlog_bytes: 0,
             releasing: 0,
@@ -90,6 +127,8 @@ impl State {
             promised_bytes: 0,
             under_way: UnderWay::NONE,
             orphans: UnderWay::NONE,
+            untold: Untold::NONE,
+            tells: false,
             counts: Statistics::default(),
             bypass: Bypass::new(),
             insertions: 0,
@@ -120,10 +159,16 @@ impl State {
 
     /// A free slot, of which the first `committed` are usable.
     pub fn take_slot(&mut self, committed: impl FnOnce() -> u32) -> Option<u32> {
+        if self.draining {
+            return None;
+        }
+        self.taken += 1;
         if let Some(index) = self.free.pop(&mut self.links) {
             return Some(index);
         }
+        self.taken -= 1;
         (self.fresh < committed()).then(|| {
+            self.taken += 1;
             self.fresh += self.stride;
             self.fresh - self.stride
         })
@@ -132,6 +177,7 @@ impl State {
     /// Takes a slot back. Its reference word is free, but for lookups that
     /// came too late.
     pub fn give_slot(&mut self, index: u32) {
+        self.taken -= 1;
         // The slot used last is the one still in the processor's caches.
         self.free.push_first(&mut self.links, index);
     }
@@ -261,6 +307,9 @@ impl State {
     /// Ends the findability of a live entry; if nobody uses it, it joins
     /// `retired`.
     pub fn drop_live(&mut self, entries: &Entries, index: u32, cause: Cause, retired: &mut List) {
+        if self.tells {
+            self.keep_untold(entries, index, cause);
+        }
         entries.at(index).refs.revoke(threads::caller());
         let outcome = entries.at(index).refs.detach();
         debug_assert_ne!(outcome, Detach::NotLive);
@@ -326,7 +375,9 @@ impl State {
         self.cached -= 1;
         self.cached_bytes -= range.len();
         match cause {
-            Cause::Invalidated => self.counts.invalidations += 1,
+            Cause::Changed | Cause::Invalidated | Cause::Dropped | Cause::Lost => {
+                self.counts.invalidations += 1;
+            }
             Cause::Evicted => self.counts.evictions += 1,
             Cause::Superseded => self.counts.merges += 1,
             Cause::Flushed => {}

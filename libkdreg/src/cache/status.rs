@@ -3,8 +3,8 @@
 //! the monitor, one for the cache, and one for each of its largest and its
 //! most recently used entries. `kdreg_info --pid` reads them.
 
-use super::Inner;
 use super::entries::Stamp;
+use super::{Inner, Name};
 use crate::threads;
 use std::fmt::Write;
 use std::sync::atomic::Ordering;
@@ -50,6 +50,9 @@ impl Inner {
         );
         if self.options.max_bytes != usize::MAX {
             add!(text, " max_bytes={}", self.options.max_bytes);
+        }
+        if self.options.name != Name::default() {
+            add!(text, " name={}", self.options.name.as_str());
         }
         add!(text, "\n");
         let (mut largest, mut hottest) = (Top::default(), Top::default());

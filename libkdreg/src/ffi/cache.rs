@@ -2,18 +2,20 @@
 //! The cache in C.
 
 use super::boundary::{count, count_of_callbacks, status, status_of_callbacks, writable};
-use super::callbacks::{Callbacks, kdreg_deregister_with_fn, kdreg_register_with_fn};
+use super::callbacks::Callbacks;
 use super::sized::{self, Sized_};
 use super::{handle, kdreg_cache_t, kdreg_t};
-use crate::cache::{Cache, Options};
+use crate::cache::{Cache, Name, Options};
 use crate::cancellation::held_off;
 use crate::errno::Errno;
 use crate::memory;
 use crate::monitor::{self, Monitor};
 use crate::range::Range;
-use std::ffi::{c_int, c_void};
+use std::ffi::{c_char, c_int, c_void};
 use std::os::fd::AsRawFd;
 
+pub use super::callbacks::*;
+pub use super::drop::*;
 pub use super::entry::*;
 pub use super::lookup::*;
 pub use super::show::*;
@@ -115,13 +117,32 @@ pub struct kdreg_cache_attr {
     pub reg_with: kdreg_register_with_fn,
     /// Undoes a registration, and is told more than `dereg`, which may be NULL then.
     pub dereg_with: kdreg_deregister_with_fn,
-    /// Bytes of the caller's in each entry, 4,032 at most: kdreg_entry_data().
+    /// Bytes of the caller's in each entry, 4,016 at most: kdreg_entry_data().
     pub entry_size: usize,
+    /// A name for dumps and `kdreg_info --pid`: up to 31 printable characters without
+    /// blanks; copied. NULL: none.
+    pub name: *const c_char,
+    /// Is told of entries that are not to be found any more, and why. NULL: nobody is.
+    pub event: kdreg_cache_event_fn,
+    /// Describes an entry in dumps. NULL: nobody does.
+    pub dump: kdreg_dump_fn,
 }
 
 // SAFETY: repr(C), integers, pointers and nullable functions, size first.
 unsafe impl Sized_ for kdreg_cache_attr {
     const FIRST: usize = 80;
+}
+
+/// The name of a cache.
+fn name_of(name: *const c_char) -> Result<Name, Errno> {
+    if name.is_null() {
+        return Ok(Name::default());
+    }
+    // SAFETY: the caller says that a string is there; no further than its end, or what
+    // a name can have, is read.
+    let length = unsafe { libc::strnlen(name, Name::LONGEST + 1) };
+    // SAFETY: so many bytes were just read.
+    Name::new(unsafe { std::slice::from_raw_parts(name.cast::<u8>(), length) })
 }
 
 /// Makes a cache whose registrations are made by `attr->reg`. `monitor` tells
@@ -150,6 +171,7 @@ pub extern "C-unwind" fn kdreg_cache_create(
             max_unreleased: attr.max_unreleased,
             alignment: attr.alignment,
             entry_size: attr.entry_size,
+            name: name_of(attr.name)?,
             max_merge: attr.max_merge,
             no_merge: attr.flags & KDREG_CACHE_NO_MERGE != 0,
             no_reaper: attr.flags & KDREG_CACHE_NO_REAPER != 0,

@@ -2,13 +2,14 @@
 //! The callbacks of a C caller, as a cache's registrar.
 
 use super::cache::kdreg_cache_attr;
-use crate::cache::{Handle, Registrar, Registration};
+use super::kdreg_entry_t;
+use crate::cache::{Departure, Handle, Held, Registrar, Registration};
 use crate::errno::Errno;
 use crate::log::{self, Level};
 use crate::monitor::Needs;
 use crate::range::Range;
-use crate::unwinding::{self, call_int};
-use std::ffi::{c_int, c_void};
+use crate::unwinding::{self, call_int, call_void};
+use std::ffi::{c_char, c_int, c_void};
 
 /// kdreg_registration.flags: more is asked for than the cache was asked for (merged with
 /// neighbours, or widened); where this fails, less is asked for at once. So a failure
@@ -51,6 +52,62 @@ pub type kdreg_deregister_with_fn = Option<
     unsafe extern "C" fn(ctx: *mut c_void, registration: *const kdreg_registration) -> c_int,
 >;
 
+/// kdreg_cache_event.cause: its mapping changed.
+pub const KDREG_CAUSE_CHANGED: u32 = 1u32;
+/// kdreg_cache_event.cause: kdreg_cache_invalidate().
+pub const KDREG_CAUSE_INVALIDATED: u32 = 2u32;
+/// kdreg_cache_event.cause: room was needed.
+pub const KDREG_CAUSE_EVICTED: u32 = 3u32;
+/// kdreg_cache_event.cause: a larger registration took its place.
+pub const KDREG_CAUSE_MERGED: u32 = 4u32;
+/// kdreg_cache_event.cause: kdreg_cache_flush(), or the end of the cache.
+pub const KDREG_CAUSE_FLUSHED: u32 = 5u32;
+/// kdreg_cache_event.cause: kdreg_cache_drop().
+pub const KDREG_CAUSE_DROPPED: u32 = 6u32;
+/// kdreg_cache_event.cause: the backend stopped working. Of the whole cache: nothing
+/// is found any more, and what is registered is uncached. Said once, when the cache
+/// hears of it.
+pub const KDREG_CAUSE_LOST: u32 = 7u32;
+
+/// An entry that lookups do not find any more. The library's; valid during the call only.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct kdreg_cache_event {
+    /// sizeof(struct kdreg_cache_event) in the library that runs.
+    pub size: usize,
+    /// What it registers; NULL with KDREG_CAUSE_LOST.
+    pub addr: *mut c_void,
+    /// Its length in bytes; 0 with KDREG_CAUSE_LOST.
+    pub length: usize,
+    /// Its rights.
+    pub access: u32,
+    /// KDREG_CAUSE_*.
+    pub cause: u32,
+    /// What the registering callback stored.
+    pub handle: *mut c_void,
+    /// The caller's bytes in it.
+    pub data: *mut c_void,
+}
+
+/// Is told of an entry that lookups do not find any more: once, before it is
+/// deregistered, by whichever thread found out, with no lock held. Others may still hold
+/// it. May call the library, but not destroy the cache. It need not return, as
+/// kdreg_register_fn says.
+pub type kdreg_cache_event_fn =
+    Option<unsafe extern "C" fn(ctx: *mut c_void, event: *const kdreg_cache_event)>;
+
+/// Describes an entry in dumps: writes up to `size` bytes of text without line ends to
+/// `text`, and returns how many there are. The entry is held meanwhile. Called with
+/// no lock held.
+pub type kdreg_dump_fn = Option<
+    unsafe extern "C" fn(
+        ctx: *mut c_void,
+        entry: *const kdreg_entry_t,
+        text: *mut c_char,
+        size: usize,
+    ) -> usize,
+>;
+
 /// A callback of the caller's, in one of its forms.
 #[derive(Clone, Copy)]
 enum Form {
@@ -64,6 +121,8 @@ enum Form {
 pub(super) struct Callbacks {
     register: Form,
     deregister: Form,
+    event: kdreg_cache_event_fn,
+    dump: kdreg_dump_fn,
     ctx: *mut c_void,
 }
 
@@ -89,6 +148,8 @@ impl Callbacks {
         Ok(Callbacks {
             register,
             deregister,
+            event: attr.event,
+            dump: attr.dump,
             ctx: attr.ctx,
         })
     }
@@ -168,6 +229,48 @@ impl Registrar for Callbacks {
             Err(escape) => {
                 unwinding::hold(escape);
                 Err(Errno::ESCAPED)
+            }
+        }
+    }
+
+    fn wants_departures(&self) -> bool {
+        self.event.is_some()
+    }
+
+    fn departed(&self, departure: &Departure) {
+        let Some(function) = self.event else { return };
+        let event = kdreg_cache_event {
+            size: size_of::<kdreg_cache_event>(),
+            addr: departure.range.map_or(0, Range::start) as *mut c_void,
+            length: departure.range.map_or(0, Range::len),
+            access: departure.access,
+            cause: departure.cause as u32,
+            handle: departure.handle.0 as *mut c_void,
+            data: departure.data.cast(),
+        };
+        let arguments = [self.ctx as usize, &raw const event as usize, 0, 0, 0];
+        // SAFETY: the caller's function, called as its type says.
+        if let Err(escape) = unsafe { call_void(function as *const c_void, arguments) } {
+            unwinding::hold(escape);
+        }
+    }
+
+    fn describe(&self, held: &Held<'_>, text: &mut [u8]) -> usize {
+        let Some(function) = self.dump else { return 0 };
+        let arguments = [
+            self.ctx as usize,
+            held.as_raw() as usize,
+            text.as_mut_ptr() as usize,
+            text.len(),
+            0,
+        ];
+        // SAFETY: as above. An int is the low half of what is returned: more than
+        // there is room for is none.
+        match unsafe { call_int(function as *const c_void, arguments) } {
+            Ok(length) => usize::try_from(length).unwrap_or(0),
+            Err(escape) => {
+                unwinding::hold_end(escape);
+                0
             }
         }
     }

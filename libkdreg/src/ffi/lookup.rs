@@ -205,10 +205,11 @@ pub extern "C-unwind" fn kdreg_cache_get_with(
             return Err(Errno::EINVAL);
         }
         let range = Range::new(addr as usize, length)?;
-        let mut ask = Terms::default();
-        ask.arg = attr.arg as usize;
-        ask.alignment = attr.alignment;
-        ask.no_merge = attr.flags & KDREG_GET_NO_MERGE != 0;
+        let ask = Terms {
+            arg: attr.arg as usize,
+            alignment: attr.alignment,
+            no_merge: attr.flags & KDREG_GET_NO_MERGE != 0,
+        };
         let entry = cache.get_with(range, attr.access, ask)?;
         // SAFETY: checked above.
         unsafe { out.write(entry.into_raw().cast_mut().cast()) };

@@ -22,7 +22,8 @@
 
 pub(crate) mod boundary;
 pub mod cache;
-mod callbacks;
+pub(crate) mod callbacks;
+mod drop;
 mod entry;
 pub(crate) mod handle;
 pub mod library;

@@ -1,15 +1,17 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What a cache says of itself, in C.
 
-use super::boundary::status;
+use super::boundary::{shielded, status, status_of_callbacks};
 use super::sized::{self, Sized_};
-use super::{handle, kdreg_cache_t};
+use super::{handle, kdreg_cache_t, kdreg_entry_t};
 use crate::cache::{Cache, Statistics};
 use crate::errno::Errno;
-use std::ffi::c_int;
+use crate::unwinding::{self, call_int};
+use std::ffi::{c_char, c_int, c_void};
 use std::fs::File;
 use std::io::{self, Write};
 use std::mem::ManuallyDrop;
+use std::ops::ControlFlow;
 use std::os::fd::FromRawFd;
 
 /// What a cache did and holds. Counts begin at 0 when the cache is made.
@@ -87,6 +89,123 @@ pub extern "C-unwind" fn kdreg_cache_stats(
         let cache = handle::resolve::<Cache>(cache)?;
         sized::fill(stats, || Ok(cache.statistics()?.into()))
     })
+}
+
+/// kdreg_cache_info.flags: the backend has stopped working.
+pub const KDREG_INFO_LOST: u32 = 1u32;
+/// kdreg_cache_info.flags: changes in flight are not asked about: the monitor that the
+/// cache was made on was opened with KDREG_OPEN_RELAXED, where that makes a difference.
+pub const KDREG_INFO_RELAXED: u32 = 2u32;
+/// kdreg_cache_info.flags: kdreg_cache_drain() was called.
+pub const KDREG_INFO_DRAINING: u32 = 4u32;
+
+/// What a cache is.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct kdreg_cache_info {
+    /// sizeof(struct kdreg_cache_info), set by the caller.
+    pub size: usize,
+    /// KDREG_CAP_*: what its backend sees and promises.
+    pub caps: u64,
+    /// Its monitor's number, as `kdreg_info --pid` prints it; 0: it watches nothing.
+    pub monitor: u64,
+    /// KDREG_BACKEND_*.
+    pub backend: u32,
+    /// KDREG_INFO_*.
+    pub flags: u32,
+    /// Its name; empty: it has none.
+    pub name: [c_char; 32],
+}
+
+// SAFETY: repr(C), integers, size first.
+unsafe impl Sized_ for kdreg_cache_info {
+    const FIRST: usize = 64;
+}
+
+/// Fills `*info`, whose `size` the caller has set.
+///
+/// Returns 0; -EINVAL; -EBADF; -ECHILD.
+#[unsafe(no_mangle)]
+pub extern "C-unwind" fn kdreg_cache_info(
+    cache: *mut kdreg_cache_t,
+    info: *mut kdreg_cache_info,
+) -> c_int {
+    status(|| {
+        let cache = handle::resolve::<Cache>(cache)?;
+        sized::fill(info, || {
+            let mut name = [0; 32];
+            for (place, byte) in name.iter_mut().zip(cache.name().bytes()) {
+                *place = byte as c_char;
+            }
+            let lost = if cache.is_lost() { KDREG_INFO_LOST } else { 0 };
+            let relaxed = if cache.is_relaxed() {
+                KDREG_INFO_RELAXED
+            } else {
+                0
+            };
+            let draining = if cache.is_draining() {
+                KDREG_INFO_DRAINING
+            } else {
+                0
+            };
+            Ok(kdreg_cache_info {
+                size: 0,
+                caps: cache.capabilities().bits(),
+                monitor: cache.monitor_number() as u64,
+                backend: cache.kind() as u32,
+                flags: lost | relaxed | draining,
+                name,
+            })
+        })
+    })
+}
+
+/// What the cache's backend sees and promises: KDREG_CAP_* bits; 0 when the handle is not
+/// open.
+#[unsafe(no_mangle)]
+pub extern "C" fn kdreg_cache_caps(cache: *mut kdreg_cache_t) -> u64 {
+    shielded(0, || {
+        handle::resolve::<Cache>(cache).map_or(0, |cache| cache.capabilities().bits())
+    })
+}
+
+/// Is handed an entry, which is held meanwhile; 0 has the next one follow.
+pub type kdreg_each_fn =
+    Option<unsafe extern "C" fn(arg: *mut c_void, entry: *mut kdreg_entry_t) -> c_int>;
+
+/// Calls `fn` with `arg` and each entry that can be found, in no order, with no lock held.
+/// `fn` may call the library, may kdreg_cache_hold() the entry to keep it, and need not
+/// return, as kdreg_register_fn says. What comes or goes meanwhile may be among them or not.
+///
+/// Returns 0 when `fn` was called with all, else what it returned first that was not 0;
+/// -EINVAL; -EBADF; -ECHILD.
+#[unsafe(no_mangle)]
+pub extern "C-unwind" fn kdreg_cache_each(
+    cache: *mut kdreg_cache_t,
+    r#fn: kdreg_each_fn,
+    arg: *mut c_void,
+) -> c_int {
+    let mut answer = 0;
+    let status = status_of_callbacks(|| {
+        let cache = handle::resolve::<Cache>(cache)?;
+        let function = r#fn.ok_or(Errno::EINVAL)?;
+        cache.each(|held| {
+            let arguments = [arg as usize, held.as_raw() as usize, 0, 0, 0];
+            // SAFETY: the caller's function, called as its type says.
+            match unsafe { call_int(function as *const c_void, arguments) } {
+                Ok(0) => ControlFlow::Continue(()),
+                Ok(other) => {
+                    answer = other;
+                    ControlFlow::Break(())
+                }
+                Err(escape) => {
+                    unwinding::hold(escape);
+                    ControlFlow::Break(())
+                }
+            }
+        })
+    });
+    if status == 0 { answer } else { status }
 }
 
 /// Writes a table of the cache's limits, counts and entries to the file

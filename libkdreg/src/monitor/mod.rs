@@ -373,6 +373,11 @@ impl Monitor {
         self.backend.activity()
     }
 
+    /// Whether the backend still works.
+    pub(crate) fn is_alive(&self) -> bool {
+        self.backend.is_alive()
+    }
+
     /// Which backend this is.
     pub fn kind(&self) -> Kind {
         self.backend.kind()

@@ -129,6 +129,7 @@ impl Options {
         };
         cache::Options {
             entry_size: 0,
+            name: cache::Name::default(),
             max_entries: self.count() as usize,
             max_bytes: self.max_bytes,
             max_unreleased: self.max_unreleased,

@@ -152,6 +152,7 @@ fn options(attr: *const kdreg_verbs_attr) -> Result<(*mut kdreg_t, Options), Err
     let options = Options {
         cache: cache::Options {
             entry_size: 0,
+            name: cache::Name::default(),
             max_entries: attr.max_entries,
             max_bytes: attr.max_bytes,
             max_unreleased: attr.max_unreleased,

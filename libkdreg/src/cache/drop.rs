@@ -1,0 +1,146 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Dropping one entry, and all of them for good: with a word when it is done.
+//!
+//! # Draining
+//! `State::draining`, once set, has no slot taken any more and nothing become an
+//! entry. So when the last slot has been given back, nothing is registered and
+//! nothing will be. Both happen under the lock: whoever gives the last slot back
+//! sees that the cache is draining, or whoever drains it sees that it was the
+//! last.
+
+use super::Inner;
+use super::entries::Entry;
+use super::extras::Extra;
+use super::links::List;
+use super::release::inside_callback_of;
+use super::state::Cause;
+use crate::errno::Errno;
+use crate::memory;
+use crate::range::Range;
+use std::ptr::null_mut;
+use std::sync::atomic::{AtomicPtr, Ordering};
+
+/// What is to be called, once.
+#[derive(Clone, Copy)]
+pub(crate) struct Done {
+    /// Calls `function` with `arg`.
+    pub call: fn(Done),
+    pub function: usize,
+    pub arg: usize,
+}
+
+/// What is to be called when an entry has been deregistered, and what after it.
+pub(super) struct Waiting {
+    done: Done,
+    next: *mut Waiting,
+}
+
+/// The first of an entry's. Written under the lock, taken by who releases the
+/// entry.
+#[repr(transparent)]
+pub(super) struct AllWaiting(AtomicPtr<Waiting>);
+
+impl AllWaiting {
+    /// Adds one. Under the lock.
+    fn push(&self, mut waiting: Box<Waiting>) {
+        waiting.next = self.0.load(Ordering::Relaxed);
+        // Relaxed: who takes them retired the entry, after the lock was let go.
+        self.0.store(Box::into_raw(waiting), Ordering::Relaxed);
+    }
+}
+
+impl Inner {
+    /// Ends the findability of an entry that a C caller holds, and has `done`
+    /// called when it has been deregistered.
+    pub(crate) fn drop_checked(
+        &self,
+        entry: *const Entry,
+        done: Option<Done>,
+    ) -> Result<(), Errno> {
+        self.home.check()?;
+        let index = self.entries.index_of(self.held_entry(entry)?);
+        let waiting = match done {
+            Some(done) => Some(memory::try_box(Waiting {
+                done,
+                next: null_mut(),
+            })?),
+            None => None,
+        };
+        let mut retired = List::EMPTY;
+        {
+            let mut state = self.state.lock();
+            if let Some(waiting) = waiting {
+                self.has_extras.store(true, Ordering::Relaxed);
+                self.entries.extra(index).waiting.push(waiting);
+            }
+            if self.entries.at(index).refs.is_live() {
+                state.drop_live(&self.entries, index, Cause::Dropped, &mut retired);
+            }
+        }
+        self.release(retired);
+        Ok(())
+    }
+
+    /// Calls what waits for an entry that has been deregistered.
+    #[cold]
+    pub(super) fn call_waiting(&self, extra: &Extra) {
+        let mut next = extra.waiting.0.swap(null_mut(), Ordering::Relaxed);
+        // SAFETY: from Box::into_raw, each in one list, which is ours now.
+        while let Some(waiting) = (!next.is_null()).then(|| unsafe { Box::from_raw(next) }) {
+            next = waiting.next;
+            self.call(|| (waiting.done.call)(waiting.done));
+        }
+    }
+
+    /// Has nothing registered any more, drops everything, and has `done` called
+    /// when nothing is in use or registered; without, waits until then.
+    ///
+    /// # Errors
+    /// `EALREADY`: something else is to be called already; `EDEADLK`: would wait
+    /// for the callback that it is called in.
+    pub(crate) fn drain(&self, done: Option<Done>) -> Result<(), Errno> {
+        self.home.check()?;
+        if done.is_none() && inside_callback_of(self) {
+            return Err(Errno::EDEADLK);
+        }
+        {
+            let mut state = self.state.lock();
+            if done.is_some() {
+                if state.drained.is_some() {
+                    return Err(Errno::EALREADY);
+                }
+                state.drained = done;
+            }
+            state.draining = true;
+            // Relaxed: who must see it had the lock after this.
+            self.draining.store(true, Ordering::Relaxed);
+        }
+        let everything = Range::between(0, 1 << (usize::BITS - 1));
+        self.drop_overlapping(everything, Cause::Flushed);
+        self.release_backlog();
+        self.finish_draining();
+        if done.is_none() {
+            let mut state = self.state.lock();
+            while state.taken > 0 {
+                state = self.idle.wait(state);
+            }
+        }
+        Ok(())
+    }
+
+    /// Says so if a cache that is being drained is.
+    #[cold]
+    pub(super) fn finish_draining(&self) {
+        let done = {
+            let mut state = self.state.lock();
+            if state.taken > 0 {
+                return;
+            }
+            state.drained.take()
+        };
+        self.idle.notify_all();
+        if let Some(done) = done {
+            self.call(|| (done.call)(done));
+        }
+    }
+}

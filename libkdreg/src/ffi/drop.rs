@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Dropping an entry, and draining a cache, in C.
+
+use super::boundary::status_of_callbacks;
+use super::{handle, kdreg_cache_t, kdreg_entry_t};
+use crate::cache::{Cache, Done, Entry};
+use crate::unwinding::{self, call_void};
+use std::ffi::{c_int, c_void};
+
+/// Says that something is done. Called once, with no lock held, by whichever thread
+/// did it. May call the library, but not destroy the cache. It need not return, as
+/// kdreg_register_fn says.
+pub type kdreg_done_fn = Option<unsafe extern "C" fn(arg: *mut c_void)>;
+
+/// Calls a function that says that something is done.
+fn call(done: Done) {
+    let arguments = [done.arg, 0, 0, 0, 0];
+    // SAFETY: the caller gave us a function that takes this argument, in any thread.
+    if let Err(escape) = unsafe { call_void(done.function as *const c_void, arguments) } {
+        unwinding::hold(escape);
+    }
+}
+
+fn done_of(function: kdreg_done_fn, arg: *mut c_void) -> Option<Done> {
+    function.map(|function| Done {
+        call,
+        function: function as usize,
+        arg: arg as usize,
+    })
+}
+
+/// Ends a registration for all later lookups: none finds this entry any more. The caller
+/// holds it, and puts it back as ever. When the last reference is gone and it has been
+/// deregistered, `done` is called with `arg`; NULL: nothing is. An entry that was
+/// dropped before, or is not cached, is fine, too; each call has its own `done`.
+///
+/// Returns 0, and then `done` is called, be it before this returns (not while the caller
+/// holds the entry); -EINVAL when it is not an entry of this cache or nobody holds it;
+/// -ENOMEM; -EBADF; -ECHILD.
+#[unsafe(no_mangle)]
+pub extern "C-unwind" fn kdreg_cache_drop(
+    cache: *mut kdreg_cache_t,
+    entry: *mut kdreg_entry_t,
+    done: kdreg_done_fn,
+    arg: *mut c_void,
+) -> c_int {
+    status_of_callbacks(|| {
+        let cache = handle::resolve::<Cache>(cache)?;
+        let entry = entry.cast_const().cast::<Entry>();
+        cache.inner().drop_checked(entry, done_of(done, arg))
+    })
+}
+
+/// Ends the cache's use: from now on calls that would register fail with -ESHUTDOWN,
+/// and so do lookups that find nothing; all entries are dropped. When nothing is in
+/// use any more, nor being registered, and everything has been deregistered, `done` is
+/// called with `arg`, and the cache can be destroyed once it has returned and no thread
+/// is in a call. With `done` NULL this waits until then: for others to put what they
+/// hold, so the caller must hold nothing.
+///
+/// Returns 0; -EALREADY when another `done` is to be called; -EDEADLK when it would
+/// wait for a callback of the cache's that it is called in; -EINVAL for a null handle;
+/// -EBADF; -ECHILD.
+#[unsafe(no_mangle)]
+pub extern "C-unwind" fn kdreg_cache_drain(
+    cache: *mut kdreg_cache_t,
+    done: kdreg_done_fn,
+    arg: *mut c_void,
+) -> c_int {
+    status_of_callbacks(|| {
+        let cache = handle::resolve::<Cache>(cache)?;
+        cache.inner().drain(done_of(done, arg))
+    })
+}
