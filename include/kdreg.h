@@ -1045,6 +1045,23 @@ const char *kdreg_strerror(int error);
 int kdreg_set_log(kdreg_log_fn fn, void *ctx, int level);
 
 /**
+ * Sends messages up to `level` (KDREG_LOG_*) to `fn`, called with `ctx` from any thread,
+ * besides whoever gets them already: for libraries, which take nothing from each other
+ * so. Again for the same `fn` and `ctx`: another level.
+ *
+ * Returns 0; -EINVAL when `fn` is NULL or for an unknown level; -ENOMEM.
+ */
+int kdreg_add_log(kdreg_log_fn fn, void *ctx, int level);
+
+/**
+ * Ends what kdreg_add_log() began for this `fn` and `ctx`. A message under way in another
+ * thread may still reach it.
+ *
+ * Returns 0; -ENOENT when it was not added; -EINVAL when `fn` is NULL.
+ */
+int kdreg_remove_log(kdreg_log_fn fn, void *ctx);
+
+/**
  * An entry that covers `length` bytes at `addr` with at least the rights in
  * `access` (KDREG_ACCESS_*): found, or registered now. The caller holds it
  * until kdreg_cache_put().

@@ -89,6 +89,9 @@ impl Receiver {
 /// that. Who is set again has the place from before.
 struct Destination {
     receiver: Receiver,
+    /// Up to which level it gets messages besides the one that was set; 0: none.
+    /// SeqCst where the level in force is made of it (`put_in_force`).
+    added: AtomicU8,
     next: *const Destination,
 }
 
@@ -99,7 +102,11 @@ static CURRENT: AtomicPtr<Destination> = AtomicPtr::new(std::ptr::null_mut());
 /// All there ever were. Release and Acquire as above.
 static ALL: AtomicPtr<Destination> = AtomicPtr::new(std::ptr::null_mut());
 
-/// The level in force; 0 is off, `UNSET` not yet read from the environment.
+/// Up to which level there is a message for whoever was set; 0 is off, `UNSET` not
+/// yet read from the environment.
+static SET: AtomicU8 = AtomicU8::new(UNSET);
+
+/// The level in force: the highest of that and of those of who were added.
 static LEVEL: AtomicU8 = AtomicU8::new(UNSET);
 const UNSET: u8 = u8::MAX;
 
@@ -138,6 +145,7 @@ fn place(receiver: Receiver) -> Result<*mut Destination, Errno> {
     }
     let fresh = Box::into_raw(memory::try_box(Destination {
         receiver,
+        added: AtomicU8::new(0),
         next: first,
     })?);
     while let Err(now) = ALL.compare_exchange(first, fresh, Ordering::AcqRel, Ordering::Acquire) {
@@ -164,9 +172,80 @@ pub(crate) fn set_function(function: Option<Function>, level: Level) -> Result<(
 fn set_receiver(receiver: Option<Receiver>, level: Level) -> Result<(), Errno> {
     let place = receiver.map_or(Ok(std::ptr::null_mut()), place)?;
     CURRENT.store(place, Ordering::Release);
-    // Relaxed: the level is advice; nothing is published through it.
-    LEVEL.store(level as u8, Ordering::Relaxed);
+    SET.store(level as u8, Ordering::SeqCst);
+    put_in_force();
     Ok(())
+}
+
+/// Has a function of C's get messages up to `level` besides whoever gets them
+/// already; again: another level.
+///
+/// # Errors
+/// `ENOMEM`, and nothing changes.
+pub(crate) fn add_function(function: Function, level: Level) -> Result<(), Errno> {
+    let place = place(Receiver::Function(function))?;
+    // SAFETY: destinations stay for good.
+    unsafe { &*place }
+        .added
+        .store(level as u8, Ordering::SeqCst);
+    put_in_force();
+    Ok(())
+}
+
+/// Ends that; `false`: it was not so.
+pub(crate) fn remove_function(function: Function) -> bool {
+    let sought = Receiver::Function(function);
+    let removed = destinations()
+        .find(|destination| destination.receiver.is(&sought))
+        .is_some_and(|destination| destination.added.swap(0, Ordering::SeqCst) != 0);
+    put_in_force();
+    removed
+}
+
+/// All that there are.
+fn destinations() -> impl Iterator<Item = &'static Destination> {
+    let mut next = ALL.load(Ordering::Acquire).cast_const();
+    std::iter::from_fn(move || {
+        // SAFETY: destinations stay for good, and do not change once published
+        // but for their level.
+        let destination = unsafe { next.as_ref() }?;
+        next = destination.next;
+        Some(destination)
+    })
+}
+
+/// The level of whoever was set.
+fn set_level() -> u8 {
+    match SET.load(Ordering::SeqCst) {
+        UNSET => {
+            let level = level_from_environment();
+            // Another thread may have set one meanwhile: that one stands.
+            match SET.compare_exchange(UNSET, level, Ordering::Relaxed, Ordering::Relaxed) {
+                Ok(_) => level,
+                Err(now) => now,
+            }
+        }
+        level => level,
+    }
+}
+
+/// The level in force follows from the others. Once more until they stand
+/// still, so that of two threads which change them the last one sees both.
+fn put_in_force() -> u8 {
+    let highest = || {
+        let added = destinations().map(|other| other.added.load(Ordering::SeqCst));
+        added.max().unwrap_or(0).max(set_level())
+    };
+    let mut level = highest();
+    loop {
+        // SeqCst, with the loads above: who changed a level and stored what was
+        // in force before sees it here, or the other sees that level.
+        LEVEL.store(level, Ordering::SeqCst);
+        match highest() {
+            same if same == level => return level,
+            other => level = other,
+        }
+    }
 }
 
 /// Whether messages of `level` are wanted, for callers whose message is
@@ -180,9 +259,7 @@ pub fn wanted(level: Level) -> bool {
 /// As `wanted`, before the environment was asked.
 #[cold]
 fn wanted_at_first(level: Level) -> bool {
-    let current = level_from_environment();
-    LEVEL.store(current, Ordering::Relaxed);
-    level as u8 <= current
+    level as u8 <= put_in_force()
 }
 
 /// Says `message`, if its level is wanted.
@@ -196,15 +273,31 @@ pub(crate) fn say(level: Level, message: std::fmt::Arguments<'_>) {
 #[cold]
 fn say_now(level: Level, message: std::fmt::Arguments<'_>) {
     let _held_off = HeldOff::new();
-    // SAFETY: destinations stay for good, and do not change once published.
-    let Some(destination) = (unsafe { CURRENT.load(Ordering::Acquire).as_ref() }) else {
-        write(level, message);
-        return;
-    };
-    let line = Line::of(message);
-    match &destination.receiver {
-        Receiver::Sink(sink) => sink(level, line.as_c_str().to_str().unwrap_or_default()),
-        Receiver::Function(function) => (function.call)(*function, level, line.as_c_str()),
+    let wants = |wanted: u8| wanted != UNSET && level as u8 <= wanted;
+    let current = CURRENT.load(Ordering::Acquire).cast_const();
+    if wants(set_level()) {
+        // SAFETY: destinations stay for good.
+        match unsafe { current.as_ref() } {
+            Some(destination) => destination.hand(level, message),
+            None => write(level, message),
+        }
+    }
+    for destination in destinations() {
+        // Who was set and added gets a message once.
+        let had_it = std::ptr::eq(destination, current) && wants(set_level());
+        if wants(destination.added.load(Ordering::Relaxed)) && !had_it {
+            destination.hand(level, message);
+        }
+    }
+}
+
+impl Destination {
+    fn hand(&self, level: Level, message: std::fmt::Arguments<'_>) {
+        let line = Line::of(message);
+        match &self.receiver {
+            Receiver::Sink(sink) => sink(level, line.as_c_str().to_str().unwrap_or_default()),
+            Receiver::Function(function) => (function.call)(*function, level, line.as_c_str()),
+        }
     }
 }
 

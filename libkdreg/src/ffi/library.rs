@@ -102,11 +102,51 @@ pub extern "C-unwind" fn kdreg_set_log(
 ) -> c_int {
     status(|| {
         let level = Level::from_number(level).ok_or(Errno::EINVAL)?;
-        let function = r#fn.map(|function| log::Function {
-            call: hand_to,
-            function: function as usize,
-            ctx: ctx as usize,
-        });
+        let function = r#fn.map(|function| function_of(function, ctx));
         log::set_function(function, level)
+    })
+}
+
+fn function_of(
+    function: unsafe extern "C" fn(*mut c_void, c_int, *const c_char),
+    ctx: *mut c_void,
+) -> log::Function {
+    log::Function {
+        call: hand_to,
+        function: function as usize,
+        ctx: ctx as usize,
+    }
+}
+
+/// Sends messages up to `level` (KDREG_LOG_*) to `fn`, called with `ctx` from any thread,
+/// besides whoever gets them already: for libraries, which take nothing from each other
+/// so. Again for the same `fn` and `ctx`: another level.
+///
+/// Returns 0; -EINVAL when `fn` is NULL or for an unknown level; -ENOMEM.
+#[unsafe(no_mangle)]
+pub extern "C-unwind" fn kdreg_add_log(
+    r#fn: kdreg_log_fn,
+    ctx: *mut c_void,
+    level: c_int,
+) -> c_int {
+    status(|| {
+        let function = r#fn.ok_or(Errno::EINVAL)?;
+        let level = Level::from_number(level).ok_or(Errno::EINVAL)?;
+        log::add_function(function_of(function, ctx), level)
+    })
+}
+
+/// Ends what kdreg_add_log() began for this `fn` and `ctx`. A message under way in another
+/// thread may still reach it.
+///
+/// Returns 0; -ENOENT when it was not added; -EINVAL when `fn` is NULL.
+#[unsafe(no_mangle)]
+pub extern "C-unwind" fn kdreg_remove_log(r#fn: kdreg_log_fn, ctx: *mut c_void) -> c_int {
+    status(|| {
+        let function = r#fn.ok_or(Errno::EINVAL)?;
+        match log::remove_function(function_of(function, ctx)) {
+            true => Ok(()),
+            false => Err(Errno::ENOENT),
+        }
     })
 }
