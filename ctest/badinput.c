@@ -169,6 +169,7 @@ static void cache_calls_say(kdreg_cache_t *cache, kdreg_entry_t *entry, int erro
     CHECK_IS(kdreg_cache_get_with(cache, memory, page, &with, &out), error);
     CHECK_IS(kdreg_cache_drop(cache, entry, NULL, NULL), error);
     CHECK_IS(kdreg_cache_drain(cache, NULL, NULL), error);
+    CHECK_IS(kdreg_cache_evict(cache, 1), error);
     struct kdreg_cache_info info = {.size = sizeof info};
     CHECK_IS(kdreg_cache_info(cache, &info), error);
     CHECK_IS(kdreg_cache_each(cache, never_called, NULL), error);

@@ -12,6 +12,7 @@ static bool watches;
 struct device {
     kdreg_cache_t *cache;
     atomic_int live, told[8];
+    pthread_mutex_t lock; /* of what follows */
     struct kdreg_cache_event last;
     char *told_of[16], *undone[16];
     atomic_int tellings, undoings;
@@ -51,7 +52,9 @@ static void on_event(void *context, const struct kdreg_cache_event *event)
     int i = atomic_fetch_add(&device->tellings, 1);
     if (i < 16)
         device->told_of[i] = event->addr;
+    pthread_mutex_lock(&device->lock);
     device->last = *event;
+    pthread_mutex_unlock(&device->lock);
     /* No lock is held. */
     struct kdreg_cache_stats stats = {.size = sizeof stats};
     CHECK_IS(kdreg_cache_stats(device->cache, &stats), 0);
@@ -67,7 +70,7 @@ static size_t describe(void *context, const kdreg_entry_t *entry, char *text, si
 
 static void create(struct device *device, uint32_t flags, size_t max_entries)
 {
-    *device = (struct device){0};
+    *device = (struct device){.lock = PTHREAD_MUTEX_INITIALIZER};
     struct kdreg_cache_attr attr = {.size = sizeof attr, .reg = do_register, .dereg = do_deregister, .ctx = device, .flags = flags,
                                     .max_entries = max_entries, .name = "domain0", .event = on_event, .dump = describe};
     int error = kdreg_cache_create(NULL, &attr, &device->cache);
@@ -130,8 +133,22 @@ static void events(void)
     for (size_t i = 0; i < 12; i++)
         use(&device, memory + (40 + i) * page, page);
     CHECK_IS(device.told[KDREG_CAUSE_EVICTED], 8);
+
+    check_says("evict: the least recently used go until so many bytes have; what is in use stays");
+    entry = get(&device, memory + 48 * page, page);
+    CHECK_IS(kdreg_cache_evict(device.cache, 0), 0);
+    CHECK_IS(kdreg_cache_evict(device.cache, page + 1), 2);
+    CHECK_IS(device.live, 2);
+    kdreg_entry_t *found = NULL;
+    CHECK_IS(kdreg_cache_find(device.cache, memory + 49 * page, page, KDREG_ACCESS_READ, &found), -ENOENT);
+    CHECK_IS(kdreg_cache_find(device.cache, memory + 51 * page, page, KDREG_ACCESS_READ, &found), 0);
+    CHECK_IS(kdreg_cache_put(device.cache, found), 0);
+    CHECK_IS(kdreg_cache_evict(device.cache, SIZE_MAX), 1);
+    CHECK_IS(kdreg_cache_evict(device.cache, SIZE_MAX), 0);
+    CHECK_IS(device.told[KDREG_CAUSE_EVICTED], 11);
+    CHECK_IS(kdreg_cache_put(device.cache, entry), 0);
     CHECK_IS(kdreg_cache_destroy(device.cache), 0);
-    CHECK_IS(device.told[KDREG_CAUSE_FLUSHED], 4);
+    CHECK_IS(device.told[KDREG_CAUSE_FLUSHED], 1);
     CHECK(device.live == 0 && device.tellings == 12, "%d told of", device.tellings);
     munmap(memory, 64 * page);
 }

@@ -950,6 +950,15 @@ int kdreg_cache_drop(kdreg_cache_t *cache, kdreg_entry_t *entry, kdreg_done_fn d
 int kdreg_cache_drain(kdreg_cache_t *cache, kdreg_done_fn done, void *arg);
 
 /**
+ * Evicts entries that nobody holds, the least recently used first, until `bytes` bytes have
+ * been deregistered or none is left: for who runs out of what registrations take, elsewhere than in `reg`.
+ *
+ * Returns how many entries there were; -EINVAL for a null handle; -EBADF; -ECHILD.
+ */
+int kdreg_cache_evict(kdreg_cache_t *cache,
+                      size_t bytes);
+
+/**
  * Takes another reference on an entry that the caller holds, to be put back by a
  * kdreg_cache_put() of its own, in any thread. Looks nothing up and registers
  * nothing: it is the same registration, also when it has changed, or was

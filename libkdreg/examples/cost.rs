@@ -167,6 +167,74 @@ fn in_c(regions: usize, operations: usize, offset: usize, find: bool) -> Duratio
     began.elapsed()
 }
 
+/// A call of the C interface on entries that are found, so many times: `with`
+/// (`kdreg_cache_get_with` and `_put`), or of one that is held: `hold`
+/// (`kdreg_cache_hold` and `_put`), `check` (`kdreg_entry_check`).
+fn on_entries(regions: usize, operations: usize, kind: &str) -> Duration {
+    let (_manual, monitor) = Manual::open().unwrap();
+    let monitor = ffi::open_monitor(monitor).unwrap();
+    let attr = ffi::cache::kdreg_cache_attr {
+        size: size_of::<ffi::cache::kdreg_cache_attr>(),
+        reg: Some(register),
+        dereg: Some(deregister),
+        flags: ffi::cache::KDREG_CACHE_NO_REAPER,
+        // SAFETY: integers, pointers and functions that may be null.
+        ..unsafe { std::mem::zeroed() }
+    };
+    let mut cache = null_mut();
+    assert_eq!(
+        ffi::cache::kdreg_cache_create(monitor, &raw const attr, &raw mut cache),
+        0
+    );
+    let with = ffi::cache::kdreg_get_attr {
+        size: size_of::<ffi::cache::kdreg_get_attr>(),
+        access: 1,
+        // SAFETY: as above.
+        ..unsafe { std::mem::zeroed() }
+    };
+    let get = |address: usize| {
+        let mut entry = null_mut();
+        let address = address as *const _;
+        let got =
+            ffi::cache::kdreg_cache_get_with(cache, address, 64, &raw const with, &raw mut entry);
+        assert_eq!(got, 0);
+        entry
+    };
+    let order = order(regions);
+    let mut held = Vec::new();
+    for round in 0..3 {
+        for &index in &order {
+            let entry = get(start_of(index));
+            if round == 2 && kind != "with" {
+                held.push(entry);
+            } else {
+                assert_eq!(ffi::cache::kdreg_cache_put(cache, entry), 0);
+            }
+        }
+    }
+    let began = Instant::now();
+    for operation in 0..operations {
+        let next = operation % regions;
+        let address = start_of(order[next]);
+        match kind {
+            "with" => {
+                black_box(ffi::cache::kdreg_cache_put(cache, get(address)));
+            }
+            "hold" => {
+                black_box(ffi::cache::kdreg_cache_hold(cache, held[next]));
+                black_box(ffi::cache::kdreg_cache_put(cache, held[next]));
+            }
+            _ => {
+                let address = address as *const _;
+                black_box(ffi::cache::kdreg_entry_check(
+                    cache, held[next], address, 64,
+                ));
+            }
+        }
+    }
+    began.elapsed()
+}
+
 /// How a hit in Rust differs from the plainest.
 #[derive(PartialEq, Eq)]
 enum Variant {
@@ -366,6 +434,7 @@ fn main() {
         "hit" => in_c(regions, operations, 0, false),
         "interior" => in_c(regions, operations, PAGE + 512, false),
         "find" => in_c(regions, operations, 0, true),
+        "with" | "hold" | "check" => on_entries(regions, operations, kind),
         "rust" => in_rust(regions, operations, Variant::Plain),
         "shared" => in_rust(regions, operations, Variant::Elsewhere),
         "in-turn" => in_rust(regions, operations, Variant::InTurn),

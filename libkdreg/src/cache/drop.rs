@@ -17,6 +17,7 @@ use super::state::Cause;
 use crate::errno::Errno;
 use crate::memory;
 use crate::range::Range;
+use crate::unwinding;
 use std::ptr::null_mut;
 use std::sync::atomic::{AtomicPtr, Ordering};
 
@@ -90,6 +91,22 @@ impl Inner {
             next = waiting.next;
             self.call(|| (waiting.done.call)(waiting.done));
         }
+    }
+
+    /// Evicts idle entries, the least recently used first, until so many bytes
+    /// have been deregistered or none is left; returns how many entries.
+    pub(crate) fn evict(&self, bytes: usize) -> Result<usize, Errno> {
+        self.home.check()?;
+        let (mut freed, mut evicted) = (0, 0);
+        while freed < bytes && !unwinding::is_held() {
+            let mut retired = List::EMPTY;
+            if !(self.state.lock()).evict_one(&self.entries, None, &mut retired) {
+                break;
+            }
+            freed += self.length_of(retired);
+            evicted += self.release_now(retired);
+        }
+        Ok(evicted)
     }
 
     /// Has nothing registered any more, drops everything, and has `done` called

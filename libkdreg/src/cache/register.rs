@@ -90,7 +90,7 @@ impl Inner {
     }
 
     /// The bytes of a list of one entry.
-    fn length_of(&self, list: List) -> usize {
+    pub(super) fn length_of(&self, list: List) -> usize {
         list.first()
             .map_or(0, |index| self.entries.at(index).range().len())
     }

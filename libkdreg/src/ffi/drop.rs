@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Dropping an entry, and draining a cache, in C.
 
-use super::boundary::status_of_callbacks;
+use super::boundary::{count_of_callbacks, status_of_callbacks};
 use super::{handle, kdreg_cache_t, kdreg_entry_t};
 use crate::cache::{Cache, Done, Entry};
 use crate::unwinding::{self, call_void};
@@ -71,4 +71,13 @@ pub extern "C-unwind" fn kdreg_cache_drain(
         let cache = handle::resolve::<Cache>(cache)?;
         cache.inner().drain(done_of(done, arg))
     })
+}
+
+/// Evicts entries that nobody holds, the least recently used first, until `bytes` bytes have
+/// been deregistered or none is left: for who runs out of what registrations take, elsewhere than in `reg`.
+///
+/// Returns how many entries there were; -EINVAL for a null handle; -EBADF; -ECHILD.
+#[unsafe(no_mangle)]
+pub extern "C-unwind" fn kdreg_cache_evict(cache: *mut kdreg_cache_t, bytes: usize) -> c_int {
+    count_of_callbacks(|| handle::resolve::<Cache>(cache)?.inner().evict(bytes))
 }
