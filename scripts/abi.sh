@@ -47,7 +47,7 @@ print_constants() {
     for header in $headers; do echo "#include <$header>"; done
     echo 'int main(void) {'
     sed -n 's/^#define \(KDREG_[A-Z0-9_]*\) [^"].*/printf("%s %lld\\n", "\1", (long long)(\1));/p' $sources |
-        grep -vE '^printf\("KDREG_(VERSION|[A-Z_]*_INIT)'
+        grep -vE '"KDREG_(VERSION[A-Z_]*|[A-Z_]*_INIT)"'
     echo 'return 0; }'
 }
 

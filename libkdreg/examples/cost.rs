@@ -434,7 +434,7 @@ fn main() {
         "hit" => in_c(regions, operations, 0, false),
         "interior" => in_c(regions, operations, PAGE + 512, false),
         "find" => in_c(regions, operations, 0, true),
-        "with" | "hold" | "check" => on_entries(regions, operations, kind),
+        "with" | "hold" | "check" => on_entries(regions, operations, &kind),
         "rust" => in_rust(regions, operations, Variant::Plain),
         "shared" => in_rust(regions, operations, Variant::Elsewhere),
         "in-turn" => in_rust(regions, operations, Variant::InTurn),
