@@ -14,10 +14,8 @@ PACKAGES_TOP := $(abspath $(dir $(lastword $(MAKEFILE_LIST)))/..)
 
 STAGES += check-abi check-consumers check-rpm check-recipes test-packages test-distribution
 
-.PHONY: dist test-distribution install-module uninstall-module install-bpf uninstall-bpf deb abi check-abi check-consumers check-rpm \
-        test-packages
-.PHONY: dist modulefile check-recipes test-distribution install-module uninstall-module deb abi check-abi check-consumers check-rpm test-packages
-.PHONY: install-module uninstall-module install-bpf uninstall-bpf deb abi check-abi check-consumers check-rpm test-packages
+.PHONY: dist modulefile check-recipes test-distribution install-module uninstall-module install-bpf uninstall-bpf \
+        deb abi check-abi check-consumers check-rpm test-packages
 
 install-module uninstall-module install-bpf uninstall-bpf:
 	@sh $(PACKAGES_TOP)/scripts/install.sh $@
