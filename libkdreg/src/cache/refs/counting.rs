@@ -90,6 +90,8 @@ impl Refs {
         // Acquire: continues the release sequences of `publish`, and of
         // `reopen`, after which the count was 0. If the word is what it was,
         // the caller owns the entry; only a live one has an owner.
+        // (A thread became the owner by an Acquire of its own, so only one that
+        // goes on in the name of another that is gone needs this one.)
         (self.word.load(Ordering::Acquire) == word).then_some(at)
     }
 
