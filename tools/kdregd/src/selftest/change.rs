@@ -8,6 +8,10 @@ use kdreg::monitor::Capabilities;
 use std::io;
 use std::ops::Range;
 
+/// What a reason begins with when it is kdregd that may not, as others may: then
+/// nothing is known of the change.
+const DENIED: &str = "kdregd may not try it: ";
+
 /// Something this kernel or machine does not have.
 #[derive(Debug)]
 pub struct Absent(pub String);
@@ -15,7 +19,11 @@ pub struct Absent(pub String);
 impl Absent {
     /// A system call that failed just now.
     pub fn last(what: &str) -> Absent {
-        Absent(format!("{what}: {}", io::Error::last_os_error()))
+        let error = io::Error::last_os_error();
+        if error.raw_os_error() == Some(libc::EPERM) {
+            return Absent(format!("{DENIED}{what}: {error}"));
+        }
+        Absent(format!("{what}: {error}"))
     }
 }
 
@@ -50,9 +58,11 @@ pub fn ready(_memory: &mut Memory) -> Result<(), Absent> {
 impl Change {
     /// Makes it to memory of one kind.
     pub fn attempt(&self, enrolled: &Enrolled, kind: Kind) -> Cell {
-        let outcome = self
-            .repeated(enrolled, kind)
-            .unwrap_or_else(|Absent(why)| Outcome::Absent(why));
+        let outcome = match self.repeated(enrolled, kind) {
+            Ok(outcome) => outcome,
+            Err(Absent(why)) if why.starts_with(DENIED) => Outcome::Failed(why),
+            Err(Absent(why)) => Outcome::Absent(why),
+        };
         Cell {
             memory: kind.name().into(),
             change: self.name.into(),
