@@ -10,8 +10,8 @@
 # What else can be chosen: the head of scripts/test-bpf.sh.
 
 BPF_KERNELS ?= 6.1 6.12 newest
-# Where mk/bpf.mk brings kdregd.
-STAGES += $(if $(wildcard $(dir $(lastword $(MAKEFILE_LIST)))bpf.mk),test-bpf)
+# By hand for the time being: no stage of `make test` before all of it was seen
+# to pass on each kernel.
 
 .PHONY: test-bpf test-bpf-full test-bpf-long bpf-cost
 test-bpf: vm-prerequisites kernel-tree kdregd prefix ## kdregd and the bpf backend on three stock kernels, in guests
