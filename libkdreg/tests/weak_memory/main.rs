@@ -15,6 +15,7 @@
 
 mod guard;
 mod litmus;
+mod log;
 mod machine;
 mod mutants;
 mod ownership;

@@ -151,6 +151,16 @@ impl Code {
         });
     }
 
+    /// What another code does, afterwards.
+    pub fn append(&mut self, other: Code) {
+        let start = self.0.len();
+        self.0
+            .extend(other.0.into_iter().map(|operation| match operation {
+                Operation::Branch { on, to } => Operation::Branch { on, to: start + to },
+                operation => operation,
+            }));
+    }
+
     pub fn fence(&mut self) {
         self.0.push(Operation::Fence);
     }
