@@ -66,6 +66,10 @@ doc: ## rustdoc has nothing to say
 test-rust: ## Unit, integration and documentation tests, and the loom models
 	@sh scripts/test-rust.sh test
 
+# The models of the log take minutes without optimisation, and are left out of test-rust.
+test-weak-memory: ## The lock-free protocols on a machine as weak as ARMv8, each order taken away
+	@cargo test --release --locked -p libkdreg --test weak_memory -- --nocapture --test-threads 1
+
 header: ## Generate include/kdreg.h anew
 	@sh scripts/header.sh write
 
