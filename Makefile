@@ -24,7 +24,7 @@ export PKG_CONFIG_PATH := $(CURDIR)/target/prefix/lib/pkgconfig$(if $(PKG_CONFIG
 
 .PHONY: all library run install uninstall test test-stages help clean header \
         prerequisites prerequisites-run cargo-c prefix fmt clippy doc \
-        test-rust test-c test-valgrind test-asan check-header \
+        test-rust test-weak-memory test-c test-valgrind test-asan check-header \
         check-compiles check-symbols check-elf check-archive check-neutral \
         check-install check-readme
 
