@@ -7,6 +7,9 @@
 //   page_index  from a page to the entry that served it last, without a lock
 //   lookup      the hit; finding by the tree; ending that an entry is found
 //   put         putting back
+//   asking      what a call says of the registration it asks for
+//   drop        dropping one entry, and all for good
+//   telling     telling the caller of entries that are gone
 //   held        a reference, in Rust
 //   hold        another reference for who has one
 //   clock       when an entry was used: what a hit writes

@@ -8,6 +8,7 @@
 //   callbacks  a caller's callbacks as a registrar
 //   cache      the cache: making, ending, dropping
 //   lookup     get, find and put
+//   drop       dropping an entry, draining a cache
 //   entry      what is known of an entry that is held
 //   show       what a cache says of itself
 //   measured   a way in for measuring programs
