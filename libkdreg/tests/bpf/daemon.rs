@@ -303,6 +303,17 @@ impl Connection {
         bytes
     }
 
+    /// Whether there is something to be received, or will be before long.
+    pub fn is_readable(&self) -> bool {
+        let mut polled = libc::pollfd {
+            fd: self.0.as_raw_fd(),
+            events: libc::POLLIN,
+            revents: 0,
+        };
+        // SAFETY: one local structure. The limit is reached by a hang only.
+        unsafe { libc::poll(&raw mut polled, 1, 60_000) == 1 }
+    }
+
     /// Whether the other end has closed it, or does before long.
     pub fn is_closed(&self) -> bool {
         let mut polled = libc::pollfd {
@@ -386,7 +397,8 @@ pub fn until_grant(connection: &Connection, mode: u32, capacity: u32) -> Option<
     Some((grant, client))
 }
 
-fn enrol(daemon: &Daemon, connection: Connection, mode: u32, capacity: u32) -> Option<()> {
+/// All of it, by one that does what it should.
+pub fn enrol(daemon: &Daemon, connection: Connection, mode: u32, capacity: u32) -> Option<()> {
     let (grant, client) = until_grant(&connection, mode, capacity)?;
     let fds = [&client.log, &daemon.guard.0, &client.ring].map(Memory::fd);
     daemon.clients.lock().unwrap().push(Arc::new(client));

@@ -2,11 +2,11 @@
 //! A kdregd that says what makes no sense, or nothing: it is refused, nothing is
 //! left behind, and nobody hangs.
 
-use super::daemon::{Connection, Daemon, NONCE, until, until_grant};
+use super::daemon::{Connection, Daemon, NONCE, enrol, until, until_grant};
 use super::{alone, map, open, options, property};
 use kdreg::errno::Errno;
 use kdreg::log;
-use kdreg::monitor::bpf::abi::{self, Challenge, Grant, Guard, LogHeader, Message, Refused};
+use kdreg::monitor::bpf::abi::{self, Challenge, Grant, Guard, LogHeader, Message, Proof, Refused};
 use kdreg::monitor::{Kind, Monitor, probe};
 use proptest::prelude::*;
 use std::mem::offset_of;
@@ -176,11 +176,62 @@ fn a_refusal_says_why() {
         connection.send(refused.as_bytes(), &[]);
     }));
     let probe = probe(Kind::Bpf);
-    assert_eq!(probe.error.map(Errno::value), Some(libc::EAGAIN));
+    assert_eq!(probe.error.map(Errno::value), Some(libc::ENOBUFS));
     assert_eq!(probe.reason, "kdregd: too many clients");
     // And another backend is taken instead.
     let other = Monitor::open(&kdreg::monitor::Options::default()).unwrap();
     assert_ne!(other.kind(), Kind::Bpf);
+}
+
+/// What it says when all ranks of a node come at once, to who has not spoken yet; and
+/// that a log of this address space is about to end. Both pass.
+#[test]
+fn what_passes_is_waited_for() {
+    let _alone = alone();
+    let mut before = 0;
+    let daemon = Daemon::start(Box::new(move |daemon, connection| {
+        before += 1;
+        match before {
+            1..=20 => {
+                connection.send(refused(libc::EAGAIN).as_bytes(), &[]);
+                // With the client's first message unread, or none come yet.
+                if before % 2 == 0 {
+                    connection.is_readable();
+                }
+            }
+            21..=22 => {
+                // Each time the better mode: that is not what is wrong.
+                let both = 1 << abi::MODE_NOTIFIER | 1 << abi::MODE_FLUSH;
+                assert_eq!(asked_for(&connection, both), Some(abi::MODE_NOTIFIER));
+                connection.send(refused(libc::EBUSY).as_bytes(), &[]);
+            }
+            _ => drop(enrol(daemon, connection, abi::MODE_NOTIFIER, 64)),
+        }
+    }));
+    drop(open());
+    assert_eq!(daemon.clients.lock().unwrap().len(), 1);
+}
+
+fn refused(error: i32) -> Refused {
+    Refused {
+        header: Refused::header(),
+        status: -error,
+        reserved: 0,
+        text: [0; 160],
+    }
+}
+
+/// The conversation up to the proof: which of these modes it asks for.
+fn asked_for(connection: &Connection, modes: u32) -> Option<u32> {
+    connection.receive();
+    let challenge = Challenge {
+        header: Challenge::header(),
+        nonce: NONCE,
+        modes,
+        subscribed_modes: 0,
+    };
+    connection.send(challenge.as_bytes(), &[]);
+    Some(Proof::from_bytes(&connection.receive())?.mode)
 }
 
 /// It takes the connection and says nothing.

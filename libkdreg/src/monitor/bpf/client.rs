@@ -21,7 +21,7 @@ use crate::process::{self, Home, PerProcess};
 use crate::sync;
 use std::os::fd::{AsRawFd, RawFd};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// See the module's documentation.
 pub(super) struct Client {
@@ -41,6 +41,9 @@ static CURRENT: PerProcess<Current> = PerProcess::new();
 /// until kdregd has seen that a connection was closed; and how long to wait.
 const BUSY: u32 = 20;
 const NAP: Duration = Duration::from_millis(5);
+
+/// How long it may say that too many are enrolling: all ranks of a node do at once.
+const CROWDED: Duration = Duration::from_secs(2);
 
 /// How often a drain tries to apply the log to its end.
 const ROUNDS: u32 = 256;
@@ -81,14 +84,14 @@ impl Client {
     fn new() -> Result<Client, Refusal> {
         let home = Home::here()?;
         let mut tries = 0;
+        let limit = Instant::now() + CROWDED;
         let enrolled = loop {
             match enrol() {
-                Err(refusal) if refusal.error == Errno::EBUSY && tries < BUSY => {
-                    tries += 1;
-                    sync::sleep(NAP);
-                }
+                Err(refusal) if refusal.error == Errno::EBUSY && tries < BUSY => tries += 1,
+                Err(refusal) if refusal.error == Errno::EAGAIN && Instant::now() < limit => {}
                 other => break other?,
             }
+            sync::sleep(NAP);
         };
         close_in_child(enrolled.connection.as_raw_fd());
         close_in_child(enrolled.ring_fd.as_raw_fd());

@@ -38,11 +38,17 @@ pub(super) fn enrol() -> Result<Enrolled, Refusal> {
     let all = 1 << abi::MODE_NOTIFIER | 1 << abi::MODE_FLUSH;
     match converse(capacity, all) {
         // Another way may be open still.
-        Err((refusal, tried)) if tried != 0 && tried != all => {
+        Err((refusal, tried)) if tried != 0 && is_final(refusal.error) => {
             converse(capacity, all & !tried).map_err(|_| refusal)
         }
         other => other.map_err(|(refusal, _)| refusal),
     }
+}
+
+/// Whether an error is about what was asked for. Of the others two pass, and then the
+/// better mode is to be had; and who did not answer is not asked again.
+fn is_final(error: Errno) -> bool {
+    ![libc::EBUSY, libc::EAGAIN, libc::ETIMEDOUT].contains(&error.value())
 }
 
 /// One conversation, about some of the modes. An error comes with the mode that
@@ -100,7 +106,7 @@ fn message<T: Message>(bytes: &[u8]) -> Result<T, Refusal> {
 fn refusal(refused: &Refused) -> Refusal {
     let error = match refused.status.checked_neg() {
         // Its own want is none of this process's.
-        Some(libc::ENOMEM | libc::EMFILE | libc::ENFILE) => Errno::EAGAIN,
+        Some(libc::ENOMEM | libc::EMFILE | libc::ENFILE) => Errno::new(libc::ENOBUFS),
         Some(value @ 1..=4095) => Errno::new(value),
         _ => Errno::new(libc::EPROTO),
     };

@@ -115,6 +115,8 @@ impl Connection {
             match Errno::last() {
                 error if error.value() == libc::EINTR => {}
                 error if error.value() == libc::EAGAIN => self.wait(libc::POLLOUT)?,
+                // Gone already: why, it may have said before.
+                error if [libc::EPIPE, libc::ECONNRESET].contains(&error.value()) => return Ok(()),
                 error => return Err(broken("cannot send", error)),
             }
         }
@@ -122,11 +124,14 @@ impl Connection {
 
     /// Receives a message and the descriptors that come with it.
     pub fn receive(&self, bytes: &mut [u8]) -> Result<Received, Refusal> {
+        let mut reset = false;
         loop {
             self.wait(libc::POLLIN)?;
             match self.receive_now(bytes) {
                 Ok(received) => return Ok(received),
                 Err(error) if [libc::EINTR, libc::EAGAIN].contains(&error.value()) => {}
+                // That it has not read all is said once, and before what it said.
+                Err(error) if error.value() == libc::ECONNRESET && !reset => reset = true,
                 Err(error) => return Err(broken("cannot receive", error)),
             }
         }
