@@ -5,6 +5,7 @@ use super::abi::{self, Message};
 use crate::descriptor::Descriptor;
 use crate::environment;
 use crate::errno::Errno;
+use crate::lock::Mutex;
 use crate::monitor::refusal::Refusal;
 use crate::sync;
 use std::mem::{offset_of, size_of};
@@ -15,6 +16,16 @@ use std::time::{Duration, Instant};
 /// wait for one that hangs.
 const PATIENCE: Duration = Duration::from_secs(2);
 
+/// For how long one that did hang is not asked again: a program opens many monitors, and
+/// forks, and is to wait once.
+const REST: Duration = Duration::from_secs(10);
+
+type Path = [libc::c_char; 108];
+
+/// Where nobody answered, and when. A child inherits it, and the lock, which may be
+/// held: it is only tried, and nothing is done under it.
+static SILENT: Mutex<Option<(Path, Instant)>> = Mutex::new(None);
+
 /// How many descriptors come with one message at most.
 pub(super) const DESCRIPTORS: usize = 3;
 
@@ -22,6 +33,7 @@ pub(super) const DESCRIPTORS: usize = 3;
 pub(super) struct Connection {
     fd: Descriptor,
     limit: Instant,
+    path: Path,
 }
 
 /// What was received.
@@ -54,6 +66,10 @@ impl Connection {
         if let Err(error) = look_for(&address) {
             return Err(absent(path, error));
         }
+        if was_silent(&address.sun_path) {
+            let error = Errno::new(libc::ETIMEDOUT);
+            return Err(broken("it did not answer a short time ago", error));
+        }
         // SAFETY: no pointers.
         let fd = unsafe {
             libc::socket(
@@ -76,12 +92,17 @@ impl Connection {
                 )
             } != 0;
             if !failed {
-                return Ok(Connection { fd, limit });
+                return Ok(Connection {
+                    fd,
+                    limit,
+                    path: address.sun_path,
+                });
             }
             match Errno::last() {
                 // Many connect at once, and nothing tells when there is room.
                 error if [libc::EAGAIN, libc::EINTR].contains(&error.value()) => {
                     if Instant::now() >= limit {
+                        note_silence(&address.sun_path);
                         return Err(broken("it takes no connection", error));
                     }
                     sync::sleep(Duration::from_millis(1));
@@ -192,6 +213,7 @@ impl Connection {
                 return Ok(());
             }
             if ready == 0 {
+                note_silence(&self.path);
                 return Err(broken("no answer", Errno::new(libc::ETIMEDOUT)));
             }
             let error = Errno::last();
@@ -267,6 +289,20 @@ fn look_for(address: &libc::sockaddr_un) -> Result<(), Errno> {
         Ok(())
     } else {
         Err(Errno::last())
+    }
+}
+
+/// Whether whoever listens there was waited for in vain, not long ago.
+fn was_silent(path: &Path) -> bool {
+    let Some(silent) = SILENT.try_lock() else {
+        return false;
+    };
+    (*silent).is_some_and(|(there, when)| there == *path && when.elapsed() < REST)
+}
+
+fn note_silence(path: &Path) {
+    if let Some(mut silent) = SILENT.try_lock() {
+        *silent = Some((*path, Instant::now()));
     }
 }
 
