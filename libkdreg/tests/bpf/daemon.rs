@@ -8,7 +8,7 @@ use kdreg::monitor::bpf::abi::{
 use std::fs::File;
 use std::mem::offset_of;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -199,10 +199,15 @@ pub struct Daemon {
 
 impl Daemon {
     /// Listens where the library looks for it in this process.
-    pub fn start(mut serve: Serve) -> Arc<Daemon> {
+    pub fn start(serve: Serve) -> Arc<Daemon> {
+        Daemon::start_in(&std::env::temp_dir(), serve)
+    }
+
+    /// As `start`, in a directory.
+    pub fn start_in(directory: &Path, mut serve: Serve) -> Arc<Daemon> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
-        let path = std::env::temp_dir().join(format!("kdreg-{}-{number}", std::process::id()));
+        let path = directory.join(format!("kdreg-{}-{number}", std::process::id()));
         let _ = std::fs::remove_file(&path);
         let listening = listen(&path);
         // SAFETY: tests that use a daemon run one at a time, and nobody else reads
@@ -240,9 +245,14 @@ impl Daemon {
 
     /// One that does what it should.
     pub fn honest(mode: u32, capacity: u32) -> Arc<Daemon> {
-        Daemon::start(Box::new(move |daemon, connection| {
+        Daemon::start(Daemon::serves(mode, capacity))
+    }
+
+    /// What such a one does.
+    pub fn serves(mode: u32, capacity: u32) -> Serve {
+        Box::new(move |daemon, connection| {
             enrol(daemon, connection, mode, capacity);
-        }))
+        })
     }
 
     pub fn client(&self) -> Arc<Client> {
@@ -259,7 +269,7 @@ impl Drop for Daemon {
     }
 }
 
-fn listen(path: &std::path::Path) -> OwnedFd {
+fn listen(path: &Path) -> OwnedFd {
     // SAFETY: plain structures and descriptors of our own.
     unsafe {
         let fd = libc::socket(libc::AF_UNIX, libc::SOCK_SEQPACKET | libc::SOCK_CLOEXEC, 0);

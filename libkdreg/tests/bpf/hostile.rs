@@ -10,6 +10,7 @@ use kdreg::monitor::bpf::abi::{self, Challenge, Grant, Guard, LogHeader, Message
 use kdreg::monitor::{Kind, Monitor, probe};
 use proptest::prelude::*;
 use std::mem::offset_of;
+use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -249,6 +250,43 @@ fn silence_is_not_waited_for_for_ever() {
     // Another is asked.
     let _other = Daemon::honest(abi::MODE_NOTIFIER, 64);
     drop(open());
+}
+
+/// Another user's, in a place where anybody may put it, and in its own.
+#[test]
+fn a_stranger_is_not_believed() {
+    const STRANGER: libc::uid_t = 12345;
+    // SAFETY: no arguments.
+    if unsafe { libc::geteuid() } != 0 {
+        return; // cannot be two users
+    }
+    let _alone = alone();
+    let directory = std::env::temp_dir().join(format!("kdreg-place-{}", std::process::id()));
+    std::fs::create_dir(&directory).unwrap();
+    std::fs::set_permissions(&directory, std::fs::Permissions::from_mode(0o1777)).unwrap();
+    let listen = || {
+        std::thread::scope(|scope| {
+            let daemon = scope.spawn(|| {
+                // SAFETY: this thread's alone, by the number; it ends as that user.
+                assert_eq!(
+                    unsafe { libc::syscall(libc::SYS_setresuid, STRANGER, STRANGER, STRANGER) },
+                    0
+                );
+                Daemon::start_in(&directory, Daemon::serves(abi::MODE_NOTIFIER, 64))
+            });
+            daemon.join().unwrap()
+        })
+    };
+    let daemon = listen();
+    let probe = probe(Kind::Bpf);
+    assert_eq!(probe.error.map(Errno::value), Some(libc::EACCES));
+    assert!(daemon.clients.lock().unwrap().is_empty());
+    drop(daemon);
+    std::os::unix::fs::chown(&directory, Some(STRANGER), None).unwrap();
+    let daemon = listen();
+    drop(open());
+    drop(daemon);
+    std::fs::remove_dir(&directory).unwrap();
 }
 
 #[test]

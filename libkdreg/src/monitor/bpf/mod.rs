@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 // Files, in reading order:
 //   abi        what kdregd, its programs and the library agree on
-//   wire       a connection to kdregd
+//   peer       whether it is kdregd
+//   wire       a connection to it
 //   enrol      becoming a client
 //   client     the process as one
 //   status     asking kdregd how it is
@@ -45,6 +46,7 @@ mod mapping;
 mod maps;
 mod marks;
 mod orders;
+mod peer;
 mod reader;
 #[doc(hidden)]
 pub mod status;

@@ -2,6 +2,7 @@
 //! A connection to kdregd: messages with descriptors, and an end to waiting.
 
 use super::abi::{self, Message};
+use super::peer;
 use crate::descriptor::Descriptor;
 use crate::environment;
 use crate::errno::Errno;
@@ -92,6 +93,7 @@ impl Connection {
                 )
             } != 0;
             if !failed {
+                peer::check(&fd, path).map_err(|error| stranger(path, error))?;
                 return Ok(Connection {
                     fd,
                     limit,
@@ -304,6 +306,13 @@ fn note_silence(path: &Path) {
     if let Some(mut silent) = SILENT.try_lock() {
         *silent = Some((*path, Instant::now()));
     }
+}
+
+fn stranger(path: &str, error: Errno) -> Refusal {
+    Refusal::new(
+        error,
+        format_args!("{path} is neither root's nor this user's to listen at: {error}"),
+    )
 }
 
 /// Says what to do where kdregd does not answer.
