@@ -76,8 +76,9 @@ pub(crate) struct Descriptor {
 }
 
 impl Descriptor {
-    /// Takes over a fresh descriptor that nobody else owns.
+    /// Takes over a fresh descriptor that nobody else owns. Its number may change.
     pub fn new(fd: RawFd) -> Descriptor {
+        let fd = above_standard(fd);
         let serial = SERIAL.fetch_add(1, Ordering::Relaxed) | 1 << 31;
         if let Some(latest) = latest(fd) {
             latest.store(serial, Ordering::Relaxed);
@@ -102,6 +103,24 @@ impl Descriptor {
                 (None, _) | (_, Err(_)) => true,
             }
     }
+}
+
+/// The same under a number that is none of standard input, output and error, unless there
+/// is no other. A program that has closed those writes to them all the same: what it
+/// says would go to kdregd, say, and end it by SIGPIPE when that has hung up.
+fn above_standard(fd: RawFd) -> RawFd {
+    if fd > libc::STDERR_FILENO {
+        return fd;
+    }
+    // SAFETY: no pointers.
+    let other = unsafe { libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, libc::STDERR_FILENO + 1) };
+    if other < 0 {
+        return fd;
+    }
+    // A cancellation point.
+    // SAFETY: fresh, and nobody else's.
+    held_off(|| unsafe { libc::close(fd) });
+    other
 }
 
 fn latest(fd: RawFd) -> Option<&'static AtomicU32> {
@@ -157,6 +176,25 @@ mod tests {
             assert!(libc::fcntl(fd, libc::F_GETFD) >= 0);
             libc::close(file);
             libc::close(fd);
+        }
+    }
+
+    #[test]
+    fn standard_error_stays_closed() {
+        // SAFETY: the child calls what may be called in one, and ends at once.
+        unsafe {
+            let child = libc::fork();
+            if child == 0 {
+                let fine = (0..=2).all(|standard| {
+                    libc::close(standard);
+                    let ours = Descriptor::new(eventfd());
+                    ours.as_raw_fd() > 2 && libc::fcntl(standard, libc::F_GETFD) < 0
+                });
+                libc::_exit(i32::from(!fine));
+            }
+            let mut status = -1;
+            assert_eq!(libc::waitpid(child, &raw mut status, 0), child);
+            assert_eq!(status, 0);
         }
     }
 

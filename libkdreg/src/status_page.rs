@@ -253,6 +253,7 @@ fn memfd() -> Result<Descriptor, Errno> {
         other => other,
     }?;
     let memfd = Descriptor::new(fd);
+    let fd = memfd.as_raw_fd();
     let seals = libc::F_SEAL_SHRINK | libc::F_SEAL_GROW | libc::F_SEAL_SEAL;
     // SAFETY: calls on our own descriptor, without pointers.
     unsafe {
