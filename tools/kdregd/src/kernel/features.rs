@@ -13,6 +13,8 @@ use std::path::Path;
 pub struct Features {
     /// The kernel can preempt itself, or can be switched to that at run time.
     pub preemptible: bool,
+    /// Its spinning locks may sleep (PREEMPT_RT).
+    pub realtime: bool,
     /// kernel.ftrace_enabled is there.
     pub ftrace_switch: bool,
     /// Programs whose function or tracepoint this kernel does not have.
@@ -45,11 +47,13 @@ impl Features {
             None => true,
         };
         let name = nix::sys::utsname::uname().context("uname")?;
+        let version = name.version().to_string_lossy();
         Ok(Features {
+            realtime: is_realtime(&version),
             // Both are there wherever preemption is built in, used or not.
             preemptible: function("preempt_schedule")
                 || function("preempt_schedule_irq")
-                || name.version().to_string_lossy().contains("PREEMPT"),
+                || version.contains("PREEMPT"),
             ftrace_switch: Path::new("/proc/sys/kernel/ftrace_enabled").exists(),
             missing: PROGRAMS.iter().filter(|program| !there(program)).collect(),
             release: name.release().to_string_lossy().into_owned(),
@@ -81,6 +85,12 @@ impl Features {
         if !self.needed(Part::Mode(mode)) {
             return Some("is for x86-64".into());
         }
+        // Where the lock of a ring is a spinlock_t, as it was, programs sleep for it there
+        // after all. The scheduler does not call that preemption, so that the guard
+        // would not see it; and no such kernel was tried.
+        if self.realtime {
+            return Some("this is a PREEMPT_RT kernel, on which the guard is not proven".into());
+        }
         let lacking = self.missing.iter().find(|program| match program.part {
             Part::Mode(other) => other == mode,
             part => self.needed(part),
@@ -89,5 +99,49 @@ impl Features {
         Some(format!(
             "this kernel has no {target} that a program can be attached to"
         ))
+    }
+}
+
+/// Whether `uname -v` says so: since there is such a kernel it does.
+fn is_realtime(version: &str) -> bool {
+    version
+        .split_whitespace()
+        .any(|word| ["PREEMPT_RT", "RT"].contains(&word))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn realtime_is_told_by_its_version() {
+        for version in [
+            "#1 SMP PREEMPT_RT Debian 6.1.158-1 (2025-11-09)",
+            "#1 SMP PREEMPT RT Debian 4.19.67-2 (2019-08-28)",
+        ] {
+            assert!(is_realtime(version), "{version}");
+        }
+        for version in [
+            "#1 SMP PREEMPT_DYNAMIC Debian 6.1.158-1 (2025-11-09)",
+            "#1 SMP Debian 5.10.1-1",
+        ] {
+            assert!(!is_realtime(version), "{version}");
+        }
+    }
+
+    #[test]
+    fn no_mode_is_offered_where_the_guard_is_not_proven() {
+        let mut features = Features {
+            preemptible: true,
+            realtime: false,
+            ftrace_switch: true,
+            missing: Vec::new(),
+            release: "6.1".into(),
+        };
+        assert_eq!(features.against(Mode::Notifier), None);
+        features.realtime = true;
+        for mode in Mode::ALL {
+            assert!(features.against(mode).is_some());
+        }
     }
 }
