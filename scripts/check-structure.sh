@@ -151,7 +151,6 @@ libkdreg/src/cache/reaper.rs 480
 libkdreg/src/cache/state.rs 439
 libkdreg/src/ffi/monitor.rs 463
 libkdreg/src/monitor/mod.rs 403
-libkdreg/tests/bpf/daemon.rs 433
 libkdreg/tests/cache_model.rs 447
 libkdreg/tests/models.rs 783
 libkdreg/tests/weak_memory/machine.rs 564

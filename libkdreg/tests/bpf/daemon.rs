@@ -2,10 +2,11 @@
 //! A kdregd without BPF: its maps are files in memory, and its programs are
 //! functions here that write them as the programs do.
 
+use super::memory::Memory;
+pub use super::memory::PAGE;
 use kdreg::monitor::bpf::abi::{
     self, Challenge, Grant, Guard, Hello, LogEntry, LogHeader, Message, Proof,
 };
-use std::fs::File;
 use std::mem::offset_of;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::path::{Path, PathBuf};
@@ -13,63 +14,8 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-pub const PAGE: usize = 4096;
 /// The ring's data.
 const RING: usize = PAGE;
-
-/// A file in memory, mapped.
-pub struct Memory {
-    fd: OwnedFd,
-    base: *mut u8,
-    length: usize,
-}
-
-// SAFETY: what is in it is reached as atomics.
-unsafe impl Send for Memory {}
-// SAFETY: as above.
-unsafe impl Sync for Memory {}
-
-impl Memory {
-    pub fn new(length: usize) -> Memory {
-        let length = length.next_multiple_of(PAGE);
-        // SAFETY: a C string; a new file; a new mapping of it.
-        unsafe {
-            let fd = libc::memfd_create(c"map".as_ptr(), libc::MFD_CLOEXEC);
-            assert!(fd >= 0);
-            let fd = OwnedFd::from_raw_fd(fd);
-            File::from(fd.try_clone().unwrap())
-                .set_len(length as u64)
-                .unwrap();
-            let rights = libc::PROT_READ | libc::PROT_WRITE;
-            let base = libc::mmap(
-                std::ptr::null_mut(),
-                length,
-                rights,
-                libc::MAP_SHARED,
-                fd.as_raw_fd(),
-                0,
-            );
-            assert_ne!(base, libc::MAP_FAILED);
-            Memory {
-                fd,
-                base: base.cast(),
-                length,
-            }
-        }
-    }
-
-    pub fn word(&self, offset: usize) -> &AtomicU64 {
-        assert!(offset + 8 <= self.length && offset % 8 == 0);
-        // SAFETY: inside the mapping, aligned, and any bytes are a value.
-        unsafe { &*self.base.add(offset).cast() }
-    }
-
-    pub fn half(&self, offset: usize) -> &AtomicU32 {
-        assert!(offset + 4 <= self.length && offset % 4 == 0);
-        // SAFETY: as above.
-        unsafe { &*self.base.add(offset).cast() }
-    }
-}
 
 /// The machine's guard.
 pub struct GuardMap(pub Memory);
@@ -422,26 +368,6 @@ pub fn enrol(daemon: &Daemon, connection: Connection, mode: u32, capacity: u32) 
     connection.send(keep.as_bytes(), &fds[..1]);
     daemon.open.lock().unwrap().push(connection);
     Some(())
-}
-
-impl Memory {
-    pub fn fd(&self) -> RawFd {
-        self.fd.as_raw_fd()
-    }
-
-    /// Shortens the file; what is mapped of it is not looked at any more.
-    pub fn truncate(&self, length: u64) {
-        File::from(self.fd.try_clone().unwrap())
-            .set_len(length)
-            .unwrap();
-    }
-}
-
-impl Drop for Memory {
-    fn drop(&mut self) {
-        // SAFETY: our own mapping.
-        unsafe { libc::munmap(self.base.cast(), self.length) };
-    }
 }
 
 /// Waits for something that another thread does; the limit is reached by a hang

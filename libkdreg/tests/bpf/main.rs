@@ -3,6 +3,7 @@
 
 mod daemon;
 mod hostile;
+mod memory;
 mod model;
 
 #[path = "../mapping/mod.rs"]
