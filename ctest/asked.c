@@ -140,6 +140,34 @@ static void merging(void)
     munmap(memory, 64 * page);
 }
 
+/* What begins where an entry might, and is the caller's: whatever is in it, it is none. */
+static void no_entry(kdreg_cache_t *cache, uint64_t *inside, const char *memory)
+{
+    static const uint64_t words[] = {0x10001, 0x10002, 0x14001, 0x15001, 0x0000555555550000, UINT64_MAX, 0x7fffffffffff0001};
+    uint64_t before[8];
+    memcpy(before, inside, sizeof before);
+    kdreg_entry_t *entry = (kdreg_entry_t *)(void *)inside;
+    for (size_t word = 0; word < sizeof words / sizeof *words; word++) {
+        for (size_t i = 0; i < 8; i++)
+            inside[i] = words[word];
+        CHECK_IS(kdreg_entry_valid(cache, entry), false);
+        CHECK_IS(kdreg_entry_check(cache, entry, memory, 1), -EINVAL);
+        CHECK_IS(kdreg_cache_hold(cache, entry), -EINVAL);
+        CHECK_IS(kdreg_cache_drop(cache, entry, NULL, NULL), -EINVAL);
+        CHECK_IS(kdreg_cache_put(cache, entry), -EINVAL);
+        for (size_t i = 0; i < 8; i++)
+            CHECK(inside[i] == words[word], "the caller's bytes were written to");
+    }
+    /* As an entry that a thread of whichever number owns. */
+    for (uint64_t number = 1; number < 128; number++) {
+        inside[0] = number << 7 | 1;
+        inside[1] = 5;
+        CHECK_IS(kdreg_cache_put(cache, entry), -EINVAL);
+        CHECK_IS(inside[1], 5);
+    }
+    memcpy(inside, before, sizeof before);
+}
+
 static void data(size_t entry_size)
 {
     check_says("a structure of %zu bytes in each entry: the entry's own, zero at first", entry_size);
@@ -162,6 +190,7 @@ static void data(size_t entry_size)
             CHECK(memcmp(&before[i], kdreg_entry_data(entries[i]), sizeof before[i]) == 0, "the data of entry %zu changed", i);
             CHECK_IS(kdreg_cache_put(cache, kdreg_entry_data(entries[i])), -EINVAL);
             CHECK_IS(kdreg_cache_put(cache, (kdreg_entry_t *)(void *)((char *)entries[i] + 64)), -EINVAL);
+            no_entry(cache, (uint64_t *)(void *)((char *)entries[i] + 128), memory + 2 * i * page);
             CHECK_IS(kdreg_cache_put(cache, entries[i]), 0);
         }
     }

@@ -288,7 +288,7 @@ impl Entry {
 
 /// How far entries are apart that have so many bytes of the caller's behind
 /// them, in entries: a power of two.
-pub(super) fn stride(data: usize) -> usize {
+pub(super) const fn stride(data: usize) -> usize {
     if data == 0 {
         return 1;
     }
@@ -296,8 +296,7 @@ pub(super) fn stride(data: usize) -> usize {
 }
 
 /// Bytes before the caller's that stay zero: what begins there would be an entry
-/// that is free, and what the caller is told of is no entry's address, so that a hit's
-/// put need not look whether it was given an entry.
+/// that is free, and what the caller is told of is where none can begin.
 const BEFORE_DATA: usize = 16;
 
 /// The memory of a cache's entries. What of a caller's is in an entry lies
@@ -305,6 +304,8 @@ const BEFORE_DATA: usize = 16;
 pub(crate) struct Entries {
     /// See [`stride`].
     stride: u32,
+    /// Bits that no entry's address has.
+    within: usize,
     /// Bytes of the caller's in an entry.
     data: usize,
     entries: Reservation<Entry>,
@@ -328,6 +329,7 @@ impl Entries {
         let entries = Reservation::new(capacity, OnFork::Copy)?;
         let entries = Entries {
             stride: stride as u32,
+            within: stride * size_of::<Entry>() - 1,
             data,
             entries,
             extras: Reservation::new(capacity, OnFork::Copy)?,
@@ -435,14 +437,12 @@ impl Entries {
     }
 
     /// The entry that this address is exactly, if it is one.
-    #[inline]
+    #[inline(always)]
     pub fn find(&self, entry: *const Entry) -> Option<&Entry> {
-        self.entries.find(entry)
-    }
-
-    /// Whether an index is an entry's, not that of what lies behind one.
-    pub fn is_entry(&self, index: u32) -> bool {
-        index & (self.stride - 1) == 0
+        // Behind each are a caller's bytes, which may look like anything. The first
+        // is at the beginning of a page, and none takes more than that.
+        let may_be = entry.addr() & self.within == 0;
+        self.entries.find(entry).filter(|_| may_be)
     }
 
     /// The index of one of this cache's entries.

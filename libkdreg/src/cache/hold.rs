@@ -12,9 +12,6 @@ impl Inner {
     /// Takes the lock only where the counts, one read after the other, do not
     /// say.
     pub(super) fn is_held(&self, entry: &Entry) -> Result<bool, Errno> {
-        if !self.entries.is_entry(self.entries.index_of(entry)) {
-            return Ok(false);
-        }
         let held = match entry.refs.held(threads::owners()) {
             refs::Held::Perhaps => {
                 self.home.check()?;

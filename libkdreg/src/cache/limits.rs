@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! How much a cache keeps, and how it treats what it is asked for.
 
-use super::entries::stride;
+use super::entries::{Entry, stride};
 use super::links;
 use super::state::State;
 use crate::errno::Errno;
@@ -16,6 +16,8 @@ const BEYOND: usize = 65_536;
 
 /// The most bytes of a caller's in an entry: a page with the entry itself.
 const LARGEST_DATA: usize = 4096 - 64 - 16;
+// No page is smaller: see `Entries::find`.
+const _: () = assert!(stride(LARGEST_DATA) * size_of::<Entry>() == 4096);
 
 /// How to make a [`Cache`](super::Cache). The default is right for most.
 #[derive(Clone, Debug, Default)]
