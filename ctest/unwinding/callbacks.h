@@ -9,7 +9,7 @@
 #include "thrown.h"
 
 enum way { BY_THROWING, BY_EXIT, BY_CANCELLING, BY_BEING_CANCELLED, WAYS };
-enum callback { NEITHER, REGISTER, DEREGISTER };
+enum callback { NEITHER, REGISTER, DEREGISTER, EVENT, DUMP };
 
 struct device {
     atomic_int pinned, calls;

@@ -195,6 +195,101 @@ static void every_time(kdreg_t *monitor)
     munmap(memory, 8 * page);
 }
 
+static void drain(struct scene *scene) { kdreg_cache_drain(scene->cache, NULL, NULL); }
+
+/* Runs a scene's call in a thread that leaves it by a callback. */
+static void leave_by(struct scene *scene, enum callback callback, enum way way)
+{
+    atomic_store(&waiting, false);
+    atomic_store(&arrived, false);
+    atomic_store(&scene->device->armed, callback);
+    struct run run = {scene, way};
+    pthread_t thread;
+    void *result;
+    REQUIRE(pthread_create(&thread, NULL, run_scene, &run) == 0, "pthread_create");
+    if (way == BY_BEING_CANCELLED) {
+        CHECK_EVENTUALLY(atomic_load(&waiting), 60, "%s: the callback is not called", scene->name);
+        pthread_cancel(thread);
+    }
+    pthread_join(thread, &result);
+    CHECK(atomic_load(&scene->device->armed) == NEITHER, "%s: it was not called", scene->name);
+    CHECK(result == left_with(way) && arrived == (way == BY_THROWING), "%s: the thread ended with %p", scene->name, result);
+}
+
+static void drained(kdreg_t *monitor)
+{
+    check_says("drain that waits, and a callback does not return: nor does it wait");
+    for (enum way way = 0; way < WAYS; way++) {
+        struct device device = {.way = way};
+        struct scene scene = {.name = "drain", .call = drain, .device = &device, .memory = check_space(PAGES * page)};
+        scene.cache = device_cache(monitor, &device, KDREG_CACHE_NO_REAPER, 0, 0);
+        four(&scene);
+        leave_by(&scene, DEREGISTER, way);
+        CHECK_IS(kdreg_cache_drain(scene.cache, NULL, NULL), 0);
+        CHECK_IS(device.pinned, 0);
+        CHECK_IS(kdreg_cache_destroy(scene.cache), 0);
+        munmap(scene.memory, PAGES * page);
+    }
+}
+
+static void leaving_event(void *context, const struct kdreg_cache_event *event)
+{
+    (void)event;
+    leave_perhaps(context, EVENT);
+}
+
+static size_t leaving_dump(void *context, const kdreg_entry_t *entry, char *text, size_t size)
+{
+    struct device *device = context;
+    (void)entry;
+    (void)text;
+    (void)size;
+    atomic_fetch_add(&device->calls, 1);
+    if (atomic_load(&device->always) == DUMP)
+        atomic_store(&device->armed, NEITHER);
+    leave_perhaps(device, DUMP);
+    return 0;
+}
+
+static void dump(struct scene *scene) { kdreg_cache_dump(scene->cache, open("/dev/null", O_WRONLY | O_CLOEXEC)); }
+
+static void not_told_of(kdreg_t *monitor)
+{
+    check_says("an event that does not return: what is left to be told of is deregistered at the latest with the cache");
+    for (int drains = 0; drains <= 1; drains++) {
+        for (enum way way = 0; way < WAYS; way++) {
+            struct device device = {.way = way};
+            struct kdreg_cache_attr attr = {.size = sizeof attr, .reg = device_register, .dereg = device_deregister, .ctx = &device,
+                                            .flags = KDREG_CACHE_NO_REAPER, .event = leaving_event, .dump = leaving_dump};
+            struct scene scene = {.name = "flush", .call = flush, .device = &device, .memory = check_space(PAGES * page)};
+            CHECK_IS(kdreg_cache_create(monitor, &attr, &scene.cache), 0);
+            four(&scene);
+            leave_by(&scene, EVENT, way);
+            CHECK(device.pinned > 1, "%d are left", device.pinned);
+            if (drains)
+                CHECK_IS(kdreg_cache_drain(scene.cache, NULL, NULL), 0);
+            CHECK_IS(kdreg_cache_destroy(scene.cache), 0);
+            CHECK_IS(device.pinned, 0);
+            munmap(scene.memory, PAGES * page);
+        }
+    }
+
+    check_says("a description that ends its thread, of each entry: asked for one");
+    struct device device = {.way = BY_EXIT};
+    struct kdreg_cache_attr attr = {.size = sizeof attr, .reg = device_register, .dereg = device_deregister, .ctx = &device,
+                                    .flags = KDREG_CACHE_NO_REAPER, .dump = leaving_dump};
+    struct scene scene = {.name = "dump", .call = dump, .device = &device, .memory = check_space(PAGES * page)};
+    CHECK_IS(kdreg_cache_create(monitor, &attr, &scene.cache), 0);
+    four(&scene);
+    device.calls = 0;
+    device.always = DUMP;
+    leave_by(&scene, DUMP, BY_EXIT);
+    CHECK_IS(device.calls, 1);
+    device.always = NEITHER;
+    CHECK_IS(kdreg_cache_destroy(scene.cache), 0);
+    munmap(scene.memory, PAGES * page);
+}
+
 static void no_handler(kdreg_t *monitor)
 {
     check_says("an exception without a handler: std::terminate()");
@@ -278,6 +373,8 @@ int main(void)
             play(monitor, &scenes[i], way);
     }
     every_time(monitor);
+    drained(monitor);
+    not_told_of(monitor);
     log_functions(monitor);
     no_handler(monitor);
     CHECK_IS(kdreg_close(monitor), 0);

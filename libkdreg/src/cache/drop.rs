@@ -137,9 +137,29 @@ impl Inner {
         self.release_backlog();
         self.finish_draining();
         if done.is_none() {
-            let mut state = self.state.lock();
-            while state.taken > 0 {
+            self.wait_until_drained()?;
+        }
+        Ok(())
+    }
+
+    /// Waits until nothing is registered in a cache that is being drained.
+    ///
+    /// # Errors
+    /// `ESCAPED`: a callback did not return, and its thread is not to stay here.
+    fn wait_until_drained(&self) -> Result<(), Errno> {
+        let mut state = self.state.lock();
+        while state.taken > 0 {
+            if unwinding::is_held() {
+                return Err(Errno::ESCAPED);
+            }
+            if state.backlog.is_empty() && state.untold.is_empty() {
                 state = self.idle.wait(state);
+            } else {
+                // Left by who calls no callback, or whose callback did not return,
+                // where perhaps nobody else reaps.
+                drop(state);
+                self.release_backlog();
+                state = self.state.lock();
             }
         }
         Ok(())

@@ -5,6 +5,7 @@ use super::entries::Stamp;
 use super::{Cache, Held};
 use crate::errno::Errno;
 use crate::threads;
+use crate::unwinding;
 use std::fmt;
 use std::io::{self, Write};
 use std::sync::atomic::Ordering;
@@ -91,7 +92,7 @@ impl Cache {
     /// Appends what the registrar has to say of an entry that can be found.
     fn describe(&self, out: &mut dyn Write, index: u32) -> io::Result<()> {
         let entry = self.inner.entries.at(index);
-        if !entry.refs.is_live() {
+        if !entry.refs.is_live() || unwinding::is_held() {
             return Ok(());
         }
         if let Err(put) = entry.refs.take() {

@@ -261,6 +261,16 @@ impl Inner {
             }
             state.backlog = backlog;
         }
+        self.leave_to_others();
+    }
+
+    /// Something is left to be done by the reaper, by whoever calls next, or by
+    /// who waits for it.
+    #[cold]
+    pub(super) fn leave_to_others(&self) {
+        if self.draining.load(Ordering::Relaxed) {
+            self.idle.notify_all();
+        }
         self.monitor.wake();
     }
 
@@ -301,8 +311,14 @@ impl Inner {
         Spent(Some(index))
     }
 
-    /// Releases what was left to the reaper; returns how many entries.
+    /// Tells of what is still to be told of, and releases what was left to the
+    /// reaper; returns how many entries.
     pub(super) fn release_backlog(&self) -> usize {
+        if self.tells {
+            // A callback that did not return may have left some, which are kept
+            // until then.
+            self.tell();
+        }
         if unwinding::is_held() {
             return 0;
         }

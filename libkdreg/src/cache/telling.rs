@@ -89,8 +89,7 @@ impl Inner {
                 self.release_told(self.retire(index));
             }
         }
-        // The rest is for who comes by.
-        self.monitor.wake();
+        self.leave_to_others();
     }
 
     /// Tells of one entry, which stays as it is meanwhile.
