@@ -148,7 +148,8 @@ impl Inner {
             match attempt {
                 Attempt::Done { index, used } => {
                     // Allocates, so not under the lock.
-                    self.page_index.reserve(used as usize);
+                    self.page_index
+                        .reserve((used / self.entries.stride()) as usize);
                     self.note(range, index);
                     return Ok(index);
                 }

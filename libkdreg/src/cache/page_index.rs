@@ -166,7 +166,7 @@ impl PageIndex {
             .store(table.capacity() * WAYS, Ordering::Release);
     }
 
-    fn buckets(&self) -> usize {
+    pub(super) fn buckets(&self) -> usize {
         self.places.load(Ordering::Relaxed) / WAYS
     }
 

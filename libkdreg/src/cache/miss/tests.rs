@@ -241,3 +241,20 @@ fn when_all_slots_are_taken_and_some_wait_to_be_released() {
     get(2).unwrap();
     drop(kept);
 }
+
+/// It is made for as many entries as there are, not for what lies behind each.
+#[test]
+fn the_page_index_has_no_places_for_callers_bytes() {
+    let (_manual, monitor) = Manual::open().unwrap();
+    let options = Options {
+        entry_size: 4016,
+        ..Options::default()
+    };
+    let bed = Bed::new(&monitor, options, Trouble::Nothing);
+    for page in 0..300 {
+        let range = Range::new(0x10_0000_0000 + page * 2 * PAGE, PAGE).unwrap();
+        drop(bed.cache.get(range, 1).unwrap());
+    }
+    let places = bed.cache.inner().page_index.buckets() * 8;
+    assert!((2 * 300..=4 * 300).contains(&places), "{places} places");
+}
