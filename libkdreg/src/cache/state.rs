@@ -398,7 +398,7 @@ impl State {
             .break_value()
         {
             if let Some(pieces) = &mut pieces {
-                pieces.inherit(entries.at(index), entries.extra(index));
+                pieces.inherit(entries.at(index), entries.extra(index), request.access);
             }
             self.drop_live(entries, index, Cause::Superseded, retired);
         }

@@ -119,8 +119,12 @@ impl Pieces {
 
     /// Takes over what watches parts of an entry that is about to be superseded.
     /// Under the lock; allocates nothing. Only what is unchanged now, when the
-    /// registration that takes its place has been made.
-    pub fn inherit(&mut self, entry: &Entry, extra: &Extra) {
+    /// registration that takes its place has been made; and only for the rights that
+    /// this has: what watches for fewer may pass over what takes the others away.
+    pub fn inherit(&mut self, entry: &Entry, extra: &Extra, access: u32) {
+        if entry.access() != access {
+            return;
+        }
         // Acquire: set before the entry was published.
         let pieces = extra.pieces.load(Ordering::Acquire);
         // SAFETY: the entry is live, under the lock, so its pieces are there.
@@ -289,3 +293,6 @@ impl Entries {
         self.extra(self.index_of(entry))
     }
 }
+
+#[cfg(test)]
+mod tests;
