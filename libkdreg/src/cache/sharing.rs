@@ -42,7 +42,8 @@ const TURNS_IN_NEED: u64 = 1 << 16;
 const STRANGERS: u64 = 4096;
 
 /// After how many references that a thread put back in the word of shared
-/// entries, and not where it counts itself, it has one of them counted anew.
+/// entries or its own, and not where it counts itself, it has one of them counted
+/// anew.
 const ELSEWHERE: u64 = 256;
 
 /// How often at most the threads of a cache learn that other threads put their
@@ -185,13 +186,20 @@ impl Inner {
 
     /// A thread put a reference back in an entry's word. Of a shared one, that is
     /// where the thread counts that took none itself; but from then on the word
-    /// is below zero, and nobody else's count can be believed alone.
+    /// is below zero, and nobody else's count can be believed alone. So it is where
+    /// another thread put back what the owner took: the owner puts back in the word
+    /// from then on, until it is counted anew.
     #[inline]
     pub(super) fn put_back_elsewhere(&self, entry: &Entry) {
-        if entry.refs.is_shared() {
+        let is_shared = entry.refs.is_shared();
+        if is_shared || entry.refs.is_owned_by(threads::caller()) {
             let number = threads::number();
             if number != SHARED_NUMBER && one_in(ELSEWHERE, &self.shards[number].elsewhere) {
-                self.count_anew(entry, number as u8);
+                match is_shared {
+                    true => self.count_anew(entry, number as u8),
+                    // Takes no barrier of who is the owner.
+                    false => self.take_over(entry, number as u8),
+                }
             }
         }
     }

@@ -19,7 +19,8 @@ pub(super) struct Shard {
     pub turns: AtomicU64,
     /// Hits on shared entries.
     pub shared_hits: AtomicU64,
-    /// References on shared entries put back where this thread does not count.
+    /// References on shared entries, or its own, put back where this thread does not
+    /// count.
     pub elsewhere: AtomicU64,
 }
 

@@ -115,6 +115,12 @@ impl Refs {
         count_in(word) >= 0 && self.enter_as(caller, word).is_some_and(|at| at.put())
     }
 
+    /// Whether the caller is the owner. A snapshot.
+    #[inline]
+    pub fn is_owned_by(&self, caller: Caller<'_>) -> bool {
+        caller.is(owner_in(self.word.load(Ordering::Relaxed)))
+    }
+
     /// Whether several threads count for themselves. A snapshot.
     #[inline(always)]
     pub fn is_shared(&self) -> bool {

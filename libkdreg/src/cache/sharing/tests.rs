@@ -246,6 +246,29 @@ fn after_a_put_by_another_thread_users_count_for_themselves_again() {
     });
 }
 
+/// An owner of whose references another thread put one back.
+#[test]
+fn after_a_put_by_another_thread_the_owner_counts_for_itself_again() {
+    with_cache(10, |cache, _| {
+        (0..3).for_each(|_| drop(get(cache, 0)));
+        let own = entry(cache, 0);
+        let puts_quickly = || {
+            let quickly = cache.inner.put_quickly(get(cache, 0).into_raw());
+            if !quickly {
+                cache.inner.put(own);
+            }
+            quickly
+        };
+        assert!(puts_quickly());
+        let held = get(cache, 0);
+        std::thread::scope(|scope| scope.spawn(|| drop(held)).join().unwrap());
+        assert!(!puts_quickly(), "below zero");
+        (0..2 * ELSEWHERE).for_each(|_| drop(get(cache, 0)));
+        assert!(puts_quickly());
+        assert_eq!(own.refs.count(threads::owners()), 0);
+    });
+}
+
 /// Where one thread puts back what others took, it ends, and comes back ever
 /// more rarely.
 #[test]
