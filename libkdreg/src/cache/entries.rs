@@ -325,14 +325,14 @@ impl Entries {
     pub fn with_data(count: usize, data: usize) -> Result<(Entries, EntryLinks), Errno> {
         let stride = stride(data);
         let capacity = count.checked_mul(stride).ok_or(Errno::EINVAL)?;
-        let (memory, links) = LinksMemory::new(capacity)?;
+        let (memory, links) = LinksMemory::new(count, stride)?;
         let entries = Reservation::new(capacity, OnFork::Copy)?;
         let entries = Entries {
             stride: stride as u32,
             within: stride * size_of::<Entry>() - 1,
             data,
             entries,
-            extras: Reservation::new(capacity, OnFork::Copy)?,
+            extras: Reservation::new(count, OnFork::Copy)?,
             links: memory,
         };
         Ok((entries, links))
@@ -388,15 +388,15 @@ impl Entries {
     pub fn commit(&self, count: u32) -> Result<(), Errno> {
         // A little more: all of each entry.
         let count = count.next_multiple_of(self.stride).min(self.capacity());
-        self.links.commit(count as usize)?;
-        self.extras.commit(count as usize)?;
+        self.links.commit((count / self.stride) as usize)?;
+        self.extras.commit((count / self.stride) as usize)?;
         self.entries.commit(count as usize)
     }
 
     /// How many entries are usable.
     pub fn committed(&self) -> u32 {
         (self.links.committed())
-            .min(self.extras.committed())
+            .min(self.extras.committed() * self.stride as usize)
             .min(self.entries.committed()) as u32
     }
 
@@ -406,7 +406,7 @@ impl Entries {
 
     /// What the entry at an index has besides its line.
     pub fn extra(&self, index: u32) -> &Extra {
-        self.extras.at(index)
+        self.extras.at(index / self.stride)
     }
 
     /// The entry at an index that came from the page index.

@@ -62,30 +62,41 @@ unsafe impl Sync for LinksCell {}
 unsafe impl Send for LinksCell {}
 
 /// The memory of the links, for who makes it usable; not to look at.
-pub(crate) struct LinksMemory(Share<Reservation<LinksCell>>);
+pub(crate) struct LinksMemory {
+    links: Share<Reservation<LinksCell>>,
+    shift: u32,
+}
 
 impl LinksMemory {
-    /// Room for the links of `capacity` entries, and the one access to them,
-    /// for the owner to keep under its lock.
-    pub fn new(capacity: usize) -> Result<(LinksMemory, EntryLinks), Errno> {
-        let links = Share::new(Reservation::new(capacity, OnFork::Copy)?)?;
-        Ok((LinksMemory(links.clone()), EntryLinks { links }))
+    /// Room for the links of `count` entries, whose indices are so far from each
+    /// other, a power of two; and the one access to them, for the owner to keep
+    /// under its lock.
+    pub fn new(count: usize, stride: usize) -> Result<(LinksMemory, EntryLinks), Errno> {
+        let links = Share::new(Reservation::new(count, OnFork::Copy)?)?;
+        let shift = stride.trailing_zeros();
+        let memory = LinksMemory {
+            links: links.clone(),
+            shift,
+        };
+        Ok((memory, EntryLinks { links, shift }))
     }
 
-    /// Makes the links below `count` usable. Not to be called under the lock.
+    /// Makes the links of as many entries usable. Not to be called under the lock.
     pub fn commit(&self, count: usize) -> Result<(), Errno> {
-        self.0.commit(count)
+        self.links.commit(count)
     }
 
-    /// How many are usable.
+    /// Those of the entries below this index are usable.
     pub fn committed(&self) -> usize {
-        self.0.committed()
+        self.links.committed() << self.shift
     }
 }
 
 /// Exclusive access to the links of all entries: kept inside the lock.
 pub(crate) struct EntryLinks {
     links: Share<Reservation<LinksCell>>,
+    /// The binary logarithm of how far indices are from each other.
+    shift: u32,
 }
 
 impl EntryLinks {
@@ -159,7 +170,7 @@ impl EntryLinks {
     #[inline(always)]
     fn filed_pointer(&self, index: u32) -> *mut Links {
         // SAFETY: such entries have been given out, and so are committed.
-        unsafe { self.links.pointer_unchecked(index).cast() }
+        unsafe { self.links.pointer_unchecked(index >> self.shift).cast() }
     }
 }
 

@@ -242,9 +242,10 @@ fn when_all_slots_are_taken_and_some_wait_to_be_released() {
     drop(kept);
 }
 
-/// It is made for as many entries as there are, not for what lies behind each.
+/// What there is besides the entries is made for as many as there are, not for what
+/// lies behind each.
 #[test]
-fn the_page_index_has_no_places_for_callers_bytes() {
+fn nothing_else_has_room_for_callers_bytes() {
     let (_manual, monitor) = Manual::open().unwrap();
     let options = Options {
         entry_size: 4016,
@@ -257,4 +258,7 @@ fn the_page_index_has_no_places_for_callers_bytes() {
     }
     let places = bed.cache.inner().page_index.buckets() * 8;
     assert!((2 * 300..=4 * 300).contains(&places), "{places} places");
+    let entries = &bed.cache.inner().entries;
+    let next = std::ptr::from_ref(entries.extra(0)).wrapping_add(1);
+    assert!(std::ptr::eq(next, entries.extra(entries.stride())));
 }
