@@ -125,10 +125,14 @@ static pid_t take(char what, struct report *report, int *go)
 
             if (fd < 0) {
                 r.error = errno;
+                /* Where there is much memory: to ask takes a descriptor too. */
+                if (r.error == EMFILE)
+                    close(fds[--n]);
                 break;
             }
             fds[n++] = fd;
-            r.limit = info(0, fds[0], "kdreg-user-memory-limit");
+            if (n == 1)
+                r.limit = info(0, fds[0], "kdreg-user-memory-limit");
             if (what == 'r') {
                 r.regions += fill(fd, SLOTS, &r.error);
                 if (r.error)
