@@ -82,6 +82,9 @@ static void tagged(uint64_t tag)
 int main(void)
 {
     page = kt_page();
+    /* Anybody may try. */
+    if (getuid() == 0)
+        kt_become_nobody();
     fd = kt_open();
     status = kt_config(fd, 16);
     /* The kernel's, what is between, and over the edges. */

@@ -2,16 +2,9 @@
 /* Statistics in the kernel log: some, for whoever asks; never many. */
 #include "kt.h"
 
-#include <grp.h>
 #include <time.h>
 
 enum { ASKED = 2000, IN_A_ROW = 10, INTERVAL = 10 };
-
-static void become_nobody(void)
-{
-    CHECK(setgroups(0, NULL) == 0 && setresgid(65534, 65534, 65534) == 0 &&
-              setresuid(65534, 65534, 65534) == 0, "%m");
-}
 
 /* Lines of the log that are statistics, from where the reader stands on. */
 static unsigned statistics(int log)
@@ -45,7 +38,7 @@ int main(void)
         pid_t child = fork();
 
         if (child == 0) {
-            become_nobody();
+            kt_become_nobody();
             fd = kt_open();
             for (unsigned n = 0; n < ASKED / 4; n++)
                 CHECK(ioctl(fd, KDREG2_IOCTL_DUMP_STATS) == 0, "%m");

@@ -6,7 +6,6 @@
  */
 #include "kt.h"
 
-#include <grp.h>
 #include <signal.h>
 #include <sys/resource.h>
 #include <time.h>
@@ -54,12 +53,6 @@ static bool counting(void)
     }
     uint64_t middle = median(values, 9);
     return middle >= 3000 && middle <= 8000 && values[4] - values[0] < 20;
-}
-
-static void become_nobody(void)
-{
-    CHECK(setgroups(0, NULL) == 0 && setresgid(65534, 65534, 65534) == 0 &&
-              setresuid(65534, 65534, 65534) == 0, "%m");
 }
 
 /* --- Cookies -------------------------------------------------------------- */
@@ -240,7 +233,7 @@ static void beside(const char *how, void (*attack)(void))
     if (attacker == 0) {
         /* With what it starts, to be ended by one signal. */
         CHECK(setpgid(0, 0) == 0, "%m");
-        become_nobody();
+        kt_become_nobody();
         attack();
     }
     (void)setpgid(attacker, attacker);
@@ -257,7 +250,7 @@ static void in_child(void (*body)(void))
     pid_t child = fork();
 
     if (child == 0) {
-        become_nobody();
+        kt_become_nobody();
         body();
         exit(0);
     }

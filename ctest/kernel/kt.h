@@ -8,6 +8,7 @@
 #endif
 #include <errno.h>
 #include <fcntl.h>
+#include <grp.h>
 #include <kdreg2.h>
 #include <poll.h>
 #include <stdarg.h>
@@ -66,6 +67,13 @@ __attribute__((unused)) static unsigned long kt_slowness(void)
     unsigned long slowness = text ? strtoul(text, NULL, 10) : 1;
 
     return slowness ? slowness : 1;
+}
+
+/* Gives up all privileges, for good. */
+__attribute__((unused)) static void kt_become_nobody(void)
+{
+    CHECK(setgroups(0, NULL) == 0 && setresgid(65534, 65534, 65534) == 0 &&
+              setresuid(65534, 65534, 65534) == 0, "%m");
 }
 
 __attribute__((unused)) static int kt_open_flags(int flags)
