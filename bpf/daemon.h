@@ -79,7 +79,7 @@ int programs(struct bpf_iter__bpf_prog *context)
 	return 0;
 }
 
-enum { ORDER_LOOK = 0, ORDER_END = 1, ORDER_END_EVERYTHING = 2 };
+enum { ORDER_LOOK = 0, ORDER_END = 1, ORDER_UNINSTALL = 2 };
 
 /* What is to be done with a log, and what it was like. */
 struct order {
@@ -98,7 +98,12 @@ int orders(struct order *order)
 	void *map;
 
 	order->found = 0;
-	if (order->what == ORDER_END_EVERYTHING) {
+	if (order->what == ORDER_UNINSTALL) {
+		struct kdreg_guard *g = bpf_map_lookup_elem(&guard, &only);
+
+		/* Before the guard is dead: whoever finds it so and was told late knows why. */
+		if (g)
+			__sync_fetch_and_or(&g->flags, KDREG_GUARD_UNINSTALLED);
 		end_everything();
 		return 0;
 	}

@@ -57,8 +57,11 @@ struct kdreg_guard {
 	__u64 word;
 	__u64 magic;   /* KDREG_GUARD_MAGIC */
 	__u32 version; /* KDREG_BPF_VERSION */
-	__u32 flags;
+	__u32 flags;   /* KDREG_GUARD_UNINSTALLED */
 };
 #define KDREG_GUARD_EPOCH_SHIFT 16
+
+/* In kdreg_guard.flags, of a guard that is dead: on purpose, and nobody is to begin anew. */
+#define KDREG_GUARD_UNINSTALLED 1U
 
 #endif

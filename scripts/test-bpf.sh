@@ -58,7 +58,10 @@ script() {
     chmod +x "$1/$2"
 }
 
-control() { echo "KDREGD='$daemon' KDREGD_MODE=$1 exec '$root/ctest/bpf/daemon' $2"; }
+# The guest's tree has none.
+cp "$(command -v bpftool)" "$work/bpftool"
+
+control() { echo "PATH=$work:\$PATH KDREGD='$daemon' KDREGD_MODE=$1 exec '$root/ctest/bpf/daemon' $2"; }
 
 # What a guest runs, in the order of its names: mode by mode.
 write_tests() {
@@ -76,7 +79,7 @@ write_tests() {
         control "$mode" left | script "$dir" "$number-$mode-91-left" 60
     done
     [[ upheavals =~ $only ]] || return 0
-    { echo "export KDREG_BACKEND=bpf KDREGD='$daemon'"
+    { echo "export KDREG_BACKEND=bpf KDREGD='$daemon' PATH=$work:\$PATH"
       echo "exec '$build/bpf/bpf_upheavals' '$root/ctest/bpf/daemon'"; } |
         script "$dir" 9-upheavals 1800
 }

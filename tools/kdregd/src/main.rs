@@ -2,6 +2,7 @@
 //! kdregd: loads libkdreg's BPF programs, hands each client the log of its memory,
 //! and gets out of the way.
 
+mod alone;
 mod ask;
 mod check;
 mod kernel;

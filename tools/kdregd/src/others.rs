@@ -3,6 +3,7 @@
 
 use crate::kernel::features::Features;
 use crate::kernel::generation::{self, Generation, build_name};
+use crate::kernel::remains::{self, Object};
 use crate::kernel::tasks;
 use anyhow::{Context, Result};
 use std::path::{Path, PathBuf};
@@ -66,6 +67,18 @@ fn is_in_use(directory: &Path, features: &Features) -> bool {
         return false;
     }
     tasks::with_logs(&other).map_or(true, |tasks| !tasks.is_empty())
+}
+
+/// What is pinned in the directories of one.
+pub fn objects(root: &Path) -> Result<Vec<Object>> {
+    let mut objects = Vec::new();
+    for directory in directories(root)? {
+        for inner in directories(&directory)? {
+            objects.extend(remains::pinned(&inner)?);
+        }
+        objects.extend(remains::pinned(&directory)?);
+    }
+    Ok(objects)
 }
 
 /// Removes all that is pinned in the directories of one, and that.

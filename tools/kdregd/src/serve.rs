@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! From loading the programs to the last client, and what else is done with them.
 
+use crate::alone::Lock;
 use crate::kernel::features::Features;
 use crate::kernel::generation::{self, Generation};
 use crate::kernel::orders;
 use crate::kernel::programs::Mode;
+use crate::kernel::{self, remains};
 use crate::options::Options;
 use crate::proof::Proof;
 use crate::selftest::trial;
@@ -12,7 +14,7 @@ use crate::server::clients::Clients;
 use crate::server::events::{self, End, Loop};
 use crate::server::listener::Listener;
 use crate::server::{Server, ends};
-use crate::{check as report, kernel, others};
+use crate::{check as report, others};
 use anyhow::Result;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use std::collections::BTreeMap;
@@ -25,11 +27,14 @@ pub fn serve(options: &Options) -> Result<i32> {
     let listener = Listener::open(&options.socket)?;
     let most = getrlimit(Resource::RLIMIT_NOFILE)?.1;
     setrlimit(Resource::RLIMIT_NOFILE, most, most)?;
+    let mut alone = Lock::take(&options.pins)?;
     loop {
         let features = Features::find()?;
-        let Some(mut server) = prepare(options, features)? else {
-            return Ok(0);
-        };
+        let generation = open(options, &features)?;
+        // What is there now is found by who uninstalls.
+        drop(alone);
+        let mut server = begin(options, features, generation);
+        let mut end = try_modes(options, &mut server)?;
         for mode in Mode::ALL {
             match server.proofs.get(&mode).map(Proof::against) {
                 Some(None) => say(&format!(
@@ -45,19 +50,25 @@ pub fn serve(options: &Options) -> Result<i32> {
                 }
             }
         }
-        ends::sweep(&mut server)?;
-        others::retire(&options.pins, &server.features);
-        say("ready");
-        let end = Loop::new(&mut server, Some(&listener))?.run(None)?;
-        match end {
-            End::Dead => {
-                say(
-                    "nothing is certain any more (programs were detached, or are about to be): begins anew",
-                );
-                server.generation.remove()?;
-            }
-            End::Signal | End::Done => return Ok(0),
+        if end == End::Done {
+            ends::sweep(&mut server)?;
+            others::retire(&options.pins, &server.features);
+            say("ready");
+            end = Loop::new(&mut server, Some(&listener))?.run(None)?;
         }
+        if end != End::Dead {
+            return Ok(0);
+        }
+        // Until there is something new to be found: nobody uninstalls in between.
+        alone = Lock::take(&options.pins)?;
+        if server.generation.is_uninstalled()? {
+            say("uninstalled: ends");
+            return Ok(0);
+        }
+        say(
+            "nothing is certain any more (programs were detached, or are about to be): begins anew",
+        );
+        server.generation.remove()?;
     }
 }
 
@@ -66,21 +77,28 @@ fn say(text: &str) {
     eprintln!("kdregd: {text}");
 }
 
-/// Loads what is to be loaded, or finds it, and tries the modes. `None`: a signal
-/// has come.
-fn prepare(options: &Options, features: Features) -> Result<Option<Server>> {
-    let (generation, found) = Generation::open(&options.pins, &features, options.limits.clients)?;
+/// Loads what is to be loaded, or finds it.
+fn open(options: &Options, features: &Features) -> Result<Generation> {
+    let (generation, found) = Generation::open(&options.pins, features, options.limits.clients)?;
     if found {
         say("goes on with the programs that are loaded");
     }
-    let mut server = Server {
+    Ok(generation)
+}
+
+fn begin(options: &Options, features: Features, generation: Generation) -> Server {
+    Server {
         generation,
         features,
         limits: options.limits,
         clients: Clients::default(),
         proofs: BTreeMap::new(),
         refused: BTreeMap::new(),
-    };
+    }
+}
+
+/// Tries the modes. Anything but `Done`: there is no need to know any more.
+fn try_modes(options: &Options, server: &mut Server) -> Result<End> {
     for mode in Mode::ALL {
         if !options.modes.contains(&mode) {
             server.refused.insert(mode, "not asked for".into());
@@ -89,9 +107,9 @@ fn prepare(options: &Options, features: Features) -> Result<Option<Server>> {
         } else {
             let before = server.generation.is_attached(mode);
             let proof = match server.generation.attach_mode(mode) {
-                Ok(()) => match trial::run(&mut server, mode)? {
-                    Some(proof) => proof,
-                    None => return Ok(None),
+                Ok(()) => match trial::run(server, mode)? {
+                    Ok(proof) => proof,
+                    Err(end) => return Ok(end),
                 },
                 Err(error) => Proof::broken(format!("{error:#}")),
             };
@@ -102,7 +120,7 @@ fn prepare(options: &Options, features: Features) -> Result<Option<Server>> {
             server.proofs.insert(mode, proof);
         }
     }
-    Ok(Some(server))
+    Ok(End::Done)
 }
 
 /// Says what this kernel can do. Exit status 0: at least one mode.
@@ -131,8 +149,6 @@ pub fn check(options: &Options) -> Result<i32> {
         clients: 16,
         ..options.limits
     };
-    let (generation, _) = Generation::open(&pins, &features, limits.clients)?;
-    drop(generation);
     let options = Options {
         pins: pins.clone(),
         limits,
@@ -140,9 +156,15 @@ pub fn check(options: &Options) -> Result<i32> {
         socket: options.socket.clone(),
         ..*options
     };
-    let prepared = prepare(&options, features);
-    let result = prepared.map(|server| {
-        let Some(server) = server else { return 1 };
+    let tried = open(&options, &features).and_then(|generation| {
+        let mut server = begin(&options, features, generation);
+        let end = try_modes(&options, &mut server)?;
+        Ok((server, end))
+    });
+    let result = tried.map(|(server, end)| {
+        if end != End::Done {
+            return 1;
+        }
         if options.json {
             print!("{}", report::json(&server));
         } else {
@@ -154,18 +176,26 @@ pub fn check(options: &Options) -> Result<i32> {
     result
 }
 
-/// Ends all logs of all generations, and takes all out of the kernel.
+/// Ends all logs of all generations, and takes all out of the kernel. A kdregd
+/// that runs ends, too.
 pub fn uninstall(options: &Options) -> Result<i32> {
     kernel::quiet();
+    if !options.pins.exists() {
+        return Ok(0);
+    }
+    let alone = Lock::take(&options.pins)?;
+    let pinned = others::objects(&options.pins)?;
     if let Ok(features) = Features::find() {
         let directory = options.pins.join(generation::build_name());
         if directory.exists() {
             if let Ok(generation) = Generation::reopen(&directory, &features) {
-                orders::end_everything(&generation)?;
+                orders::uninstall(&generation)?;
             }
         }
     }
     // Others end theirs when their links go.
     others::remove_all(&options.pins)?;
+    drop(alone);
+    remains::wait(&pinned)?;
     Ok(0)
 }

@@ -89,6 +89,9 @@ pub const GUARD_DEAD: u64 = 1 << 63;
 pub const GUARD_UNCERTAIN: u64 = (1 << GUARD_EPOCH_SHIFT) - 1;
 /// In `Guard::word`: where the number of losses begins.
 pub const GUARD_EPOCH_SHIFT: u32 = 16;
+/// In `Guard::flags`, of one that is dead: on purpose, and no kdregd is to begin
+/// anew. Nothing to clients.
+pub const GUARD_UNINSTALLED: u32 = 1;
 
 /// Whether changes were lost, or may be.
 #[repr(C)]
@@ -102,6 +105,7 @@ pub struct Guard {
     pub magic: u64,
     /// [`VERSION`].
     pub version: u32,
+    /// [`GUARD_UNINSTALLED`].
     pub flags: u32,
 }
 

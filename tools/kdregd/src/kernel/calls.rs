@@ -121,6 +121,27 @@ pub fn program_info(program: BorrowedFd<'_>) -> io::Result<libbpf_sys::bpf_prog_
     Ok(info)
 }
 
+/// The number of a map.
+pub fn map_id(map: BorrowedFd<'_>) -> io::Result<u32> {
+    let mut info = libbpf_sys::bpf_map_info::default();
+    let mut length = size_of::<libbpf_sys::bpf_map_info>() as u32;
+    // SAFETY: the kernel writes no more than `length` bytes.
+    check(unsafe { libbpf_sys::bpf_map_get_info_by_fd(map.as_raw_fd(), &mut info, &mut length) })?;
+    Ok(info.id)
+}
+
+/// A descriptor of the program with a number. Needs CAP_SYS_ADMIN.
+pub fn program_by_id(id: u32) -> io::Result<OwnedFd> {
+    // SAFETY: no pointers.
+    owned(unsafe { libbpf_sys::bpf_prog_get_fd_by_id(id) })
+}
+
+/// A descriptor of the map with a number. Needs CAP_SYS_ADMIN.
+pub fn map_by_id(id: u32) -> io::Result<OwnedFd> {
+    // SAFETY: no pointers.
+    owned(unsafe { libbpf_sys::bpf_map_get_fd_by_id(id) })
+}
+
 /// Adds to a map of maps, or fails as the kernel does: `EEXIST`, `E2BIG`.
 pub fn insert_map(
     outer: BorrowedFd<'_>,

@@ -268,6 +268,11 @@ impl Generation {
         Ok(self.guard()?.word & abi::GUARD_DEAD != 0)
     }
 
+    /// Whether it is dead since it was uninstalled.
+    pub fn is_uninstalled(&self) -> Result<bool> {
+        Ok(self.guard()?.flags & abi::GUARD_UNINSTALLED != 0)
+    }
+
     /// Takes all of it out of the kernel, save what clients have mapped. The
     /// guard is dead before the first program is gone: its programs see to that,
     /// and whoever means to do this has said so before.
@@ -317,5 +322,9 @@ pub fn remove_pins(directory: &Path) -> Result<()> {
     for path in paths {
         remove_pin(&path)?;
     }
-    fs::remove_dir(directory).with_context(|| format!("cannot remove {}", directory.display()))
+    match fs::remove_dir(directory) {
+        // Somebody else has removed it, too.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other.with_context(|| format!("cannot remove {}", directory.display())),
+    }
 }

@@ -8,7 +8,7 @@ use kdreg::monitor::bpf::abi;
 
 const LOOK: u32 = 0;
 const END: u32 = 1;
-const END_EVERYTHING: u32 = 2;
+const UNINSTALL: u32 = 2;
 
 /// `struct order`.
 #[repr(C)]
@@ -68,7 +68,8 @@ pub fn end(generation: &Generation, mm: u64) -> Result<Option<Seen>> {
     give(generation, mm, END)
 }
 
-/// Ends all, by the guard.
-pub fn end_everything(generation: &Generation) -> Result<()> {
-    give(generation, 0, END_EVERYTHING).map(drop)
+/// Ends all, by the guard, which says from then on that no kdregd is to begin
+/// anew.
+pub fn uninstall(generation: &Generation) -> Result<()> {
+    give(generation, 0, UNINSTALL).map(drop)
 }

@@ -15,8 +15,8 @@ use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 
-/// Tries a mode. `None`: there is no need to know any more.
-pub fn run(server: &mut Server, mode: Mode) -> Result<Option<Proof>> {
+/// Tries a mode. `Err` within: what has ended it early.
+pub fn run(server: &mut Server, mode: Mode) -> Result<Result<Proof, End>> {
     let (ours, theirs) = socketpair(
         AddressFamily::Unix,
         SockType::SeqPacket,
@@ -69,10 +69,10 @@ pub fn run(server: &mut Server, mode: Mode) -> Result<Option<Proof>> {
     let status = process.wait().context("the self-test's child")?;
     match end? {
         End::Done => {}
-        End::Signal | End::Dead => return Ok(None),
+        end @ (End::Signal | End::Dead) => return Ok(Err(end)),
     }
     read.context("the self-test's output")?;
-    Ok(Some(match child::cells(&text) {
+    Ok(Ok(match child::cells(&text) {
         Ok(cells) => Proof::from_cells(cells),
         Err(error) if status.code() == Some(child::REFUSED) => {
             drop(error);
