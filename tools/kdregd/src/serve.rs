@@ -10,10 +10,10 @@ use crate::kernel::{self, remains};
 use crate::options::Options;
 use crate::proof::Proof;
 use crate::selftest::trial;
+use crate::server::Server;
 use crate::server::clients::Clients;
 use crate::server::events::{self, End, Loop};
 use crate::server::listener::Listener;
-use crate::server::{Server, ends};
 use crate::{check as report, others};
 use anyhow::Result;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
@@ -51,7 +51,6 @@ pub fn serve(options: &Options) -> Result<i32> {
             }
         }
         if end == End::Done {
-            ends::sweep(&mut server)?;
             others::retire(&options.pins, &server.features);
             say("ready");
             end = Loop::new(&mut server, Some(&listener))?.run(None)?;

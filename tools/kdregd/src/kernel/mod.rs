@@ -9,6 +9,7 @@ pub mod guarded;
 pub mod orders;
 pub mod programs;
 pub mod remains;
+pub mod switches;
 pub mod tasks;
 
 /// What libbpf has to say goes to the log only when something fails: it is in the

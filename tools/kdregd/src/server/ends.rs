@@ -36,37 +36,39 @@ pub fn space_gone(server: &mut Server, mm: u64) -> Result<()> {
     }
 }
 
-/// Looks through all: logs of address spaces that nobody has any more are ended,
-/// others of which nothing is known are counted as their owners'.
+/// Looks through all: logs of address spaces that nobody has any more, or others
+/// than whom they were given to, are ended; those of which nothing is known are
+/// counted as their owners'.
 pub fn sweep(server: &mut Server) -> Result<()> {
-    let owners: HashMap<u64, tasks::Task> = tasks::with_logs(&server.generation)?
-        .into_iter()
-        .map(|task| (task.mm, task))
-        .collect();
+    let mut owners: HashMap<u64, Vec<tasks::Task>> = HashMap::new();
+    for task in tasks::with_logs(&server.generation)? {
+        owners.entry(task.mm).or_default().push(task);
+    }
     for mm in maps::all(&server.generation) {
         let Some(seen) = orders::look(&server.generation, mm)? else {
             continue;
         };
-        match owners.get(&mm) {
-            Some(task) if !seen.dead => {
-                if server
-                    .clients
-                    .get(mm)
-                    .is_none_or(|client| client.identity != seen.identity)
-                {
-                    server.clients.add(
-                        mm,
-                        Client {
-                            pid: task.tgid,
-                            uid: task.uid,
-                            mode: seen.mode,
-                            capacity: seen.capacity,
-                            identity: seen.identity,
-                            connection: None,
-                        },
-                    );
-                }
+        let known = server
+            .clients
+            .get(mm)
+            .filter(|client| client.identity == seen.identity);
+        let owners = owners.get(&mm).map_or(&[][..], Vec::as_slice);
+        match (owners, known) {
+            _ if seen.dead => end(server, mm, seen.identity)?,
+            ([first, ..], None) => {
+                let client = Client {
+                    pid: first.tgid,
+                    uid: first.uid,
+                    mode: seen.mode,
+                    capacity: seen.capacity,
+                    identity: seen.identity,
+                    connection: None,
+                };
+                server.clients.add(mm, client);
             }
+            (owners, Some(client)) if owners.iter().any(|task| task.tgid == client.pid) => {}
+            // Its end was not seen. The structure may be another process's by now,
+            // which has nothing to do with this log.
             _ => end(server, mm, seen.identity)?,
         }
     }

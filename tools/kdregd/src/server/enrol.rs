@@ -210,7 +210,8 @@ fn finish(
     server.clients.add(
         challenged.mm,
         Client {
-            pid: peer.pid,
+            // As the kernel's tasks have it, in whatever namespace kdregd is.
+            pid: task.tgid,
             uid: peer.uid,
             mode: mode.number(),
             capacity: challenged.capacity,

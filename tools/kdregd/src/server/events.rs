@@ -6,6 +6,7 @@ use super::connection::{Connection, Peer, State};
 use super::listener::Listener;
 use super::refusal::Refusal;
 use super::{Server, ends, enrol, status, wire};
+use crate::kernel::switches;
 use anyhow::{Context, Result};
 use kdreg::monitor::bpf::abi::{self, Message as _};
 use libbpf_rs::{RingBuffer, RingBufferBuilder};
@@ -22,8 +23,11 @@ use std::time::{Duration, Instant};
 /// Connections that have not been granted a log, at most: of all, and of one user.
 const UNDECIDED: usize = 1024;
 const UNDECIDED_OF_USER: usize = 64;
-/// How often those are looked through that take too long, and that the dead are.
+/// How often those are looked through that take too long, and that the dead are,
+/// and the guard is looked at.
 const ROUND: Duration = Duration::from_secs(5);
+/// How often it is while a processor is uncertain.
+const SOON: Duration = Duration::from_millis(200);
 
 /// Why the loop has ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -48,6 +52,11 @@ pub struct Loop<'a> {
     ends: RingBuffer<'static>,
     buffer: Box<[u8; abi::MESSAGE_MAX]>,
     next_round: Instant,
+    next_look: Instant,
+    /// The guard's word when it was looked at; `None`: it was not.
+    guard: Option<u64>,
+    /// What was lost by the last round; `None`: there was none.
+    losses: Option<u64>,
 }
 
 /// The signals that end kdregd.
@@ -101,6 +110,9 @@ impl<'a> Loop<'a> {
             ends,
             buffer: Box::new([0; abi::MESSAGE_MAX]),
             next_round: Instant::now(),
+            next_look: Instant::now(),
+            guard: None,
+            losses: None,
         })
     }
 
@@ -145,8 +157,12 @@ impl<'a> Loop<'a> {
             if now >= self.next_round {
                 self.round(now)?;
             }
+            if now >= self.next_look {
+                self.look_at_guard(now)?;
+            }
             let mut events = [EpollEvent::empty(); 64];
-            let wait = self.next_round.saturating_duration_since(now);
+            let next = self.next_round.min(self.next_look);
+            let wait = next.saturating_duration_since(now);
             let wait = EpollTimeout::try_from(wait).unwrap_or(EpollTimeout::ZERO);
             let count = match self.epoll.wait(&mut events, wait) {
                 Ok(count) => count,
@@ -193,7 +209,26 @@ impl<'a> Loop<'a> {
         for fd in late {
             self.close(fd)?;
         }
-        ends::clear(self.server)
+        let losses = self.server.generation.guard()?.word >> abi::GUARD_EPOCH_SHIFT;
+        if self.losses.replace(losses) == Some(losses) {
+            ends::clear(self.server)
+        } else {
+            // One that was passed over may be the program that sees the end of an
+            // address space. And at first there is what another kdregd has left.
+            ends::sweep(self.server)
+        }
+    }
+
+    /// Nobody waits for a switch of tasks that may not come.
+    fn look_at_guard(&mut self, now: Instant) -> Result<()> {
+        let word = self.server.generation.guard()?.word;
+        let uncertain = word & abi::GUARD_UNCERTAIN != 0;
+        self.next_look = now + if uncertain { SOON } else { ROUND };
+        // All the time since the last look, or so it seems.
+        if self.guard.replace(word) == Some(word) && uncertain {
+            switches::force(&self.server.generation)?;
+        }
+        Ok(())
     }
 
     fn take_ends(&mut self) -> Result<()> {
