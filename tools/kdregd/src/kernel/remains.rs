@@ -20,7 +20,8 @@ pub enum Object {
 const PATIENCE: Duration = Duration::from_secs(60);
 const NAP: Duration = Duration::from_millis(20);
 
-/// The programs and maps whose names are in a directory.
+/// The programs and maps whose names are in a directory, but for the guard: clients
+/// that live have it mapped.
 pub fn pinned(directory: &Path) -> Result<Vec<Object>> {
     let mut objects = Vec::new();
     let shown = || directory.display().to_string();
@@ -28,7 +29,7 @@ pub fn pinned(directory: &Path) -> Result<Vec<Object>> {
         let path = entry.with_context(shown)?.path();
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         let (program, map) = (name.starts_with("prog_"), name.starts_with("map_"));
-        if !program && !map {
+        if !program && !map || name == "map_guard" {
             continue;
         }
         let fd = match calls::pinned(&path) {
