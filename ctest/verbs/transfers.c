@@ -50,7 +50,7 @@ static void finish(struct end *end)
 /* New memory at the same address, without an own registration in the way. */
 static void remap(struct end *end)
 {
-    munmap(end->memory, SIZE);
+    // In one step: a mapping of another thread's could take the place in between.
     REQUIRE(fresh(end->memory, SIZE) == end->memory, "the same address");
 }
 
