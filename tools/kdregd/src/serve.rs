@@ -62,6 +62,8 @@ pub fn serve(options: &Options) -> Result<i32> {
         alone = Lock::take(&options.pins)?;
         if server.generation.is_uninstalled()? {
             say("uninstalled: ends");
+            // The lock's, if nobody else has anything there by now.
+            let _ = std::fs::remove_dir(&options.pins);
             return Ok(0);
         }
         say(
