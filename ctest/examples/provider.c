@@ -15,6 +15,8 @@
 
 enum { BUFFERS = 16, LENGTH = 8192, ENDPOINTS = 3, TRANSFERS = 2000 };
 
+static char *memory;
+
 /* What the provider keeps in an entry: the keys that go into a work request. */
 struct keys {
     uint32_t local, remote;
@@ -160,8 +162,6 @@ static int domain_close(struct domain *domain)
     return kdreg_cache_destroy(domain->cache);
 }
 
-static char *memory;
-
 /* A thread of the application with an endpoint of its own. */
 static void *application(void *argument)
 {
@@ -199,6 +199,8 @@ static int run(void)
     struct domain domain;
     struct endpoint endpoints[ENDPOINTS] = {{0}};
     pthread_t threads[ENDPOINTS];
+    /* A child's pages become its own when it first writes to them: before they are registered. */
+    memset(memory, 1, BUFFERS * LENGTH);
     if (domain_open(&domain))
         return 1;
     for (int i = 0; i < ENDPOINTS; i++) {
