@@ -286,7 +286,7 @@ fn a_stranger_is_not_believed() {
     let daemon = listen();
     drop(open());
     drop(daemon);
-    std::fs::remove_dir(&directory).unwrap();
+    std::fs::remove_dir_all(&directory).unwrap();
 }
 
 #[test]
