@@ -5,40 +5,53 @@ use super::boundary::{status_of_lookup, writable};
 use super::cache::ACCESS;
 use super::sized::{self, Sized_};
 use super::{handle, kdreg_cache_t, kdreg_entry_t};
-use crate::cache::{Ask as Terms, Cache, Entry, Held, Inner};
+use crate::cache::{Ask, Cache, Entry, Held, Inner};
 use crate::errno::Errno;
 use crate::range::Range;
 use std::ffi::{c_int, c_void};
 
-/// What there is for a call where the straight line of a hit finds nothing:
-/// for the cache behind the handle or, where that is not known either, the handle.
-/// The rest is as the caller gave it. By themselves, not together: so they stay
-/// in registers.
-struct Else {
-    known: fn(&'static Inner, *const c_void, usize, u32, *mut *mut kdreg_entry_t) -> c_int,
-    unknown: fn(*mut kdreg_cache_t, *const c_void, usize, u32, *mut *mut kdreg_entry_t) -> c_int,
+/// How a cache is asked where the straight line of a hit finds nothing. A type, and
+/// not a value, so that what is called then is known where it is called.
+trait Question {
+    fn ask(cache: &'static Inner, range: Range, access: u32) -> Result<Held<'static>, Errno>;
+}
+
+/// [`Inner::get`].
+enum Get {}
+/// [`Inner::find`].
+enum Find {}
+
+impl Question for Get {
+    fn ask(cache: &'static Inner, range: Range, access: u32) -> Result<Held<'static>, Errno> {
+        cache.get(range, access)
+    }
+}
+
+impl Question for Find {
+    fn ask(cache: &'static Inner, range: Range, access: u32) -> Result<Held<'static>, Errno> {
+        cache.find(range, access)
+    }
 }
 
 /// Hands out what the straight line of a hit finds, which calls nothing, and so
 /// can neither panic nor be cancelled. It finds nothing also where an argument is bad:
 /// what comes else tells.
 #[inline(always)]
-fn hand_out(
+fn hand_out<Q: Question>(
     handle: *mut kdreg_cache_t,
     addr: *const c_void,
     length: usize,
     access: u32,
     out: *mut *mut kdreg_entry_t,
-    or: Else,
 ) -> c_int {
     if !out.is_aligned() {
-        return (or.unknown)(handle, addr, length, access, out);
+        return ask_by_handle::<Q>(handle, addr, length, access, out);
     }
     let Some(cache) = handle::quick_cache(handle) else {
-        return (or.unknown)(handle, addr, length, access, out);
+        return ask_by_handle::<Q>(handle, addr, length, access, out);
     };
     if out.is_null() {
-        return (or.known)(cache, addr, length, access, out);
+        return ask::<Q>(cache, addr, length, access, out);
     }
     // No entry serves what is not a range, or has rights that there are not.
     match cache.hit(addr as usize, length, access) {
@@ -47,90 +60,54 @@ fn hand_out(
             out.write(std::ptr::from_ref(entry).cast_mut().cast());
             0
         },
-        None => (or.known)(cache, addr, length, access, out),
+        None => ask::<Q>(cache, addr, length, access, out),
     }
 }
 
-const GET: Else = Else {
-    known: get_of,
-    unknown: get_by,
-};
-const FIND: Else = Else {
-    known: find_of,
-    unknown: find_by,
-};
-
-/// How a cache is asked.
-type Ask = fn(&'static Inner, Range, u32) -> Result<Held<'static>, Errno>;
-
-/// Hands out what a cache answers.
-#[inline]
-fn hand_out_answer(
+/// Hands out what a cache answers. Its arguments are the caller's, by themselves and
+/// not together: so they stay in registers.
+#[inline(never)]
+fn ask<Q: Question>(
     cache: &'static Inner,
     addr: *const c_void,
     length: usize,
     access: u32,
     out: *mut *mut kdreg_entry_t,
-    ask: Ask,
+) -> c_int {
+    status_of_lookup(|| hand_out_answer::<Q>(cache, addr, length, access, out))
+}
+
+/// The same where the cache behind the handle is not known yet.
+#[inline(never)]
+fn ask_by_handle<Q: Question>(
+    handle: *mut kdreg_cache_t,
+    addr: *const c_void,
+    length: usize,
+    access: u32,
+    out: *mut *mut kdreg_entry_t,
+) -> c_int {
+    status_of_lookup(|| {
+        let cache = handle::resolve::<Cache>(handle)?.inner();
+        hand_out_answer::<Q>(cache, addr, length, access, out)
+    })
+}
+
+#[inline]
+fn hand_out_answer<Q: Question>(
+    cache: &'static Inner,
+    addr: *const c_void,
+    length: usize,
+    access: u32,
+    out: *mut *mut kdreg_entry_t,
 ) -> Result<(), Errno> {
     let out = writable(out)?;
     if access & !ACCESS != 0 {
         return Err(Errno::EINVAL);
     }
-    let entry = ask(cache, Range::new(addr as usize, length)?, access)?;
+    let entry = Q::ask(cache, Range::new(addr as usize, length)?, access)?;
     // SAFETY: checked above.
     unsafe { out.write(entry.into_raw().cast_mut().cast()) };
     Ok(())
-}
-
-#[inline(never)]
-fn get_of(
-    cache: &'static Inner,
-    addr: *const c_void,
-    length: usize,
-    access: u32,
-    out: *mut *mut kdreg_entry_t,
-) -> c_int {
-    status_of_lookup(|| hand_out_answer(cache, addr, length, access, out, Inner::get))
-}
-
-#[inline(never)]
-fn get_by(
-    handle: *mut kdreg_cache_t,
-    addr: *const c_void,
-    length: usize,
-    access: u32,
-    out: *mut *mut kdreg_entry_t,
-) -> c_int {
-    status_of_lookup(|| {
-        let cache = handle::resolve::<Cache>(handle)?.inner();
-        hand_out_answer(cache, addr, length, access, out, Inner::get)
-    })
-}
-
-#[inline(never)]
-fn find_of(
-    cache: &'static Inner,
-    addr: *const c_void,
-    length: usize,
-    access: u32,
-    out: *mut *mut kdreg_entry_t,
-) -> c_int {
-    status_of_lookup(|| hand_out_answer(cache, addr, length, access, out, Inner::find))
-}
-
-#[inline(never)]
-fn find_by(
-    handle: *mut kdreg_cache_t,
-    addr: *const c_void,
-    length: usize,
-    access: u32,
-    out: *mut *mut kdreg_entry_t,
-) -> c_int {
-    status_of_lookup(|| {
-        let cache = handle::resolve::<Cache>(handle)?.inner();
-        hand_out_answer(cache, addr, length, access, out, Inner::find)
-    })
 }
 
 #[inline(never)]
@@ -156,7 +133,7 @@ pub extern "C-unwind" fn kdreg_cache_get(
     access: u32,
     out: *mut *mut kdreg_entry_t,
 ) -> c_int {
-    hand_out(cache, addr, length, access, out, GET)
+    hand_out::<Get>(cache, addr, length, access, out)
 }
 
 /// kdreg_get_attr.flags: what is registered is not merged with others, neither now nor
@@ -205,7 +182,7 @@ pub extern "C-unwind" fn kdreg_cache_get_with(
             return Err(Errno::EINVAL);
         }
         let range = Range::new(addr as usize, length)?;
-        let ask = Terms {
+        let ask = Ask {
             arg: attr.arg as usize,
             alignment: attr.alignment,
             no_merge: attr.flags & KDREG_GET_NO_MERGE != 0,
@@ -227,7 +204,7 @@ pub extern "C-unwind" fn kdreg_cache_find(
     access: u32,
     out: *mut *mut kdreg_entry_t,
 ) -> c_int {
-    hand_out(cache, addr, length, access, out, FIND)
+    hand_out::<Find>(cache, addr, length, access, out)
 }
 
 /// Puts back an entry from kdreg_cache_get() or kdreg_cache_find(). The last put
