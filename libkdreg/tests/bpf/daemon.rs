@@ -359,13 +359,6 @@ pub fn enrol(daemon: &Daemon, connection: Connection, mode: u32, capacity: u32) 
     let fds = [&client.log, &daemon.guard.0, &client.ring].map(Memory::fd);
     daemon.clients.lock().unwrap().push(Arc::new(client));
     connection.send(grant.as_bytes(), &fds);
-    // Never read.
-    let keep = abi::Keep {
-        header: abi::Keep::header(),
-        count: 1,
-        reserved: 0,
-    };
-    connection.send(keep.as_bytes(), &fds[..1]);
     daemon.open.lock().unwrap().push(connection);
     Some(())
 }

@@ -126,9 +126,6 @@ pub const PROOF: u32 = 3;
 pub const GRANT: u32 = 4;
 /// kdregd refuses, instead of any message it could send: [`Refused`].
 pub const REFUSED: u32 = 5;
-/// Behind the grant, with descriptors that are to stay open as long as the
-/// connection is; never read: [`Keep`].
-pub const KEEP: u32 = 6;
 /// Anybody asks how kdregd is: [`Status`].
 pub const STATUS: u32 = 7;
 /// kdregd tells, in JSON, in as many of these as it needs: [`StatusPart`] and the
@@ -219,15 +216,6 @@ pub struct Refused {
 
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Keep {
-    pub header: MessageHeader,
-    /// How many descriptors come with it.
-    pub count: u32,
-    pub reserved: u32,
-}
-
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Status {
     pub header: MessageHeader,
     /// [`VERSION`].
@@ -300,7 +288,6 @@ messages! {
     Proof = PROOF, 24;
     Grant = GRANT, 216;
     Refused = REFUSED, 176;
-    Keep = KEEP, 16;
     Status = STATUS, 16;
     StatusPart = STATUS_PART, 16;
 }
