@@ -5,32 +5,15 @@
 #include <sys/mman.h>
 
 #include "check.h"
+#include "plain.h"
 
 static size_t page;
 static bool watches;
 static int unchanged, changed; /* what this backend says of what has not changed, and of what has */
 
-static int do_register(void *context, void *addr, size_t length, uint32_t access, void **handle)
-{
-    (void)context;
-    (void)length;
-    (void)access;
-    *handle = addr;
-    return 0;
-}
-
-static int do_deregister(void *context, void *addr, size_t length, void *handle)
-{
-    (void)context;
-    (void)addr;
-    (void)length;
-    (void)handle;
-    return 0;
-}
-
 static kdreg_cache_t *create(void)
 {
-    struct kdreg_cache_attr attr = {.size = sizeof attr, .reg = do_register, .dereg = do_deregister};
+    struct kdreg_cache_attr attr = {.size = sizeof attr, .reg = plain_register, .dereg = plain_deregister};
     kdreg_cache_t *cache = NULL;
     int error = kdreg_cache_create(NULL, &attr, &cache);
     REQUIRE(error == 0, "kdreg_cache_create: %s", kdreg_strerror(error));

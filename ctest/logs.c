@@ -3,6 +3,7 @@
 #include <pthread.h>
 
 #include "check.h"
+#include "plain.h"
 
 struct listener {
     atomic_int messages, highest;
@@ -17,24 +18,6 @@ static void hear(void *context, int level, const char *message)
         listener->highest = level;
 }
 
-static int do_register(void *context, void *addr, size_t length, uint32_t access, void **handle)
-{
-    (void)context;
-    (void)length;
-    (void)access;
-    *handle = addr;
-    return 0;
-}
-
-static int do_deregister(void *context, void *addr, size_t length, void *handle)
-{
-    (void)context;
-    (void)addr;
-    (void)length;
-    (void)handle;
-    return 0;
-}
-
 /* One error, of the environment; and at the level of debugging a registration and its end. */
 static void say(void)
 {
@@ -43,7 +26,7 @@ static void say(void)
     CHECK_IS(kdreg_open(NULL, &monitor), -EINVAL);
     setenv("KDREG_BACKEND", "none", 1);
     CHECK_IS(kdreg_open(NULL, &monitor), 0);
-    struct kdreg_cache_attr attr = {.size = sizeof attr, .reg = do_register, .dereg = do_deregister, .flags = KDREG_CACHE_NO_REAPER};
+    struct kdreg_cache_attr attr = {.size = sizeof attr, .reg = plain_register, .dereg = plain_deregister, .flags = KDREG_CACHE_NO_REAPER};
     kdreg_cache_t *cache = NULL;
     kdreg_entry_t *entry = NULL;
     static char memory[1];
