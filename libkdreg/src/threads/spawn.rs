@@ -286,7 +286,10 @@ fn create_with(
                 size *= 2;
                 grown = true;
             }
-            // As where all memory is locked (MCL_FUTURE) and that is limited.
+            // As where all memory is locked (MCL_FUTURE) and that is limited:
+            // of what is scarce the program keeps all that it can have, so it
+            // is a small stack at once and not the largest that fits.
+            libc::EAGAIN | libc::ENOMEM if !grown && size > SMALL => size = SMALL,
             libc::EAGAIN | libc::ENOMEM if !grown && size / 4 >= LEAST => size /= 4,
             error => return Err(Errno::new(error)),
         }
