@@ -57,7 +57,7 @@ impl Cache {
             "base", "bytes", "access", "handle", "refs", "last use"
         )?;
         let used = inner.state.lock().used_slots();
-        for index in inner.entries.indices(used) {
+        for index in 0..used {
             let entry = inner.entries.at(index);
             let live = entry.refs.is_live();
             if !live && !entry.refs.in_use(threads::owners()) {

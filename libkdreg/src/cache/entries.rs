@@ -244,9 +244,7 @@ impl Entry {
         if self.refs.beside.load(Ordering::Relaxed) & HAS_DATA == 0 {
             return std::ptr::null_mut();
         }
-        // Behind the entry: see `Entries`.
-        let behind = std::ptr::from_ref(self).wrapping_add(1).cast_mut();
-        behind.wrapping_byte_add(BEFORE_DATA).cast()
+        behind(self)
     }
 
     pub fn handle(&self) -> usize {
@@ -299,16 +297,28 @@ pub(super) const fn stride(data: usize) -> usize {
 /// that is free, and what the caller is told of is where none can begin.
 const BEFORE_DATA: usize = 16;
 
+/// Where the caller's bytes in an entry are, if it has any.
+#[inline]
+fn behind(entry: &Entry) -> *mut u8 {
+    let behind = std::ptr::from_ref(entry).wrapping_add(1).cast_mut();
+    behind.wrapping_byte_add(BEFORE_DATA).cast()
+}
+
 /// The memory of a cache's entries. What of a caller's is in an entry lies
-/// behind it, in the places of the next ones, which are none then.
+/// behind it, on lines of its own. Indices are the entries': how far apart those
+/// are matters where an index becomes an address, and back.
 pub(crate) struct Entries {
-    /// See [`stride`].
-    stride: u32,
-    /// Bits that no entry's address has.
-    within: usize,
+    /// Bytes from one entry to the next: a power of two.
+    apart: usize,
+    /// The binary logarithm of that.
+    shift: u32,
     /// Bytes of the caller's in an entry.
     data: usize,
-    entries: Reservation<Entry>,
+    /// How many entries are usable. Stored with Release when all of what there is
+    /// for them became so, loaded with Acquire before any of it is touched.
+    committed: AtomicUsize,
+    /// A [`stride`] of them for each entry.
+    lines: Reservation<Entry>,
     extras: Reservation<Extra>,
     links: LinksMemory,
 }
@@ -324,37 +334,24 @@ impl Entries {
     /// As `new`, with so many bytes of the caller's in each.
     pub fn with_data(count: usize, data: usize) -> Result<(Entries, EntryLinks), Errno> {
         let stride = stride(data);
-        let capacity = count.checked_mul(stride).ok_or(Errno::EINVAL)?;
-        let (memory, links) = LinksMemory::new(count, stride)?;
-        let entries = Reservation::new(capacity, OnFork::Copy)?;
+        let lines = count.checked_mul(stride).ok_or(Errno::EINVAL)?;
+        let apart = stride * size_of::<Entry>();
+        let (memory, links) = LinksMemory::new(count)?;
         let entries = Entries {
-            stride: stride as u32,
-            within: stride * size_of::<Entry>() - 1,
+            apart,
+            shift: apart.trailing_zeros(),
             data,
-            entries,
+            committed: AtomicUsize::new(0),
+            lines: Reservation::new(lines, OnFork::Copy)?,
             extras: Reservation::new(count, OnFork::Copy)?,
             links: memory,
         };
         Ok((entries, links))
     }
 
-    pub fn capacity(&self) -> u32 {
-        self.entries.capacity() as u32
-    }
-
     /// How many entries there can be.
-    pub fn count(&self) -> usize {
-        self.entries.capacity() / self.stride as usize
-    }
-
-    /// From the index of one entry to the next.
-    pub fn stride(&self) -> u32 {
-        self.stride
-    }
-
-    /// The indices of the entries below `used`.
-    pub fn indices(&self, used: u32) -> impl Iterator<Item = u32> + use<> {
-        (0..used).step_by(self.stride as usize)
+    pub fn capacity(&self) -> u32 {
+        self.extras.capacity() as u32
     }
 
     /// The caller's bytes in an entry; null where there are none.
@@ -363,14 +360,10 @@ impl Entries {
         if self.data == 0 {
             return std::ptr::null_mut();
         }
-        // In bounds: `stride` entries belong to each, and are committed with it.
-        // SAFETY: an index that was given out is committed, and so is the next.
-        unsafe {
-            self.entries
-                .pointer_unchecked(index + 1)
-                .byte_add(BEFORE_DATA)
-        }
-        .cast()
+        // SAFETY: an index that was given out is committed, with all lines of the
+        // entry, of which there is more than one then.
+        let entry = unsafe { self.at_unchecked(index) };
+        behind(entry)
     }
 
     /// Zeroes them, for a registration that is about to be made.
@@ -386,47 +379,65 @@ impl Entries {
 
     /// Makes entries below `count` usable. Not to be called under the lock.
     pub fn commit(&self, count: u32) -> Result<(), Errno> {
-        // A little more: all of each entry.
-        let count = count.next_multiple_of(self.stride).min(self.capacity());
-        self.links.commit((count / self.stride) as usize)?;
-        self.extras.commit((count / self.stride) as usize)?;
-        self.entries.commit(count as usize)
+        let count = count as usize;
+        let stride = self.apart / size_of::<Entry>();
+        self.links.commit(count)?;
+        self.extras.commit(count)?;
+        self.lines.commit(count * stride)?;
+        // Perhaps a few more, of those all of each.
+        let committed = (self.links.committed())
+            .min(self.extras.committed())
+            .min(self.lines.committed() / stride);
+        // Release: pairs with the Acquire in `committed`. `fetch_max`, since a
+        // racing call may have committed more.
+        self.committed.fetch_max(committed, Ordering::Release);
+        Ok(())
     }
 
     /// How many entries are usable.
+    #[inline(always)]
     pub fn committed(&self) -> u32 {
-        (self.links.committed())
-            .min(self.extras.committed() * self.stride as usize)
-            .min(self.entries.committed()) as u32
+        self.committed.load(Ordering::Acquire) as u32
     }
 
+    /// # Panics
+    /// When it is not committed.
+    #[inline]
     pub fn at(&self, index: u32) -> &Entry {
-        self.entries.at(index)
+        assert!(index < self.committed(), "entry {index} is not committed");
+        // SAFETY: just checked.
+        unsafe { self.at_unchecked(index) }
     }
 
     /// What the entry at an index has besides its line.
     pub fn extra(&self, index: u32) -> &Extra {
-        self.extras.at(index / self.stride)
+        self.extras.at(index)
     }
 
-    /// The entry at an index that came from the page index.
+    /// The entry at an index.
     ///
     /// # Safety
     /// `index` was given out by this cache, and so is committed.
     #[inline]
     pub unsafe fn at_unchecked(&self, index: u32) -> &Entry {
         // SAFETY: the caller's promise.
-        unsafe { self.entries.at_unchecked(index) }
+        unsafe { self.at_offset(index as usize * self.apart) }
     }
 
     /// The entry at an offset that came from the page index.
     ///
     /// # Safety
-    /// It is an index of this cache, or 0, times the size of an entry.
+    /// It is `offset_of` an entry of this cache, or 0.
     #[inline(always)]
     pub unsafe fn at_offset(&self, offset: usize) -> &Entry {
         // SAFETY: the caller's promise: such an entry is committed.
-        unsafe { self.entries.at_offset_unchecked(offset) }
+        unsafe { self.lines.at_offset_unchecked(offset) }
+    }
+
+    /// How far one of this cache's entries is from the first.
+    #[inline(always)]
+    pub fn offset_of(&self, entry: &Entry) -> u32 {
+        self.lines.offset_of(entry) as u32
     }
 
     /// Has an entry brought near. One that was given out.
@@ -436,19 +447,29 @@ impl Entries {
         prefetch(unsafe { self.at_unchecked(index) });
     }
 
-    /// The entry that this address is exactly, if it is one.
+    /// The entry that this address is exactly, if it is one, and not one of the
+    /// caller's bytes behind it, which may look like anything.
     #[inline(always)]
     pub fn find(&self, entry: *const Entry) -> Option<&Entry> {
-        // Behind each are a caller's bytes, which may look like anything. The first
-        // is at the beginning of a page, and none takes more than that.
-        let may_be = entry.addr() & self.within == 0;
-        self.entries.find(entry).filter(|_| may_be)
+        self.position(entry)?;
+        // SAFETY: as in `at`; it is one of ours, and so not null.
+        unsafe {
+            std::hint::assert_unchecked(!entry.is_null());
+            Some(&*entry)
+        }
+    }
+
+    /// Which entry this address is exactly.
+    #[inline(always)]
+    fn position(&self, entry: *const Entry) -> Option<u32> {
+        // What is between two entries, or before the first, has bits that come
+        // out on top: one comparison tells all.
+        let index = self.lines.offset_of(entry).rotate_right(self.shift);
+        (index < self.committed.load(Ordering::Acquire)).then_some(index as u32)
     }
 
     /// The index of one of this cache's entries.
     pub fn index_of(&self, entry: &Entry) -> u32 {
-        self.entries
-            .index_of(entry)
-            .expect("an entry of this cache")
+        self.position(entry).expect("an entry of this cache")
     }
 }

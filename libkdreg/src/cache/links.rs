@@ -2,7 +2,8 @@
 //! What only the holder of the cache's lock touches of an entry: its place in
 //! the eviction order, and the list that it is in.
 
-use super::page_index::MAX_INDEX;
+use super::entries::Entry;
+use super::page_index::MAX_OFFSET;
 use crate::errno::Errno;
 use crate::interval_tree::{NIL, Node, Nodes};
 use crate::memory::Share;
@@ -37,7 +38,7 @@ const IN_HEAP: u32 = BEFORE;
 
 /// There are no more (`Options::capacity`).
 pub(crate) const MAX_ENTRIES: usize = BEFORE as usize - 1;
-const _: () = assert!(MAX_ENTRIES <= MAX_INDEX);
+const _: () = assert!(MAX_ENTRIES * size_of::<Entry>() <= MAX_OFFSET);
 
 /// Where an entry is in the eviction order (`lru`).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -62,41 +63,30 @@ unsafe impl Sync for LinksCell {}
 unsafe impl Send for LinksCell {}
 
 /// The memory of the links, for who makes it usable; not to look at.
-pub(crate) struct LinksMemory {
-    links: Share<Reservation<LinksCell>>,
-    shift: u32,
-}
+pub(crate) struct LinksMemory(Share<Reservation<LinksCell>>);
 
 impl LinksMemory {
-    /// Room for the links of `count` entries, whose indices are so far from each
-    /// other, a power of two; and the one access to them, for the owner to keep
-    /// under its lock.
-    pub fn new(count: usize, stride: usize) -> Result<(LinksMemory, EntryLinks), Errno> {
-        let links = Share::new(Reservation::new(count, OnFork::Copy)?)?;
-        let shift = stride.trailing_zeros();
-        let memory = LinksMemory {
-            links: links.clone(),
-            shift,
-        };
-        Ok((memory, EntryLinks { links, shift }))
+    /// Room for the links of `capacity` entries, and the one access to them,
+    /// for the owner to keep under its lock.
+    pub fn new(capacity: usize) -> Result<(LinksMemory, EntryLinks), Errno> {
+        let links = Share::new(Reservation::new(capacity, OnFork::Copy)?)?;
+        Ok((LinksMemory(links.clone()), EntryLinks { links }))
     }
 
-    /// Makes the links of as many entries usable. Not to be called under the lock.
+    /// Makes the links below `count` usable. Not to be called under the lock.
     pub fn commit(&self, count: usize) -> Result<(), Errno> {
-        self.links.commit(count)
+        self.0.commit(count)
     }
 
-    /// Those of the entries below this index are usable.
+    /// How many are usable.
     pub fn committed(&self) -> usize {
-        self.links.committed() << self.shift
+        self.0.committed()
     }
 }
 
 /// Exclusive access to the links of all entries: kept inside the lock.
 pub(crate) struct EntryLinks {
     links: Share<Reservation<LinksCell>>,
-    /// The binary logarithm of how far indices are from each other.
-    shift: u32,
 }
 
 impl EntryLinks {
@@ -170,7 +160,7 @@ impl EntryLinks {
     #[inline(always)]
     fn filed_pointer(&self, index: u32) -> *mut Links {
         // SAFETY: such entries have been given out, and so are committed.
-        unsafe { self.links.pointer_unchecked(index >> self.shift).cast() }
+        unsafe { self.links.pointer_unchecked(index).cast() }
     }
 }
 

@@ -42,8 +42,8 @@ impl Inner {
         if !unsafe { entry.is_hit(settled, (address, length), access) } {
             return None;
         }
-        let counted = at.one_more()?;
         let (shard, stamp) = self.in_step(&at)?;
+        let counted = at.one_more()?;
         at.take(counted);
         shard.count_hit(stamp);
         entry.stamp.store(stamp, Ordering::Relaxed);
@@ -89,9 +89,9 @@ impl Inner {
 
     #[inline(never)]
     fn find_among_noted(&self, range: Range, access: u32) -> Option<&Entry> {
-        self.page_index.find(range.start(), |index| {
-            // SAFETY: the page index holds indices of this cache only.
-            let entry = unsafe { self.entries.at_unchecked(index) };
+        self.page_index.find(range.start(), |offset| {
+            // SAFETY: the page index holds entries of this cache only.
+            let entry = unsafe { self.entries.at_offset(offset as usize) };
             self.take(entry, range, access).then_some(entry)
         })
     }
@@ -196,7 +196,7 @@ impl Inner {
         let entry = self.entries.at(index);
         if self.is_current(entry) {
             self.touch(entry, threads::number());
-            self.note(range, index);
+            self.note(range, entry);
             return Some(Found::Entry(index));
         }
         let changed = entry.has_changed();
@@ -208,10 +208,13 @@ impl Inner {
     }
 
     /// Has the page index lead from an address to the entry that serves it.
-    pub(super) fn note(&self, range: Range, index: u32) {
-        self.page_index.note(range.start(), index, |other| {
-            // SAFETY: the page index holds indices of this cache only.
-            unsafe { self.entries.at_unchecked(other) }.refs.is_live()
+    pub(super) fn note(&self, range: Range, entry: &Entry) {
+        let offset = self.entries.offset_of(entry);
+        self.page_index.note(range.start(), offset, |other| {
+            // SAFETY: the page index holds entries of this cache only.
+            unsafe { self.entries.at_offset(other as usize) }
+                .refs
+                .is_live()
         });
     }
 

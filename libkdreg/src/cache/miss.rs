@@ -148,9 +148,8 @@ impl Inner {
             match attempt {
                 Attempt::Done { index, used } => {
                     // Allocates, so not under the lock.
-                    self.page_index
-                        .reserve((used / self.entries.stride()) as usize);
-                    self.note(range, index);
+                    self.page_index.reserve(used as usize);
+                    self.note(range, self.entries.at(index));
                     return Ok(index);
                 }
                 Attempt::Changed => {}
@@ -208,10 +207,7 @@ impl Inner {
 
     /// How many slots there is memory for.
     fn usable_slots(&self) -> u32 {
-        let slots = |entries: u32| entries.saturating_mul(self.entries.stride());
-        self.entries
-            .committed()
-            .min(slots(self.lru_memory.committed()))
+        self.entries.committed().min(self.lru_memory.committed())
     }
 
     /// A free slot, with memory for it if there is none.
@@ -234,7 +230,7 @@ impl Inner {
             }
             // Memory outside the lock.
             self.entries.commit(wanted)?;
-            self.lru_memory.commit(wanted / self.entries.stride())?;
+            self.lru_memory.commit(wanted)?;
             if let Some(index) = self.state.lock().take_slot(|| wanted) {
                 return Ok(index);
             }

@@ -250,10 +250,10 @@ impl Cache {
         let options = options.with_defaults();
         let (entries, links) = Entries::with_data(options.capacity()?, options.entry_size)?;
         // For lookups that nothing is noted for (`page_index`).
-        entries.commit(entries.stride())?;
-        let (lru_memory, lru) = LruMemory::new(entries.count())?;
+        entries.commit(State::FIRST_SLOT)?;
+        let (lru_memory, lru) = LruMemory::new(entries.capacity() as usize)?;
         let tells = registrar.wants_departures();
-        let mut state = State::new(links, lru, entries.stride());
+        let mut state = State::new(links, lru);
         state.tells = tells;
         let monitor = monitor.sibling()?;
         let inner = Share::new(Inner {

@@ -6,7 +6,6 @@
 //! hint checks the entry itself. Any page can be a key, so an interior
 //! address is found as fast as a base address once it was looked up.
 
-use super::entries::Entry;
 use crate::errno::Errno;
 use crate::lock::Mutex;
 use crate::prefetch::prefetch;
@@ -25,15 +24,12 @@ const PAGE_SHIFT: u32 = 12;
 /// at distances of 1 to 2^14 none is noted in a place that `first` does not look at.
 const MULTIPLIER: u32 = 0xdd9d_c9f9;
 
-/// Where an entry's index is in a place: what is above a tag of 32 bits is
-/// then the entry's offset among the entries, which are a cache line each.
-const INDEX_SHIFT: u32 = 32 + size_of::<Entry>().trailing_zeros();
+/// A place has bits for offsets up to this. An entry is known here by its offset
+/// among the entries, in bytes, which is what a hit needs.
+pub(super) const MAX_OFFSET: usize = u32::MAX as usize;
 
-/// A place has bits for indices up to this.
-pub(super) const MAX_INDEX: usize = (1 << (u64::BITS - INDEX_SHIFT)) - 1;
-
-/// One line of places: (entry << [`INDEX_SHIFT`]) | tag, or 0: there is no entry
-/// 0.
+/// One line of places: (entry's offset << 32) | tag, or 0: there is no entry at
+/// offset 0.
 #[repr(C, align(64))]
 struct Bucket([AtomicU64; WAYS]);
 
@@ -76,14 +72,14 @@ impl Hash {
     /// What a place holds that says where an entry is.
     #[inline]
     fn value(self, entry: u32) -> u64 {
-        u64::from(entry) << INDEX_SHIFT | u64::from(self.tag())
+        u64::from(entry) << 32 | u64::from(self.tag())
     }
 }
 
 /// The entry that a place names.
 #[inline(always)]
 fn entry_of(value: u64) -> u32 {
-    (value >> INDEX_SHIFT) as u32
+    (value >> 32) as u32
 }
 
 impl Bucket {
@@ -206,10 +202,10 @@ impl PageIndex {
         for way in 1..=4usize {
             // SAFETY: as in `bucket`: buckets are aligned, so that what differs in
             // the low bits of a place's number is in the same one.
-            // Acquire: the entry's index was committed before it was noted.
+            // Acquire: the entry was committed before it was noted.
             let value = unsafe { &*place }.load(Ordering::Acquire);
             if value as u32 == hash.tag() {
-                return Some((value >> 32) as usize);
+                return Some(entry_of(value) as usize);
             }
             // The places in the order of their ways, one after the other.
             let step = (way ^ (way - 1)) * size_of::<AtomicU64>();
@@ -218,7 +214,8 @@ impl PageIndex {
         None
     }
 
-    /// An entry noted for the page of `address` that `accept` takes.
+    /// What `accept` makes of the first entry that it takes, of those noted for the
+    /// page of `address`.
     #[inline]
     pub fn find<T>(&self, address: usize, mut accept: impl FnMut(u32) -> Option<T>) -> Option<T> {
         let hash = Hash::of(address);
@@ -280,7 +277,7 @@ impl PageIndex {
     }
 
     /// Takes out what was noted of `entry` for the page of `address`, so that
-    /// the place is seen to be free. To be called before the entry's index is
+    /// the place is seen to be free. To be called before the entry's slot is
     /// given to another: a later note of the same words is not to go.
     #[inline]
     pub fn forget(&self, address: usize, entry: u32) {

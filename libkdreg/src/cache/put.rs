@@ -132,7 +132,7 @@ impl Inner {
     /// Whether any reference is out.
     pub(super) fn any_in_use(&self) -> bool {
         let used = self.state.lock().used_slots();
-        (self.entries.indices(used)).any(|index| self.is_in_use(index))
+        (0..used).any(|index| self.is_in_use(index))
     }
 
     /// Whether a reference on an entry is out. Not fooled by another thread,

@@ -299,8 +299,9 @@ impl Inner {
             if !others {
                 self.unmonitor(name);
             }
-            // While the index is this entry's.
-            self.page_index.forget(entry.start(), index);
+            // While the slot is this entry's.
+            let offset = self.entries.offset_of(entry);
+            self.page_index.forget(entry.start(), offset);
         }
         let handle = Handle(entry.handle());
         self.undo(index, entry.range(), entry.access(), handle);

@@ -64,8 +64,6 @@ pub(crate) struct State {
     free: List,
     /// Slots never used so far begin here.
     fresh: u32,
-    /// From one slot to the next.
-    stride: u32,
     /// Slots taken and not given back.
     pub taken: usize,
     /// No slot is taken any more, and nothing becomes an entry (`drop`).
@@ -106,15 +104,13 @@ impl State {
     /// What is before it is never given out: the page index says 0 for "none".
     pub const FIRST_SLOT: u32 = 1;
 
-    pub fn new(links: EntryLinks, lru: Lru, stride: u32) -> State {
+    pub fn new(links: EntryLinks, lru: Lru) -> State {
         State {
             links,
             tree: Tree::new(),
             lru,
             free: List::EMPTY,
-            // Not before it.
-            fresh: stride.max(State::FIRST_SLOT),
-            stride,
+            fresh: State::FIRST_SLOT,
             taken: 0,
             draining: false,
             drained: None,
@@ -151,7 +147,7 @@ impl State {
     /// How many slots must be committed for `take_slot` to succeed.
     pub fn slots_wanted(&self) -> u32 {
         if self.free.is_empty() {
-            self.fresh + self.stride
+            self.fresh + 1
         } else {
             self.fresh
         }
@@ -169,8 +165,8 @@ impl State {
         self.taken -= 1;
         (self.fresh < committed()).then(|| {
             self.taken += 1;
-            self.fresh += self.stride;
-            self.fresh - self.stride
+            self.fresh += 1;
+            self.fresh - 1
         })
     }
 

@@ -115,9 +115,7 @@ impl Inner {
             (now, state.used_slots())
         };
         statistics.hits = self.hits();
-        statistics.in_use = (self.entries.indices(used))
-            .filter(|&index| self.is_in_use(index))
-            .count() as u64;
+        statistics.in_use = (0..used).filter(|&index| self.is_in_use(index)).count() as u64;
         statistics
     }
 }

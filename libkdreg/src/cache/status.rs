@@ -59,7 +59,7 @@ impl Inner {
         // A statement of its own: in the loop's head the lock would be held
         // until the loop is over.
         let used = self.state.lock().used_slots();
-        for index in self.entries.indices(used) {
+        for index in 0..used {
             let entry = self.entries.at(index);
             let (true, Some(range)) = (entry.refs.is_live(), entry.range_if_any()) else {
                 continue;

@@ -134,7 +134,7 @@ impl Inner {
     /// meanwhile. What comes or goes meanwhile may be among them or not.
     pub(super) fn each(&self, mut visit: impl FnMut(&Entry) -> ControlFlow<()>) {
         let used = self.state.lock().used_slots();
-        for index in self.entries.indices(used) {
+        for index in 0..used {
             let entry = self.entries.at(index);
             if !entry.refs.is_live() {
                 continue;
