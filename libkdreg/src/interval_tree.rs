@@ -7,13 +7,13 @@
 //! removal are O(log n); visiting the k ranges that overlap a query is
 //! O(log n + k), because every subtree knows the highest end inside it.
 
+mod path;
+
+use path::{Path, Room};
 use std::ops::ControlFlow;
 
 /// "No node".
 pub(crate) const NIL: u32 = u32::MAX;
-
-/// No path down is longer: an AVL tree of 2^32 nodes is at most 46 levels high.
-const HIGHEST: usize = 48;
 
 /// The links of one stored range. Plain data: all zero is a valid, unlinked node.
 #[derive(Clone, Copy, Debug, Default)]
@@ -92,30 +92,40 @@ impl Tree {
         let (start, end) = (node.start, node.end);
         self.longest = self.longest.max(end - start);
         nodes.set_height(index, 1);
-        let mut path = [NIL; HIGHEST];
-        let mut depth = 0;
-        let mut left = false;
+        let mut room = Room::new();
+        let mut path = Path::new(&mut room);
+        let mut right = false;
         let mut at = self.root;
         while at != NIL {
-            path[depth] = at;
-            depth += 1;
+            path.push(at);
             let node = nodes.node_mut(at);
             node.max_end = node.max_end.max(end);
-            left = (start, index) < (node.start, at);
-            at = if left { node.left } else { node.right };
+            right = follows((start, index), node, at);
+            at = if right { node.right } else { node.left };
         }
-        match path[..depth].last() {
+        match path.last() {
             None => self.root = index,
-            Some(&above) if left => nodes.node_mut(above).left = index,
-            Some(&above) => nodes.node_mut(above).right = index,
+            Some(above) if right => nodes.node_mut(above).right = index,
+            Some(above) => nodes.node_mut(above).left = index,
         }
-        // Where the height stays, there is nothing to balance further up, and
-        // the siblings, which are cache lines of their own, are left alone.
-        while depth > 0 {
-            depth -= 1;
-            if !self.rebalance(nodes, &path[..=depth]) {
-                break;
+        // Of the siblings, which are cache lines of their own, only those are looked
+        // at that this side is now higher than.
+        let (mut below, mut height) = (index, 1);
+        while let Some(at) = path.pop() {
+            if nodes.height(at) > height {
+                return;
             }
+            let Node { left, right, .. } = *nodes.node(at);
+            let sibling = if left == below { right } else { left };
+            if height_of(nodes, sibling) + 1 < height {
+                // As high as it was before, and so is all above.
+                let top = balance(nodes, at);
+                self.replace(nodes, path.last(), at, top);
+                return;
+            }
+            height += 1;
+            nodes.set_height(at, height);
+            below = at;
         }
     }
 
@@ -128,37 +138,34 @@ impl Tree {
             right,
             ..
         } = *nodes.node(index);
-        let mut path = [NIL; HIGHEST];
-        let mut place = 0;
+        let mut room = Room::new();
+        let mut path = Path::new(&mut room);
         let mut at = self.root;
         while at != index {
             assert!(at != NIL, "a node to be removed is in the tree");
-            path[place] = at;
-            place += 1;
+            path.push(at);
             let node = nodes.node(at);
-            let below = (start, index) < (node.start, at);
-            at = if below { node.left } else { node.right };
+            let right = follows((start, index), node, at);
+            at = if right { node.right } else { node.left };
         }
-        // What the nodes on the path below `depth` have below them no more.
+        let (place, above) = (path.depth(), path.last());
+        // What the nodes on the path below `place` have below them no more.
         let mut lost = end;
-        let mut depth = place;
         if left == NIL || right == NIL {
             let rest = if left == NIL { right } else { left };
-            self.replace(nodes, &path[..place], index, rest);
+            self.replace(nodes, above, index, rest);
         } else {
             // The next in order takes its place, and its height for now.
-            depth += 1;
+            path.push(index);
             let mut successor = right;
             loop {
                 let next = nodes.node(successor).left;
                 if next == NIL {
                     break;
                 }
-                path[depth] = successor;
-                depth += 1;
+                path.push(successor);
                 successor = next;
             }
-            path[place] = successor;
             let rest = nodes.node(successor).right;
             lost = nodes.node(successor).end;
             let height = nodes.height(index);
@@ -166,22 +173,22 @@ impl Tree {
             if successor == right {
                 nodes.node_mut(successor).right = rest;
             } else {
-                nodes.node_mut(path[depth - 1]).left = rest;
+                self.replace(nodes, path.last(), successor, rest);
                 nodes.node_mut(successor).right = right;
             }
             nodes.node_mut(successor).left = left;
-            self.replace(nodes, &path[..place], index, successor);
+            path.set(place, successor);
+            self.replace(nodes, above, index, successor);
         }
         let mut shrank = true;
-        while depth > 0 {
-            depth -= 1;
-            let at = path[depth];
+        while let Some(at) = path.pop() {
+            let depth = path.depth();
             if depth == place {
                 // The successor, which knows nothing of its new subtree yet.
                 lost = end;
-                shrank = self.rebalance(nodes, &path[..=depth]);
+                shrank = self.rebalance(nodes, at, path.last());
             } else if shrank {
-                shrank = self.rebalance(nodes, &path[..=depth]);
+                shrank = self.rebalance(nodes, at, path.last());
             } else {
                 // The highest end may have been the one that is gone. If it is
                 // higher here, it is on the whole path up.
@@ -199,27 +206,23 @@ impl Tree {
         }
     }
 
-    /// Has what lies above, the last of `path`, lead to `new` and not to `old`.
-    fn replace(&mut self, nodes: &mut impl Nodes, path: &[u32], old: u32, new: u32) {
-        match path.last() {
-            None => self.root = new,
-            Some(&above) => {
-                let node = nodes.node_mut(above);
-                *(if node.left == old {
-                    &mut node.left
-                } else {
-                    &mut node.right
-                }) = new;
-            }
+    /// Has what lies above, if anything does, lead to `new` and not to `old`.
+    fn replace(&mut self, nodes: &mut impl Nodes, above: Option<u32>, old: u32, new: u32) {
+        let Some(above) = above else {
+            self.root = new;
+            return;
+        };
+        let node = nodes.node_mut(above);
+        if node.left == old {
+            node.left = new;
+        } else {
+            node.right = new;
         }
     }
 
-    /// Restores the balance of the last of `path`, below which all is balanced;
-    /// whether the height of its subtree changed.
-    fn rebalance(&mut self, nodes: &mut impl Nodes, path: &[u32]) -> bool {
-        let Some((&at, above)) = path.split_last() else {
-            return false;
-        };
+    /// Restores the balance of a node, below which all is balanced; whether the
+    /// height of its subtree changed.
+    fn rebalance(&mut self, nodes: &mut impl Nodes, at: u32, above: Option<u32>) -> bool {
         let before = nodes.height(at);
         let top = balance(nodes, at);
         if top != at {
@@ -241,8 +244,8 @@ impl Tree {
         // left of it, which then need not even be looked at.
         let reach = start.saturating_sub(self.longest);
         // Nodes whose left subtree is being visited.
-        let mut path = [NIL; HIGHEST];
-        let mut depth = 0;
+        let mut room = Room::new();
+        let mut path = Path::new(&mut room);
         let mut at = self.root;
         loop {
             while at != NIL {
@@ -255,19 +258,17 @@ impl Tree {
                     continue;
                 }
                 if node.start < end {
-                    path[depth] = at;
-                    depth += 1;
+                    path.push(at);
                 }
                 at = node.left;
             }
-            if depth == 0 {
+            let Some(next) = path.pop() else {
                 return ControlFlow::Continue(());
-            }
-            depth -= 1;
-            let node = nodes.node(path[depth]);
+            };
+            let node = nodes.node(next);
             at = node.right;
             if node.end > start {
-                visit(path[depth])?;
+                visit(next)?;
             }
         }
     }
@@ -278,7 +279,23 @@ fn key(nodes: &impl Nodes, index: u32) -> (usize, u32) {
     (nodes.node(index).start, index)
 }
 
-fn height(nodes: &impl Nodes, index: u32) -> u8 {
+/// Whether a range comes after that of node `at`, which is another.
+#[inline(always)]
+fn follows((start, index): (usize, u32), node: &Node, at: u32) -> bool {
+    if start == node.start {
+        return follows_of_equal(index, at);
+    }
+    start > node.start
+}
+
+/// As `follows` where the starts are the same, which is seldom.
+#[cold]
+#[inline(never)]
+fn follows_of_equal(index: u32, at: u32) -> bool {
+    index > at
+}
+
+fn height_of(nodes: &impl Nodes, index: u32) -> u8 {
     if index == NIL { 0 } else { nodes.height(index) }
 }
 
@@ -293,7 +310,7 @@ fn max_end(nodes: &impl Nodes, index: u32) -> usize {
 /// Recomputes what a node knows about its subtree from its children.
 fn refresh(nodes: &mut impl Nodes, index: u32) {
     let Node { left, right, .. } = *nodes.node(index);
-    let tallest = height(nodes, left).max(height(nodes, right)) + 1;
+    let tallest = height_of(nodes, left).max(height_of(nodes, right)) + 1;
     refresh_as(nodes, index, tallest);
 }
 
@@ -330,14 +347,14 @@ fn rotate_left(nodes: &mut impl Nodes, index: u32) -> u32 {
 /// the subtree's new root.
 fn balance(nodes: &mut impl Nodes, index: u32) -> u32 {
     let Node { left, right, .. } = *nodes.node(index);
-    let (tall_left, tall_right) = (height(nodes, left), height(nodes, right));
+    let (tall_left, tall_right) = (height_of(nodes, left), height_of(nodes, right));
     if tall_left > tall_right + 1 {
         let Node {
             left: outer,
             right: inner,
             ..
         } = *nodes.node(left);
-        if height(nodes, inner) > height(nodes, outer) {
+        if height_of(nodes, inner) > height_of(nodes, outer) {
             nodes.node_mut(index).left = rotate_left(nodes, left);
         }
         rotate_right(nodes, index)
@@ -347,7 +364,7 @@ fn balance(nodes: &mut impl Nodes, index: u32) -> u32 {
             right: outer,
             ..
         } = *nodes.node(right);
-        if height(nodes, inner) > height(nodes, outer) {
+        if height_of(nodes, inner) > height_of(nodes, outer) {
             nodes.node_mut(index).right = rotate_right(nodes, right);
         }
         rotate_left(nodes, index)
