@@ -149,14 +149,15 @@ impl Cookies {
         cookie: u64,
     ) -> Result<Option<&'a Slot>> {
         let mut next = head.get();
-        let mut length = 0;
+        let mut length = 0usize;
         // SAFETY: As in `find`.
         while let Some((slot, _)) = unsafe { slots.listed(next) } {
             if slot.cookie.get() == cookie {
                 return Ok(Some(slot));
             }
             next = slot.chain.get();
-            length += 1;
+            // Never more than `CHAIN_MAX`.
+            length = length.wrapping_add(1);
         }
         if length < CHAIN_MAX {
             Ok(None)

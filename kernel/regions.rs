@@ -29,6 +29,13 @@ pub(crate) enum Added {
     NeedsChunk(usize),
 }
 
+/// The same where the parameters have been told already.
+enum Outcome {
+    New,
+    Same,
+    NeedsChunk(usize),
+}
+
 /// How far a batch has got.
 #[derive(Default)]
 pub(crate) struct Progress {
@@ -273,10 +280,19 @@ impl Regions {
         if self.cookies.is_empty() {
             return Ok(Added::NeedsChunk(0));
         }
+        let mut params = Kdreg2MonitoringParams {
+            location: KDREG2_LOCATION_NONE,
+            generation: 0,
+            reserved: 0,
+        };
         // SAFETY: There is a bucket, as was just seen.
-        let added = unsafe { self.add(request) };
-        self.added(matches!(added, Ok(Added::New(_))).into());
-        added
+        let outcome = unsafe { self.add(request, |told| params = told) };
+        self.added(matches!(outcome, Ok(Outcome::New)).into());
+        Ok(match outcome? {
+            Outcome::New => Added::New(params),
+            Outcome::Same => Added::Same(params),
+            Outcome::NeedsChunk(number) => Added::NeedsChunk(number),
+        })
     }
 
     /// Monitors the regions of `entries` from where `done` says on, and fills in their results.
@@ -295,16 +311,15 @@ impl Regions {
         let mut missing = None;
         let mut at = done.entries;
         for entry in entries.get_mut(at..).unwrap_or(&mut []) {
+            let request = Request::of(addresses, entry);
             // SAFETY: There was a bucket at the beginning, and only `take_chunks` takes any away.
-            let added =
-                Request::of(addresses, entry).and_then(|request| unsafe { self.add(&request) });
-            match added {
-                Ok(Added::New(params)) => {
-                    new |= 1u64.wrapping_shl(at as u32);
-                    Self::accept(entry, &params);
-                }
-                Ok(Added::Same(params)) => Self::accept(entry, &params),
-                Ok(Added::NeedsChunk(number)) => {
+            let outcome = request.and_then(|request| unsafe {
+                self.add(&request, |params| Self::accept(entry, &params))
+            });
+            match outcome {
+                Ok(Outcome::New) => new |= 1u64.wrapping_shl(at as u32),
+                Ok(Outcome::Same) => {}
+                Ok(Outcome::NeedsChunk(number)) => {
                     missing = Some(number);
                     break;
                 }
@@ -370,27 +385,32 @@ impl Regions {
     }
 
     /// Monitors a region, of which the caller tells [`Regions::added`] before it lets go of the
-    /// lock.
+    /// lock. `tell` is given its parameters as soon as they are known: before the walk down the
+    /// tree, across which they would have to be kept.
     ///
     /// # Safety
     ///
     /// The table of cookies has a bucket.
     #[inline(always)]
-    unsafe fn add(&mut self, request: &Request) -> Result<Added> {
+    unsafe fn add(
+        &mut self,
+        request: &Request,
+        tell: impl FnOnce(Kdreg2MonitoringParams),
+    ) -> Result<Outcome> {
         // SAFETY: As the caller promises.
         let head = unsafe { self.cookies.head_of(&self.slots, request.cookie) };
         if let Some(slot) = Cookies::find_or_room(&self.slots, head, request.cookie)? {
-            return if slot.range.bounds() == (request.start, request.last)
-                && slot.wanted.get() == request.wanted
+            if slot.range.bounds() != (request.start, request.last)
+                || slot.wanted.get() != request.wanted
             {
-                Ok(Added::Same(Self::params(slot)))
-            } else {
-                Err(EBUSY)
-            };
+                return Err(EBUSY);
+            }
+            tell(Self::params(slot));
+            return Ok(Outcome::Same);
         }
         let (slot, word) = match self.unused.take(&self.slots, self.statistics.max) {
             Ok(taken) => taken,
-            Err(Some(chunk)) => return Ok(Added::NeedsChunk(chunk)),
+            Err(Some(chunk)) => return Ok(Outcome::NeedsChunk(chunk)),
             Err(None) => return Err(ENOSPC),
         };
         // Below `GENERATION_MAX` up to now: what has got there is retired.
@@ -401,7 +421,9 @@ impl Regions {
         slot.set_usage(Use::Active);
         Cookies::insert(head, slot);
         // Who marks the region as changed has to take the lock first, so it will be in its tree.
-        word.validate(slot.valid_word());
+        let params = Self::params(slot);
+        word.validate(params.generation);
+        tell(params);
         let class = request.wanted.class();
         if self.trees[class].is_empty() {
             self.occupied[class / 64] |= 1 << (class % 64);
@@ -409,7 +431,7 @@ impl Regions {
         // SAFETY: The slot was free, so its node is in no tree. It stays where it is until
         // `take_chunks`, after which the trees are not used again.
         unsafe { self.trees[class].insert(&slot.range, request.start, request.last) };
-        Ok(Added::New(Self::params(slot)))
+        Ok(Outcome::New)
     }
 
     fn params(slot: &Slot) -> Kdreg2MonitoringParams {
