@@ -8,9 +8,7 @@
 
 /* What is asked about processes. */
 struct question {
-	__u64 address; /* aligned to 8; 0: no word is wanted */
-	__u32 all;     /* 1: every task that has a log; 0: every task there is an answer for */
-	__u32 reserved;
+	__u32 all; /* 1: every task that has a log; 0: every task there is an answer for */
 };
 
 struct {
@@ -24,15 +22,17 @@ struct {
 struct answer {
 	__u64 mm;
 	__u64 start_time;
-	__u64 word;          /* at the address asked for */
-	__u32 word_read;     /* 1: there is such a word */
-	__u32 subscribed;    /* 1: MMU notifications have been subscribed to */
+	__u64 executions; /* goes up whenever it executes a program, which takes another mm */
+	__u32 subscribed; /* 1: MMU notifications have been subscribed to */
 	__u32 pid, tgid;
 	__u32 uid, euid, suid;
-	__u32 reserved;
 };
 
-SEC("iter.s/task")
+/*
+ * Nothing is read of a task's memory, nor is its lock taken: both wait for whoever
+ * is behind a mapping (a file system in user space, a userfaultfd), without end.
+ */
+SEC("iter/task")
 int tasks(struct bpf_iter__task *context)
 {
 	struct task_struct *task = context->task;
@@ -45,15 +45,13 @@ int tasks(struct bpf_iter__task *context)
 	if (!answer.mm || (question->all && !find_log(answer.mm)))
 		return 0;
 	answer.start_time = task->start_time;
+	answer.executions = task->self_exec_id;
 	answer.pid = task->pid;
 	answer.tgid = task->tgid;
 	answer.uid = task->real_cred->uid.val;
 	answer.euid = task->real_cred->euid.val;
 	answer.suid = task->real_cred->suid.val;
 	answer.subscribed = !!BPF_CORE_READ(task, mm, notifier_subscriptions);
-	if (question->address)
-		answer.word_read = !bpf_copy_from_user_task(&answer.word, sizeof(answer.word),
-							    (void *)question->address, task, 0);
 	bpf_seq_write(context->meta->seq, &answer, sizeof(answer));
 	return 0;
 }

@@ -56,6 +56,7 @@ struct mm_struct {
 struct task_struct {
 	int pid, tgid;
 	__u64 start_time;
+	__u64 self_exec_id;
 	struct mm_struct *mm;
 	const struct cred *real_cred;
 };

@@ -22,7 +22,6 @@ static void die(void)
 
 static void until(enum phase phase)
 {
-    static volatile uint64_t nonce;
     static struct wire_received received;
     int connection = wire_connect();
     if (connection < 0)
@@ -42,8 +41,7 @@ static void until(enum phase phase)
         wire_subscribe();
     if (phase == CHALLENGED)
         die();
-    nonce = received.challenge.nonce;
-    struct wire_proof proof = wire_proof((const void *)&nonce, mode);
+    struct wire_proof proof = wire_proof(received.challenge.nonce, mode);
     if (wire_send(connection, &proof, sizeof proof))
         _exit(1);
     if (phase == PROVEN)
@@ -128,7 +126,6 @@ static void nonsense(const char *what, const void *bytes, size_t length, bool as
 static void senseless(void)
 {
     check_says("what is no sense is refused");
-    static uint64_t word = 1;
     struct wire_hello hello = wire_hello(ENTRIES);
     nonsense("an empty word", "\0\0\0\0", 4, false);
     nonsense("half a message", &hello, 12, false);
@@ -140,15 +137,11 @@ static void senseless(void)
     hello = wire_hello(ENTRIES);
     hello.version = 99;
     nonsense("another version", &hello, sizeof hello, false);
-    struct wire_proof proof = wire_proof(&word, WIRE_FLUSH);
-    nonsense("the wrong word", &proof, sizeof proof, true);
-    proof = wire_proof(NULL, WIRE_FLUSH);
-    nonsense("a word at 0", &proof, sizeof proof, true);
-    proof.address = 0xffffffff81000000u;
-    nonsense("a word of the kernel's", &proof, sizeof proof, true);
-    proof = wire_proof((char *)&word + 1, WIRE_FLUSH);
-    nonsense("a word at an odd address", &proof, sizeof proof, true);
-    proof = wire_proof(&word, 77);
+    struct wire_proof proof = wire_proof(0, WIRE_FLUSH);
+    nonsense("no number", &proof, sizeof proof, true);
+    proof = wire_proof(1, WIRE_FLUSH);
+    nonsense("the wrong number", &proof, sizeof proof, true);
+    proof = wire_proof(1, 77);
     nonsense("an unknown mode", &proof, sizeof proof, true);
     hello = wire_hello(ENTRIES);
     nonsense("the question again", &hello, sizeof hello, true);
@@ -163,12 +156,10 @@ static void somebody_else(void)
     REQUIRE(connection >= 0, "connect: %s", strerror(-connection));
     pid_t child = check_fork();
     if (child == 0) {
-        static volatile uint64_t nonce;
         struct wire_hello hello = wire_hello(ENTRIES);
         wire_send(connection, &hello, sizeof hello);
         wire_receive(connection, &received);
-        nonce = received.challenge.nonce;
-        struct wire_proof proof = wire_proof((const void *)&nonce, WIRE_FLUSH);
+        struct wire_proof proof = wire_proof(received.challenge.nonce, WIRE_FLUSH);
         wire_send(connection, &proof, sizeof proof);
         wire_receive(connection, &received);
         CHECK(received.length <= 0 || received.header.kind == WIRE_REFUSED, "it is answered by message %u", received.header.kind);
@@ -177,6 +168,55 @@ static void somebody_else(void)
     }
     CHECK(check_child_succeeded(child), "a child gets its parent's log");
     close(connection);
+}
+
+/* A number that was told, and what comes when it is sent back: nothing is granted but to the process that connected, while it is what it was. */
+static int challenged(uint64_t *nonce)
+{
+    static struct wire_received received;
+    int connection = wire_connect();
+    struct wire_hello hello = wire_hello(ENTRIES);
+    wire_send(connection, &hello, sizeof hello);
+    wire_receive(connection, &received);
+    if (received.length < (long)sizeof received.challenge || received.header.kind != WIRE_CHALLENGE)
+        return -1;
+    *nonce = received.challenge.nonce;
+    return connection;
+}
+
+static bool is_refused(int connection, uint64_t nonce)
+{
+    static struct wire_received received;
+    struct wire_proof proof = wire_proof(nonce, WIRE_FLUSH);
+    wire_send(connection, &proof, sizeof proof);
+    wire_receive(connection, &received);
+    bool refused = received.length >= (long)sizeof received.refused && received.header.kind == WIRE_REFUSED && received.fd_count == 0;
+    /* For who it is and what it was, not for the mode. */
+    return refused && (received.refused.status == -EACCES || received.refused.status == -ESRCH);
+}
+
+static void answered_by_another(void)
+{
+    check_says("a child that knows the number cannot answer for its parent, nor a program for what the process was before");
+    uint64_t nonce = 0;
+    int connection = challenged(&nonce);
+    REQUIRE(connection >= 0, "no challenge");
+    pid_t child = check_fork();
+    if (child == 0)
+        _exit(!is_refused(connection, nonce));
+    CHECK(check_child_succeeded(child), "a child answers for its parent");
+    close(connection);
+    child = check_fork();
+    if (child == 0) {
+        char fd[16], number[32];
+        connection = challenged(&nonce);
+        fcntl(connection, F_SETFD, 0);
+        snprintf(fd, sizeof fd, "%d", connection);
+        snprintf(number, sizeof number, "%llu", (unsigned long long)nonce);
+        execl("/proc/self/exe", "phases", "--answer", fd, number, (char *)NULL);
+        _exit(1);
+    }
+    CHECK(check_child_succeeded(child), "a program is given the log of what was asked for before it was executed");
 }
 
 static void once_each(void)
@@ -212,6 +252,8 @@ int main(int argc, char **argv)
 {
     static const struct option options[] = {{"rounds", required_argument, NULL, 'r'}, {NULL, 0, NULL, 0}};
     unsigned rounds = 5;
+    if (argc == 4 && !strcmp(argv[1], "--answer"))
+        return !is_refused(atoi(argv[2]), strtoull(argv[3], NULL, 10));
     for (int option; (option = getopt_long(argc, argv, "", options, NULL)) != -1;) {
         if (option != 'r' || (rounds = (unsigned)atoi(optarg)) == 0)
             return 2;
@@ -237,6 +279,7 @@ int main(int argc, char **argv)
     killed_by_phase(rounds);
     senseless();
     somebody_else();
+    answered_by_another();
     once_each();
     counts_copy(&ours, plan.counts);
     counts_say("meanwhile", plan.counts, NULL);

@@ -69,9 +69,9 @@ struct wire_hello wire_hello(uint32_t capacity)
     return (struct wire_hello){{WIRE_HELLO, sizeof(struct wire_hello)}, WIRE_VERSION, capacity, 0};
 }
 
-struct wire_proof wire_proof(const void *address, uint32_t mode)
+struct wire_proof wire_proof(uint64_t nonce, uint32_t mode)
 {
-    return (struct wire_proof){{WIRE_PROOF, sizeof(struct wire_proof)}, (uintptr_t)address, mode, 0};
+    return (struct wire_proof){{WIRE_PROOF, sizeof(struct wire_proof)}, nonce, mode, 0};
 }
 
 int wire_subscribe(void)
@@ -88,7 +88,6 @@ int wire_subscribe(void)
 
 int wire_enrol(uint32_t capacity, struct wire_received *received)
 {
-    static __thread volatile uint64_t nonce __attribute__((aligned(8)));
     int connection = wire_connect();
     received->fd_count = 0;
     if (connection < 0)
@@ -99,8 +98,7 @@ int wire_enrol(uint32_t capacity, struct wire_received *received)
     if (received->length >= (long)sizeof received->challenge && received->header.kind == WIRE_CHALLENGE) {
         uint32_t modes = received->challenge.modes, subscribed = received->challenge.subscribed_modes;
         uint32_t mode = modes & 1 << WIRE_NOTIFIER && (!(subscribed & 1 << WIRE_NOTIFIER) || wire_subscribe()) ? WIRE_NOTIFIER : WIRE_FLUSH;
-        nonce = received->challenge.nonce;
-        struct wire_proof proof = wire_proof((const void *)&nonce, mode);
+        struct wire_proof proof = wire_proof(received->challenge.nonce, mode);
         wire_send(connection, &proof, sizeof proof);
         wire_receive(connection, received);
     }

@@ -23,7 +23,7 @@ struct wire_challenge {
 };
 struct wire_proof {
     struct wire_header header;
-    uint64_t address;
+    uint64_t nonce;
     uint32_t mode, reserved;
 };
 struct wire_grant {
@@ -70,7 +70,7 @@ void wire_receive(int socket, struct wire_received *received);
 void wire_close(struct wire_received *received);
 
 struct wire_hello wire_hello(uint32_t capacity);
-struct wire_proof wire_proof(const void *address, uint32_t mode);
+struct wire_proof wire_proof(uint64_t nonce, uint32_t mode);
 
 /* From connect to grant, in whatever mode is offered without a subscription, or after one by /dev/kvm. Returns the connection, with what
  * was granted (or not) in *received; or -errno. */

@@ -12,8 +12,9 @@ use crate::proof::Proof;
 use crate::selftest::trial;
 use crate::server::Server;
 use crate::server::clients::Clients;
-use crate::server::events::{self, End, Loop};
+use crate::server::events::{End, Loop};
 use crate::server::listener::Listener;
+use crate::server::signals;
 use crate::{check as report, others};
 use anyhow::Result;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
@@ -21,7 +22,7 @@ use std::collections::BTreeMap;
 
 /// Serves until a signal comes. Clients keep what they have.
 pub fn serve(options: &Options) -> Result<i32> {
-    events::hold_signals()?;
+    signals::hold()?;
     kernel::quiet();
     // Before anything takes long: whoever connects meanwhile is kept waiting.
     let listener = Listener::open(&options.socket)?;
@@ -126,7 +127,7 @@ fn try_modes(options: &Options, server: &mut Server) -> Result<End> {
 
 /// Says what this kernel can do. Exit status 0: at least one mode.
 pub fn check(options: &Options) -> Result<i32> {
-    events::hold_signals()?;
+    signals::hold()?;
     kernel::quiet();
     let features = match Features::find() {
         Ok(features) => features,

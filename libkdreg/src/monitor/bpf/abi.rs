@@ -162,7 +162,7 @@ pub struct Hello {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Challenge {
     pub header: MessageHeader,
-    /// To be written into a word of the client's memory.
+    /// To be sent back.
     pub nonce: u64,
     /// Modes offered: `1 << MODE_*`.
     pub modes: u32,
@@ -175,8 +175,8 @@ pub struct Challenge {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Proof {
     pub header: MessageHeader,
-    /// Address of the word that holds the nonce; aligned to 8.
-    pub address: u64,
+    /// The challenge's. To be sent by the process that connected: kdregd looks who did.
+    pub nonce: u64,
     /// One of `MODE_*`; 0: any that needs no subscription.
     pub mode: u32,
     pub reserved: u32,

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Becoming a client of kdregd.
 //!
-//! kdregd has to know which address space it is that asks. The socket tells it a
-//! process; that the process's memory is that of whoever asks is shown by writing
-//! what kdregd chose where kdregd then reads it.
+//! kdregd has to know which address space it is that asks. The socket tells it who
+//! has connected, and who sends each message; what kdregd chose is sent back, so that it
+//! is known to have been sent after kdregd had looked.
 
 use super::abi::{self, Challenge, Grant, Hello, Message, Proof, Refused};
 use super::maps::Maps;
@@ -15,7 +15,6 @@ use crate::environment;
 use crate::errno::Errno;
 use crate::monitor::refusal::Refusal;
 use std::os::fd::{AsFd, IntoRawFd, OwnedFd};
-use std::sync::atomic::{AtomicU64, Ordering};
 
 /// What a client has.
 pub(super) struct Enrolled {
@@ -148,29 +147,20 @@ fn choose(challenge: &Challenge, modes: u32) -> Result<u32, Refusal> {
     }))
 }
 
-/// Shows whose memory this is.
+/// Shows whose memory it is, by being who answers.
 fn prove(
     connection: &Connection,
     challenge: &Challenge,
     mode: u32,
 ) -> Result<(Grant, Fds), Refusal> {
-    // kdregd reads it, and the compiler knows nothing of that.
-    let proof = AtomicU64::new(0);
-    let address = proof.as_ptr();
-    // SAFETY: a local variable, volatile for who reads it meanwhile.
-    unsafe { address.write_volatile(challenge.nonce) };
-    // Release: before the message that says where it is.
-    std::sync::atomic::fence(Ordering::Release);
     connection.send(&Proof {
         header: Proof::header(),
-        address: address as u64,
+        nonce: challenge.nonce,
         mode,
         reserved: 0,
     })?;
     let mut bytes = [0; ROOM];
     let Received { length, fds } = connection.receive(&mut bytes)?;
-    // It was there until now.
-    std::hint::black_box(proof.load(Ordering::Relaxed));
     let grant: Grant = message(&bytes[..length])?;
     if grant.mode != mode {
         return Err(malformed());

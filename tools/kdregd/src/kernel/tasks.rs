@@ -14,10 +14,8 @@ pub struct Task {
     pub mm: u64,
     /// When it began, in nanoseconds since boot.
     pub start_time: u64,
-    /// The word that was asked for, if `word_read`.
-    pub word: u64,
-    /// Not 0: the word could be read.
-    pub word_read: u32,
+    /// Another number once it has executed another program.
+    pub executions: u64,
     /// Not 0: the address space has had a subscriber to MMU notifications.
     pub subscribed: u32,
     /// Its number.
@@ -28,16 +26,13 @@ pub struct Task {
     pub uid: u32,
     pub euid: u32,
     pub suid: u32,
-    reserved: u32,
 }
 
-const _: () = assert!(size_of::<Task>() == 56);
+const _: () = assert!(size_of::<Task>() == 48);
 
-fn ask(generation: &Generation, process: u32, address: u64, all: bool) -> Result<Vec<Task>> {
+fn ask(generation: &Generation, process: u32, all: bool) -> Result<Vec<Task>> {
     // struct question
-    let mut question = [0u8; 16];
-    question[..8].copy_from_slice(&address.to_ne_bytes());
-    question[8..12].copy_from_slice(&u32::from(all).to_ne_bytes());
+    let question = u32::from(all).to_ne_bytes();
     generation
         .map("questions")
         .update(&0u32.to_ne_bytes(), &question, MapFlags::ANY)?;
@@ -50,12 +45,12 @@ fn ask(generation: &Generation, process: u32, address: u64, all: bool) -> Result
     Ok(tasks.collect())
 }
 
-/// A process that has an address space, and the word at `address` in it (0: none).
-pub fn of_process(generation: &Generation, process: u32, address: u64) -> Result<Option<Task>> {
-    Ok(ask(generation, process, address, false)?.into_iter().next())
+/// A process that has an address space.
+pub fn of_process(generation: &Generation, process: u32) -> Result<Option<Task>> {
+    Ok(ask(generation, process, false)?.into_iter().next())
 }
 
 /// All tasks whose address space has a log.
 pub fn with_logs(generation: &Generation) -> Result<Vec<Task>> {
-    ask(generation, 0, 0, true)
+    ask(generation, 0, true)
 }

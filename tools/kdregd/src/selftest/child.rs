@@ -11,7 +11,6 @@ use anyhow::{Context, Error, Result, bail};
 use kdreg::monitor::{Capabilities, bpf};
 use std::io::Write;
 use std::os::fd::AsFd;
-use std::sync::atomic::AtomicU64;
 
 /// What its last line is.
 const END: &str = "end";
@@ -22,12 +21,11 @@ pub const REFUSED: i32 = 3;
 /// Tries all there is; its exit status. The connection ends with the process.
 pub fn run(mode: Mode) -> Result<i32> {
     let socket = enrolled::inherited();
-    let nonce = Box::new(AtomicU64::new(0));
     let subscribed = match mode {
         Mode::Notifier => bpf::subscribe_address_space().map_err(Error::msg),
         Mode::Flush => Ok(()),
     };
-    let enrolled = match subscribed.and_then(|()| Enrolled::enrol(socket.as_fd(), mode, &nonce)) {
+    let enrolled = match subscribed.and_then(|()| Enrolled::enrol(socket.as_fd(), mode)) {
         Ok(enrolled) => enrolled,
         Err(error) => {
             println!("{error:#}");

@@ -86,8 +86,8 @@ fn map(fd: &OwnedFd, length: u64) -> Result<usize> {
 }
 
 impl Enrolled {
-    /// Enrols. `nonce` is a word of this process's memory.
-    pub fn enrol(socket: BorrowedFd<'_>, mode: Mode, nonce: &AtomicU64) -> Result<Enrolled> {
+    /// Enrols.
+    pub fn enrol(socket: BorrowedFd<'_>, mode: Mode) -> Result<Enrolled> {
         send(
             socket,
             &abi::Hello {
@@ -98,13 +98,11 @@ impl Enrolled {
             },
         )?;
         let (challenge, _) = receive::<abi::Challenge>(socket)?;
-        // Relaxed: kdregd reads it after it has had our next message.
-        nonce.store(challenge.nonce, Ordering::Relaxed);
         send(
             socket,
             &abi::Proof {
                 header: abi::Proof::header(),
-                address: nonce.as_ptr() as u64,
+                nonce: challenge.nonce,
                 mode: mode.number(),
                 reserved: 0,
             },

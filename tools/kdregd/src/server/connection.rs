@@ -26,6 +26,7 @@ pub struct Peer {
 pub struct Challenged {
     pub mm: u64,
     pub start_time: u64,
+    pub executions: u64,
     pub nonce: u64,
     pub capacity: u32,
 }
@@ -68,18 +69,20 @@ impl Connection {
             uid: credentials.uid(),
             trial: None,
         };
-        Ok(Connection::new(socket, peer))
+        Connection::new(socket, peer)
     }
 
     /// One with a known peer.
-    pub fn new(socket: OwnedFd, peer: Peer) -> Connection {
-        Connection {
+    pub fn new(socket: OwnedFd, peer: Peer) -> Result<Connection, Errno> {
+        // Before anything is sent that a packet could be the answer to.
+        wire::tell_senders(socket.as_fd())?;
+        Ok(Connection {
             socket,
             peer,
             state: State::New,
             deadline: Instant::now() + PATIENCE,
             waiting: VecDeque::new(),
-        }
+        })
     }
 
     /// Whether it has taken too long.

@@ -1,6 +1,16 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! How a process comes by a log: it must be one process, of one user, and write a
-//! number into its own memory that only it was told.
+//! How a process comes by a log: it must be one process, of one user, and send back a
+//! number that was told to its connection.
+//!
+//! # Whose memory it is
+//! The kernel says who connected, and of each packet who sent it. At its hello it is
+//! looked up which address space that process has, and a number is told that nobody
+//! can guess. Whoever sends that number was there after the look; and if it was the
+//! same process, which has executed no other program since, what it was sent from is
+//! that address space: a process has one, until it executes a program or ends. The
+//! same is looked at again when the log is in its place. So nothing is read of anybody's
+//! memory, for which kdregd would have to wait: whoever is behind a mapping (a file
+//! system in user space, a userfaultfd) may take as long as they like.
 
 use super::Server;
 use super::clients::Client;
@@ -29,8 +39,8 @@ fn random() -> Result<u64, Refusal> {
 }
 
 /// The process at the other end, if it is what its credentials say.
-fn process(server: &Server, peer: Peer, address: u64) -> Result<Task, Refusal> {
-    let task = tasks::of_process(&server.generation, peer.pid, address)?.ok_or_else(|| {
+fn process(server: &Server, peer: Peer) -> Result<Task, Refusal> {
+    let task = tasks::of_process(&server.generation, peer.pid)?.ok_or_else(|| {
         Refusal::new(
             libc::ESRCH,
             format!(
@@ -87,11 +97,12 @@ pub fn hello(
     if peer.trial.is_none() {
         server.clients.may_add(peer.uid, capacity, &server.limits)?;
     }
-    let task = process(server, peer, 0)?;
+    let task = process(server, peer)?;
     let nonce = random()?;
     connection.state = State::Challenged(Challenged {
         mm: task.mm,
         start_time: task.start_time,
+        executions: task.executions,
         nonce,
         capacity,
     });
@@ -103,17 +114,18 @@ pub fn hello(
     })
 }
 
-/// Takes its second message, and sends the grant. `other`: whether a
-/// connection has somebody at its other end.
+/// Takes its second message, with who has sent it, and sends the grant. `other`: whether
+/// a connection has somebody at its other end.
 pub fn proof(
     server: &mut Server,
     connection: &mut Connection,
     challenged: Challenged,
-    proof: abi::Proof,
+    (proof, sender): (abi::Proof, Option<u32>),
     other: impl FnOnce(RawFd) -> bool,
 ) -> Result<(), Refusal> {
     let peer = connection.peer;
-    let task = prove(server, peer, &challenged, proof.address)?;
+    answers(&proof, sender, peer, challenged.nonce)?;
+    let task = same(server, peer, &challenged)?;
     let mode = choose(server, peer, proof.mode, &task)?;
     if peer.trial.is_none() {
         // Again: others may have come since its hello.
@@ -139,15 +151,7 @@ pub fn proof(
             ));
         }
     }
-    let finished = finish(
-        server,
-        connection,
-        &challenged,
-        proof.address,
-        mode,
-        identity,
-        &maps,
-    );
+    let finished = finish(server, connection, &challenged, mode, identity, &maps);
     if finished.is_err() {
         // Nobody has it.
         maps::take_out(&server.generation, challenged.mm)?;
@@ -156,19 +160,18 @@ pub fn proof(
 }
 
 /// What remains when its log is there. Only now is it sure whose it is: if the
-/// address space were gone since, and its `mm_struct` another's, the number would
-/// not be found; and if it goes from now on, that ends the log.
+/// address space were gone since, and its `mm_struct` another's, the process would be
+/// gone, too, or have executed a program; and if it goes from now on, that ends the log.
 fn finish(
     server: &mut Server,
     connection: &mut Connection,
     challenged: &Challenged,
-    address: u64,
     mode: Mode,
     identity: u64,
     maps: &ClientMaps,
 ) -> Result<(), Refusal> {
     let peer = connection.peer;
-    let task = prove(server, peer, challenged, address)?;
+    let task = same(server, peer, challenged)?;
     if mode == Mode::Notifier && task.subscribed == 0 {
         return Err(unsubscribed());
     }
@@ -222,29 +225,31 @@ fn finish(
     Ok(())
 }
 
-fn prove(
-    server: &Server,
-    peer: Peer,
-    challenged: &Challenged,
-    address: u64,
-) -> Result<Task, Refusal> {
-    if address == 0 || address % 8 != 0 {
+/// Whether a proof is one: the number that was told, from the process that connected.
+fn answers(proof: &abi::Proof, sender: Option<u32>, peer: Peer, nonce: u64) -> Result<(), Refusal> {
+    if proof.nonce != nonce {
         return Err(Refusal::new(
-            libc::EINVAL,
-            format!("{address:#x} is not the address of a word"),
+            libc::EACCES,
+            "that is not the number that was told",
         ));
     }
-    let task = process(server, peer, address)?;
-    if task.mm != challenged.mm || task.start_time != challenged.start_time {
+    if sender != Some(peer.pid) {
+        return Err(Refusal::new(
+            libc::EACCES,
+            "another process has sent it than the one that connected",
+        ));
+    }
+    Ok(())
+}
+
+/// The process, if it is the one that was challenged, with the memory it had then.
+fn same(server: &Server, peer: Peer, challenged: &Challenged) -> Result<Task, Refusal> {
+    let task = process(server, peer)?;
+    let now = (task.mm, task.start_time, task.executions);
+    if now != (challenged.mm, challenged.start_time, challenged.executions) {
         return Err(Refusal::new(
             libc::ESRCH,
             "the process is another than before",
-        ));
-    }
-    if task.word_read == 0 || task.word != challenged.nonce {
-        return Err(Refusal::new(
-            libc::EACCES,
-            "the number that was told is not in its memory",
         ));
     }
     Ok(task)
@@ -312,4 +317,27 @@ fn make_room(
     }
     ends::end(server, mm, seen.identity)?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_process_that_connected_can_answer() {
+        let peer = Peer {
+            pid: 7,
+            uid: 1000,
+            trial: None,
+        };
+        let proof = |nonce| abi::Proof {
+            nonce,
+            ..Default::default()
+        };
+        let refused = |nonce, sender| answers(&proof(nonce), sender, peer, 42).map_err(|r| r.errno);
+        assert_eq!(refused(42, Some(7)), Ok(()));
+        for (nonce, sender) in [(42, Some(8)), (42, None), (41, Some(7)), (0, Some(7))] {
+            assert_eq!(refused(nonce, sender), Err(libc::EACCES));
+        }
+    }
 }

@@ -5,15 +5,15 @@
 use super::connection::{Connection, Peer, State};
 use super::listener::Listener;
 use super::refusal::Refusal;
-use super::{Server, ends, enrol, status, wire};
+use super::wire::Packet;
+use super::{Server, ends, enrol, signals, status, wire};
 use crate::kernel::switches;
 use anyhow::{Context, Result};
 use kdreg::monitor::bpf::abi::{self, Message as _};
 use libbpf_rs::{RingBuffer, RingBufferBuilder};
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
-use nix::sys::signal::{SigSet, Signal};
-use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::sys::signalfd::SignalFd;
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
@@ -59,27 +59,11 @@ pub struct Loop<'a> {
     losses: Option<u64>,
 }
 
-/// The signals that end kdregd.
-fn ending() -> SigSet {
-    let mut signals = SigSet::empty();
-    signals.add(Signal::SIGTERM);
-    signals.add(Signal::SIGINT);
-    signals.add(Signal::SIGHUP);
-    signals
-}
-
-/// The signals that end kdregd are from now on waited for.
-pub fn hold_signals() -> Result<()> {
-    ending().thread_block().context("signals")
-}
-
 impl<'a> Loop<'a> {
     /// Begins to wait. Without a listener for nobody but those who are added.
     pub fn new(server: &'a mut Server, listener: Option<&'a Listener>) -> Result<Loop<'a>> {
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).context("epoll")?;
-        let signals =
-            SignalFd::with_flags(&ending(), SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
-                .context("signalfd")?;
+        let signals = signals::descriptor()?;
         let gone = Rc::new(RefCell::new(Vec::new()));
         let noted = Rc::clone(&gone);
         let mut builder = RingBufferBuilder::new();
@@ -135,7 +119,7 @@ impl<'a> Loop<'a> {
         peer: Peer,
         done: BorrowedFd<'_>,
     ) -> Result<End> {
-        self.add(Connection::new(socket, peer))?;
+        self.add(Connection::new(socket, peer).context("credentials")?)?;
         // Without a flag its end alone is reported.
         let event = EpollEvent::new(EpollFlags::empty(), done.as_raw_fd() as u64);
         self.epoll.add(done, event).context("epoll")?;
@@ -299,7 +283,7 @@ impl<'a> Loop<'a> {
             };
             let received = wire::receive(connection.socket.as_fd(), &mut self.buffer);
             let answered = match received {
-                wire::Received::Packet(length) => Some(self.answer(&mut connection, length)),
+                wire::Received::Packet(packet) => Some(self.answer(&mut connection, packet)),
                 wire::Received::Nothing => None,
                 wire::Received::Closed => Some(Err(Errno::ECONNRESET)),
             };
@@ -316,8 +300,8 @@ impl<'a> Loop<'a> {
     }
 
     /// Does what a packet asks for. Whether all of the answer is sent.
-    fn answer(&mut self, connection: &mut Connection, length: usize) -> Result<bool, Errno> {
-        let bytes = &self.buffer[..length];
+    fn answer(&mut self, connection: &mut Connection, packet: Packet) -> Result<bool, Errno> {
+        let bytes = &self.buffer[..packet.length];
         let answer = match connection.state {
             State::New => {
                 if let Some(hello) = abi::Hello::from_bytes(bytes) {
@@ -340,7 +324,8 @@ impl<'a> Loop<'a> {
                             .get(&fd)
                             .is_some_and(|other| !enrol::has_hung_up(other.socket.as_fd()))
                     };
-                    enrol::proof(self.server, connection, challenged, proof, lives)
+                    let given = (proof, packet.sender);
+                    enrol::proof(self.server, connection, challenged, given, lives)
                         .map(|()| Vec::new())
                 }
                 None => Err(unknown()),

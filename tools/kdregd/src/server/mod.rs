@@ -9,6 +9,7 @@ pub mod events;
 pub mod limits;
 pub mod listener;
 pub mod refusal;
+pub mod signals;
 pub mod status;
 pub mod wire;
 

@@ -3,14 +3,24 @@
 
 use kdreg::monitor::bpf::abi;
 use nix::errno::Errno;
-use nix::sys::socket::{self, ControlMessage, MsgFlags, UnixAddr};
-use std::io::{IoSlice, Write as _};
+use nix::sys::socket::{self, ControlMessage, ControlMessageOwned, MsgFlags, UnixAddr, sockopt};
+use std::io::{IoSlice, IoSliceMut, Write as _};
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
+
+/// What the kernel says of a packet.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Packet {
+    /// In bytes.
+    pub length: usize,
+    /// The process that sent it; `None`: that is not known (of what was sent before
+    /// `tell_senders`, or came with descriptors, which no message does).
+    pub sender: Option<u32>,
+}
 
 /// What was received.
 pub enum Received {
-    /// A packet of this many bytes.
-    Packet(usize),
+    /// A packet, which is in the buffer.
+    Packet(Packet),
     /// Nothing yet.
     Nothing,
     /// The other end is closed, or broken.
@@ -35,15 +45,39 @@ pub fn send(socket: BorrowedFd<'_>, bytes: &[u8], descriptors: &[RawFd]) -> Resu
     Ok(())
 }
 
+/// From now on the kernel says of each packet who sent it.
+pub fn tell_senders(socket: BorrowedFd<'_>) -> Result<(), Errno> {
+    socket::setsockopt(&socket, sockopt::PassCred, &true)
+}
+
 /// Receives a packet. Never waits. Descriptors that come with it are closed by
 /// the kernel, as there is no room for them.
 pub fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8; abi::MESSAGE_MAX]) -> Received {
-    match socket::recv(socket.as_raw_fd(), buffer, MsgFlags::MSG_DONTWAIT) {
-        Ok(0) => Received::Closed,
-        Ok(length) => Received::Packet(length),
-        Err(Errno::EAGAIN | Errno::EINTR) => Received::Nothing,
-        Err(_) => Received::Closed,
+    // Credentials come first, and fill it.
+    let mut space = nix::cmsg_space!(socket::UnixCredentials);
+    let mut slices = [IoSliceMut::new(buffer)];
+    let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_CMSG_CLOEXEC;
+    let message = socket::recvmsg::<()>(socket.as_raw_fd(), &mut slices, Some(&mut space), flags);
+    let message = match message {
+        Ok(message) if message.bytes == 0 => return Received::Closed,
+        Ok(message) => message,
+        Err(Errno::EAGAIN | Errno::EINTR) => return Received::Nothing,
+        Err(_) => return Received::Closed,
+    };
+    let mut sender = None;
+    // An error, where something was cut off.
+    for control in message.cmsgs().into_iter().flatten() {
+        if let ControlMessageOwned::ScmCredentials(credentials) = control {
+            // 0: nobody that there is here.
+            sender = u32::try_from(credentials.pid())
+                .ok()
+                .filter(|pid| *pid != 0);
+        }
     }
+    Received::Packet(Packet {
+        length: message.bytes,
+        sender,
+    })
 }
 
 /// A text in as many packets as it takes.
@@ -69,6 +103,65 @@ pub fn parts(text: &str) -> Vec<Vec<u8>> {
 mod tests {
     use super::*;
     use abi::Message as _;
+    use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
+    use std::os::fd::{AsFd, OwnedFd};
+
+    fn packet(socket: &OwnedFd) -> Option<Packet> {
+        let mut buffer = [0; abi::MESSAGE_MAX];
+        match receive(socket.as_fd(), &mut buffer) {
+            Received::Packet(packet) => Some(packet),
+            Received::Nothing | Received::Closed => None,
+        }
+    }
+
+    #[test]
+    fn who_has_sent_a_packet_is_known_and_descriptors_are_not_kept() {
+        let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+        let (ours, theirs) =
+            socketpair(AddressFamily::Unix, SockType::SeqPacket, None, flags).unwrap();
+        assert_eq!(packet(&ours), None);
+        tell_senders(ours.as_fd()).unwrap();
+        let (kept, sent) = nix::unistd::pipe().unwrap();
+        send(theirs.as_fd(), b"itself", &[sent.as_raw_fd()]).unwrap();
+        drop(sent);
+        let us = Some(std::process::id());
+        assert_eq!(
+            packet(&ours),
+            Some(Packet {
+                length: 6,
+                sender: None
+            })
+        );
+        // Its other end is gone, or this would be EAGAIN.
+        assert_eq!(nix::unistd::read(&kept, &mut [0]), Ok(0));
+        send(theirs.as_fd(), b"itself", &[]).unwrap();
+        assert_eq!(
+            packet(&ours),
+            Some(Packet {
+                length: 6,
+                sender: us
+            })
+        );
+        // SAFETY: the child makes one system call and ends.
+        let child = unsafe { libc::fork() };
+        if child == 0 {
+            // SAFETY: as above.
+            unsafe {
+                libc::send(theirs.as_raw_fd(), c"other".as_ptr().cast(), 5, 0);
+                libc::_exit(0);
+            }
+        }
+        // SAFETY: a child of ours.
+        unsafe { libc::waitpid(child, std::ptr::null_mut(), 0) };
+        let other = Some(child as u32);
+        assert_eq!(
+            packet(&ours),
+            Some(Packet {
+                length: 5,
+                sender: other
+            })
+        );
+    }
 
     #[test]
     fn long_texts_come_whole() {
