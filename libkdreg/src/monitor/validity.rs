@@ -133,20 +133,40 @@ fn check_logged(reader: &Reader, word: &AtomicU32, generation: u32) -> bool {
     settle_logged(reader) == LogStanding::Settled && word.load(Ordering::Acquire) == generation
 }
 
+/// How often it asks whether changes may still be passed over. They may be for as long
+/// as another program, somewhere on the machine, does not get its processor back: a
+/// moment, or not to be waited for. Each time costs a system call, and a hit is not to
+/// cost many more than a registration that it saves is worth.
+const UNCERTAIN: u32 = 8;
+
 /// Takes in what was logged, for as long as a check is patient.
 fn settle_logged(reader: &Reader) -> LogStanding {
+    patiently(
+        || reader.catch_up(),
+        |nap| match nap {
+            None => std::thread::yield_now(),
+            Some(nap) => sync::sleep(nap),
+        },
+    )
+}
+
+/// As `settle_logged`: `pause` lets others run, for so long.
+fn patiently(
+    mut catch_up: impl FnMut() -> LogStanding,
+    mut pause: impl FnMut(Option<Duration>),
+) -> LogStanding {
+    let mut uncertain = 0;
     let mut standing = LogStanding::Behind;
     for round in 0..PATIENCE {
-        standing = reader.catch_up();
+        standing = catch_up();
         match standing {
             LogStanding::Settled | LogStanding::Dead => break,
-            LogStanding::Behind | LogStanding::Uncertain if round < AWAKE => {
-                std::thread::yield_now();
+            LogStanding::Uncertain if uncertain == UNCERTAIN => break,
+            LogStanding::Uncertain => {
+                uncertain += 1;
+                pause(None);
             }
-            LogStanding::Behind => sync::sleep(NAP),
-            // As long as another program, somewhere on the machine, does not get
-            // its processor back: not to be waited for.
-            LogStanding::Uncertain => break,
+            LogStanding::Behind => pause((round >= AWAKE).then_some(NAP)),
         }
     }
     standing
@@ -222,5 +242,52 @@ impl Guarded {
             }
         }
         false
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What comes of a log that stands so, and how often others were let run for it.
+    fn ask(standing: impl Fn(u32) -> LogStanding) -> (LogStanding, u32) {
+        let (mut asked, mut pauses) = (0, 0);
+        let found = patiently(
+            || {
+                asked += 1;
+                standing(asked)
+            },
+            |_| pauses += 1,
+        );
+        (found, pauses)
+    }
+
+    #[test]
+    fn uncertainty_is_not_waited_for() {
+        assert_eq!(
+            ask(|_| LogStanding::Uncertain),
+            (LogStanding::Uncertain, UNCERTAIN)
+        );
+        // Not even in turns with something that is worth it.
+        let (found, pauses) = ask(|n| match n % 2 {
+            0 => LogStanding::Behind,
+            _ => LogStanding::Uncertain,
+        });
+        assert_eq!(found, LogStanding::Uncertain);
+        assert!(pauses <= 2 * UNCERTAIN);
+    }
+
+    #[test]
+    fn what_passes_is_waited_for() {
+        let soon = |n| match n {
+            1..=3 => LogStanding::Uncertain,
+            _ => LogStanding::Settled,
+        };
+        assert_eq!(ask(soon), (LogStanding::Settled, 3));
+        assert_eq!(
+            ask(|_| LogStanding::Behind),
+            (LogStanding::Behind, PATIENCE)
+        );
+        assert_eq!(ask(|_| LogStanding::Dead), (LogStanding::Dead, 0));
     }
 }
