@@ -6,6 +6,7 @@ use crate::errno::Errno;
 use std::fmt;
 
 /// Why a backend does not work here.
+#[derive(Clone, Copy)]
 pub(crate) struct Refusal {
     pub error: Errno,
     pub reason: Reason,

@@ -12,6 +12,7 @@ use super::enrol::{Enrolled, enrol};
 use super::maps::Maps;
 use super::marks::Standing;
 use super::reader::Reader;
+use super::subscribe::Subscription;
 use crate::descriptor::File;
 use crate::errno::Errno;
 use crate::lock::Mutex;
@@ -83,10 +84,11 @@ pub(super) fn leave(client: Share<Client>) {
 impl Client {
     fn new() -> Result<Client, Refusal> {
         let home = Home::here()?;
+        let mut subscription = Subscription::default();
         let mut tries = 0;
         let limit = Instant::now() + CROWDED;
         let enrolled = loop {
-            match enrol() {
+            match enrol(&mut subscription) {
                 Err(refusal) if refusal.error == Errno::EBUSY && tries < BUSY => tries += 1,
                 Err(refusal) if refusal.error == Errno::EAGAIN && Instant::now() < limit => {}
                 other => break other?,

@@ -7,7 +7,7 @@
 
 use super::abi::{self, Challenge, Grant, Hello, Message, Proof, Refused};
 use super::maps::Maps;
-use super::subscribe;
+use super::subscribe::Subscription;
 use super::wake::Ring;
 use super::wire::{Connection, Received, malformed};
 use crate::descriptor::Descriptor;
@@ -31,14 +31,14 @@ pub(super) struct Enrolled {
     pub capabilities: u64,
 }
 
-/// Enrols the process's address space.
-pub(super) fn enrol() -> Result<Enrolled, Refusal> {
+/// Enrols the process's address space, with a subscription that may be made already.
+pub(super) fn enrol(subscription: &mut Subscription) -> Result<Enrolled, Refusal> {
     let capacity = wanted_capacity()?;
     let all = 1 << abi::MODE_NOTIFIER | 1 << abi::MODE_FLUSH;
-    match converse(capacity, all) {
+    match converse(capacity, all, subscription) {
         // Another way may be open still.
         Err((refusal, tried)) if tried != 0 && is_final(refusal.error) => {
-            converse(capacity, all & !tried).map_err(|_| refusal)
+            converse(capacity, all & !tried, subscription).map_err(|_| refusal)
         }
         other => other.map_err(|(refusal, _)| refusal),
     }
@@ -52,11 +52,15 @@ fn is_final(error: Errno) -> bool {
 
 /// One conversation, about some of the modes. An error comes with the mode that
 /// was asked for in vain, as a bit; 0: none was.
-fn converse(capacity: u32, modes: u32) -> Result<Enrolled, (Refusal, u32)> {
+fn converse(
+    capacity: u32,
+    modes: u32,
+    subscription: &mut Subscription,
+) -> Result<Enrolled, (Refusal, u32)> {
     let early = |refusal| (refusal, 0);
     let connection = Connection::open().map_err(early)?;
     let challenge = challenge(&connection, capacity).map_err(early)?;
-    let mode = choose(&challenge, modes).map_err(early)?;
+    let mode = choose(&challenge, modes, subscription).map_err(early)?;
     let late = |refusal| (refusal, 1 << mode);
     let (grant, fds) = prove(&connection, &challenge, mode).map_err(late)?;
     enrolled(connection, &grant, fds).map_err(late)
@@ -124,14 +128,18 @@ pub(super) fn text(bytes: &[u8]) -> &str {
 
 /// The mode to ask for: the notifier's where it can be had, since who is not
 /// involved pays nothing for that.
-fn choose(challenge: &Challenge, modes: u32) -> Result<u32, Refusal> {
+fn choose(
+    challenge: &Challenge,
+    modes: u32,
+    subscription: &mut Subscription,
+) -> Result<u32, Refusal> {
     let offered = |mode: u32| challenge.modes & modes & 1 << mode != 0;
     let mut why_not = None;
     if offered(abi::MODE_NOTIFIER) {
         if challenge.subscribed_modes & 1 << abi::MODE_NOTIFIER == 0 {
             return Ok(abi::MODE_NOTIFIER);
         }
-        match subscribe::subscribe() {
+        match subscription.ensure() {
             Ok(()) => return Ok(abi::MODE_NOTIFIER),
             Err(refusal) => why_not = Some(refusal),
         }

@@ -12,13 +12,49 @@ mod on_demand;
 use crate::descriptor::Descriptor;
 use crate::errno::Errno;
 use crate::monitor::refusal::Refusal;
+use crate::process::PerProcess;
 use std::os::fd::AsRawFd;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// `_IO(0xAE, 0x01)` of <linux/kvm.h>.
 const KVM_CREATE_VM: libc::c_ulong = 0xae01;
 
-/// Subscribes, in the first way that works. kdregd looks whether it did.
+/// Whether this address space was subscribed: that stays with it. (A child that is
+/// forked has another, and finds this wiped.)
+static SUBSCRIBED: PerProcess<AtomicBool> = PerProcess::new();
+
+/// The subscription of one who enrols, however often it takes kdregd to say yes: making a
+/// virtual machine is not cheap, for the whole machine where no other runs.
+#[derive(Default)]
+pub(super) struct Subscription(Option<Result<(), Refusal>>);
+
+impl Subscription {
+    /// Subscribes, unless that was tried. kdregd looks whether it did.
+    pub fn ensure(&mut self) -> Result<(), Refusal> {
+        self.ensure_by(subscribe)
+    }
+
+    fn ensure_by(
+        &mut self,
+        subscribe: impl FnOnce() -> Result<(), Refusal>,
+    ) -> Result<(), Refusal> {
+        *self.0.get_or_insert_with(subscribe)
+    }
+}
+
+/// Subscribes, in the first way that works, once.
 pub(super) fn subscribe() -> Result<(), Refusal> {
+    let subscribed = SUBSCRIBED.get()?;
+    // Relaxed: it says something of the kernel, which knows what it was asked.
+    if subscribed.load(Ordering::Relaxed) {
+        return Ok(());
+    }
+    by_any_way()?;
+    subscribed.store(true, Ordering::Relaxed);
+    Ok(())
+}
+
+fn by_any_way() -> Result<(), Refusal> {
     let Err(machine) = by_machine() else {
         return Ok(());
     };
@@ -41,31 +77,96 @@ pub fn as_clients_do() -> Result<(), String> {
 }
 
 /// By a virtual machine that is closed at once.
-fn by_machine() -> Result<(), Errno> {
-    let open = |path: &std::ffi::CStr| {
-        // SAFETY: a C string.
-        let fd = unsafe { libc::open(path.as_ptr(), libc::O_RDWR | libc::O_CLOEXEC) };
-        if fd < 0 {
-            Err(Errno::last())
-        } else {
-            Ok(Descriptor::new(fd))
-        }
-    };
-    let kvm = open(c"/dev/kvm")?;
-    for _ in 0..SIGNALS {
+fn by_machine() -> Result<(), Refusal> {
+    // SAFETY: a C string.
+    let fd = unsafe { libc::open(c"/dev/kvm".as_ptr(), libc::O_RDWR | libc::O_CLOEXEC) };
+    if fd < 0 {
+        return Err(Errno::last().into());
+    }
+    let kvm = Descriptor::new(fd);
+    create(|| {
         // SAFETY: takes a number, which is the machine's type: the default.
         let machine = unsafe { libc::ioctl(kvm.as_raw_fd(), KVM_CREATE_VM as _, 0) };
-        if machine >= 0 {
-            drop(Descriptor::new(machine));
-            return Ok(());
+        if machine < 0 {
+            return Err(Errno::last());
         }
-        let error = Errno::last();
-        if error.value() != libc::EINTR {
-            return Err(error);
-        }
-    }
-    Err(Errno::new(libc::EINTR))
+        drop(Descriptor::new(machine));
+        Ok(())
+    })
 }
 
-/// How often a signal may come in between.
-const SIGNALS: u32 = 100;
+/// How often a signal may come in between: a program that is profiled has many, and a
+/// machine that is half made is undone each time.
+const TRIES: u32 = 8;
+
+/// Has a machine made, unless signals keep coming. Nothing else is tried again: what
+/// has the processor's virtualisation for itself keeps it.
+fn create(mut attempt: impl FnMut() -> Result<(), Errno>) -> Result<(), Refusal> {
+    for _ in 0..TRIES {
+        match attempt() {
+            Ok(()) => return Ok(()),
+            Err(error) if error.value() == libc::EINTR => {}
+            Err(error) if error.value() == libc::EBUSY => {
+                return Err(Refusal::new(
+                    error,
+                    format_args!("another hypervisor has the processors' virtualisation ({error})"),
+                ));
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    let error = Errno::new(libc::EINTR);
+    Err(Refusal::new(
+        error,
+        format_args!("signals came {TRIES} times while a virtual machine was made ({error})"),
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What comes of a kernel that says so each time, and how often it was asked.
+    fn ask(error: i32) -> (String, u32) {
+        let mut asked = 0;
+        let result = create(|| {
+            asked += 1;
+            Err(Errno::new(error))
+        });
+        (result.unwrap_err().to_string(), asked)
+    }
+
+    #[test]
+    fn a_machine_is_not_asked_for_without_end() {
+        let (why, asked) = ask(libc::EINTR);
+        assert!(why.contains("signals") && asked == TRIES, "{why}, {asked}");
+        let (why, asked) = ask(libc::EBUSY);
+        assert!(why.contains("hypervisor") && asked == 1, "{why}, {asked}");
+        let (_, asked) = ask(libc::EACCES);
+        assert_eq!(asked, 1);
+        let mut left = 3;
+        create(|| {
+            left -= 1;
+            if left > 0 {
+                Err(Errno::new(libc::EINTR))
+            } else {
+                Ok(())
+            }
+        })
+        .unwrap_or_else(|why| panic!("{why}"));
+    }
+
+    #[test]
+    fn who_enrols_subscribes_once() {
+        let mut asked = 0;
+        let mut subscription = Subscription::default();
+        for _ in 0..20 {
+            let result = subscription.ensure_by(|| {
+                asked += 1;
+                Err(Errno::EBUSY.into())
+            });
+            assert!(result.is_err());
+        }
+        assert_eq!(asked, 1);
+    }
+}
