@@ -10,15 +10,27 @@
 enum { WAIT_MS = 60000, WAIT_S = 60 };
 static size_t page;
 
+static kdreg_t *watching;
+
 static char *map(size_t pages)
 {
-    return check_space(pages * page);
+    char *memory = check_space(pages * page);
+    check_pages(watching, memory, pages * page);
+    return memory;
 }
 
 static bool readable(int fd, int milliseconds)
 {
     struct pollfd pollfd = {.fd = fd, .events = POLLIN};
     return poll(&pollfd, 1, milliseconds) == 1 && (pollfd.revents & POLLIN);
+}
+
+/* Nothing is pending. Where changes to any memory make it readable, it may be so, and nothing can be taken. */
+static bool quiet(kdreg_t *monitor, int milliseconds)
+{
+    struct kdreg_event event;
+    return !readable(kdreg_fd(monitor), milliseconds) ||
+           (check_is_bpf(monitor) && kdreg_check(monitor, &event, 1) == 0 && !readable(kdreg_fd(monitor), 0));
 }
 
 static void one_event_per_region(kdreg_t *monitor)
@@ -28,7 +40,7 @@ static void one_event_per_region(kdreg_t *monitor)
     struct kdreg_region region;
     struct kdreg_event events[4];
     REQUIRE(kdreg_monitor(monitor, memory + 100, 5000, UINT64_MAX, &region) == 0, "kdreg_monitor");
-    CHECK(!readable(kdreg_fd(monitor), 0), "readable before anything happened");
+    CHECK(quiet(monitor, 0), "readable before anything happened");
     for (int i = 0; i < 5; i++)
         madvise(memory, 2 * page, MADV_DONTNEED);
     munmap(memory, page);
@@ -40,7 +52,7 @@ static void one_event_per_region(kdreg_t *monitor)
           "cookie %llx, %p+%zu, reason %u", (unsigned long long)events[0].cookie, (const void *)events[0].addr, events[0].length, events[0].reason);
     CHECK(!readable(kdreg_fd(monitor), 0) && kdreg_check(monitor, events, 4) == 0, "there is more");
     munmap(memory + page, 7 * page);
-    CHECK(!readable(kdreg_fd(monitor), 50), "an event for a region that had its event");
+    CHECK(quiet(monitor, 50), "an event for a region that had its event");
     kdreg_unmonitor(monitor, &region);
 }
 
@@ -149,7 +161,7 @@ static void epoll_works(kdreg_t *monitor)
         struct kdreg_region region;
         struct kdreg_event event;
         REQUIRE(kdreg_monitor(monitor, memory, 2 * page, 1, &region) == 0, "kdreg_monitor");
-        CHECK(epoll_wait(level, &got, 1, 0) == 0, "round %d: readable while nothing is pending", round);
+        CHECK(quiet(monitor, 0) && epoll_wait(level, &got, 1, 0) == 0, "round %d: readable while nothing is pending", round);
         munmap(memory, 2 * page);
         CHECK(epoll_wait(edge, &got, 1, WAIT_MS) == 1, "round %d: no edge", round);
         CHECK(epoll_wait(level, &got, 1, WAIT_MS) == 1, "round %d: no level", round);
@@ -307,7 +319,7 @@ int main(void)
 {
     check_watchdog(280);
     page = (size_t)sysconf(_SC_PAGESIZE);
-    kdreg_t *monitor = check_open(0);
+    kdreg_t *monitor = watching = check_open(0);
     one_event_per_region(monitor);
     small_drains(monitor);
     unmonitored_is_silent(monitor);

@@ -54,6 +54,7 @@ static void is_warm(const char *after)
 static void still_detects(size_t at)
 {
     kdreg_entry_t *entry;
+    check_pages(monitor, memory + 2 * at * page, page);
     madvise(memory + 2 * at * page, page, MADV_DONTNEED);
     CHECK(!kdreg_valid(&regions[at]), "region %zu: a change after fork is missed", at);
     CHECK_IS(kdreg_cache_find(cache, memory + 2 * at * page, page, KDREG_ACCESS_READ, &entry), -ENOENT);
