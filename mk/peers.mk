@@ -4,6 +4,8 @@
 #   make test-peers             all of it: rdma-core's Python tests, UCX, NetPIPE
 #                               over Open MPI and MPICH, perftest
 #   make test-peers PEERS_TESTS='*ucx*'    some of ctest/peers/tests
+#   make test-peers LIBFABRIC_SOURCE=<dir> and what a libfabric newer than the distribution's
+#                               does by itself, and its fi_mr_cache_evict
 #   make test-peers-short       what make test runs of it
 
 PEERS_TESTS ?= *
@@ -17,6 +19,7 @@ STAGES += test-peers-short
 .PHONY: test-peers test-peers-short
 test-peers: vm-prerequisites module prefix ## Other people's suites under the preloads, in a guest (long)
 	@bash scripts/test-peers.sh
+	@$(if $(LIBFABRIC_SOURCE),FABRIC_TESTS='[45]5-*' bash scripts/test-fabric.sh)
 
 test-peers-short: vm-prerequisites module prefix ## The part of it that takes some minutes
 	@PEERS_TESTS='[12]0-*' PEERS_PYTHON='test_mr test_qp test_cq test_rdmacm' PEERS_UCX=tag_bw bash scripts/test-peers.sh
