@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * Mode F, x86-64: where translations are flushed. By then pages have been taken
- * away, and the call that did it has not returned.
+ * away, and the call that did it has not returned. And where mappings go, with pages
+ * or without.
  */
 #ifndef KDREG_FLUSH_H
 #define KDREG_FLUSH_H
@@ -28,6 +29,33 @@ int BPF_PROG(gather_finish, struct mmu_gather *tlb)
 	if (tlb->start < tlb->end)
 		log_change((__u64)tlb->mm, tlb->start, tlb->end, 0);
 	leave(GATHER_FINISH);
+	return 0;
+}
+
+/*
+ * Mappings are about to go. Whoever looks for them, or wants their place, waits for the
+ * lock that is held, or does not find them any more. Those that have no pages are
+ * flushed by nobody.
+ */
+SEC("fentry/unmap_vmas")
+int unmap(unsigned long long *context)
+{
+	struct mmu_gather *tlb = (void *)context[0];
+	unsigned long start, end;
+
+	/* Once told by arguments of its own: kdregd has looked whether it is these. */
+	if (bpf_core_type_exists(struct unmap_desc)) {
+		struct unmap_desc *what = (void *)context[1];
+
+		start = what->vma_start;
+		end = what->vma_end;
+	} else {
+		start = context[3];
+		end = context[4];
+	}
+	if (start < end)
+		log_change((__u64)tlb->mm, start, end, 0);
+	leave(UNMAP);
 	return 0;
 }
 

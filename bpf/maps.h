@@ -74,6 +74,7 @@ enum watched_program {
 	GATHER_FINISH,
 	UNMAP_ONE,
 	MIGRATE_ONE,
+	UNMAP,
 	WATCHED_PROGRAMS,
 };
 

@@ -83,6 +83,11 @@ struct mmu_gather {
 	unsigned long start, end;
 };
 
+/* What unmap_vmas() is told, where it is told so. */
+struct unmap_desc {
+	unsigned long vma_start, vma_end;
+};
+
 struct vm_area_struct {
 	unsigned long vm_end;
 	struct mm_struct *vm_mm;

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What this kernel is: never by its version, always by what is in it.
 
-use super::programs::{Mode, PROGRAMS, Part, Program};
+use super::programs::{Mode, PROGRAMS, Part, Program, UNMAP_VMAS};
 use crate::kernel::calls::Attachment;
 use anyhow::{Context, Result, bail};
-use libbpf_rs::btf::{Btf, types};
+use libbpf_rs::btf::{Btf, ReferencesType as _, types};
 use std::fs;
 use std::path::Path;
 
@@ -43,6 +43,7 @@ impl Features {
             Some((Attachment::Tracepoint, name)) => btf
                 .type_by_name::<types::Typedef<'_>>(&format!("btf_trace_{name}"))
                 .is_some(),
+            Some((_, UNMAP_VMAS)) => knows_unmap_vmas(&parameters(&btf, UNMAP_VMAS)),
             Some((_, name)) => function(name),
             None => true,
         };
@@ -102,6 +103,25 @@ impl Features {
     }
 }
 
+/// The names of a function's parameters; none, if there is no such function.
+fn parameters(btf: &Btf<'_>, function: &str) -> Vec<String> {
+    let function = btf.type_by_name::<types::Func<'_>>(function);
+    let of_type = |function: types::Func<'_>| btf.type_by_id(function.referenced_type_id());
+    let Some(of_type): Option<types::FuncProto<'_>> = function.and_then(of_type) else {
+        return Vec::new();
+    };
+    let name = |parameter: types::FuncProtoParam<'_>| parameter.name.unwrap_or_default().to_owned();
+    let names = of_type.iter().map(name);
+    names.map(|name| name.to_string_lossy().into()).collect()
+}
+
+/// Whether `unmap_vmas` has parameters as the program takes them.
+fn knows_unmap_vmas(parameters: &[impl AsRef<str>]) -> bool {
+    let named = |number: usize, name| parameters.get(number).is_some_and(|p| p.as_ref() == name);
+    let described = parameters.len() == 2 && named(1, "unmap");
+    named(0, "tlb") && (described || named(3, "start_addr") && named(4, "end_addr"))
+}
+
 /// Whether `uname -v` says so: since there is such a kernel it does.
 fn is_realtime(version: &str) -> bool {
     version
@@ -126,6 +146,33 @@ mod tests {
             "#1 SMP Debian 5.10.1-1",
         ] {
             assert!(!is_realtime(version), "{version}");
+        }
+    }
+
+    #[test]
+    fn unmap_vmas_is_taken_as_it_is_known_only() {
+        for known in [
+            &["tlb", "mt", "vma", "start_addr", "end_addr"][..],
+            &[
+                "tlb",
+                "mas",
+                "vma",
+                "start_addr",
+                "end_addr",
+                "tree_end",
+                "mm_wr_locked",
+            ],
+            &["tlb", "unmap"],
+        ] {
+            assert!(knows_unmap_vmas(known), "{known:?}");
+        }
+        for other in [
+            &[][..],
+            &["tlb", "vma", "start_addr", "end_addr"],
+            &["tlb", "unmap", "vma"],
+            &["mm", "unmap"],
+        ] {
+            assert!(!knows_unmap_vmas(other), "{other:?}");
         }
     }
 

@@ -164,10 +164,14 @@ pub const PROGRAMS: &[Program] = &[
         "try_to_migrate_one",
         9,
     ),
+    hook("unmap", Part::Mode(Mode::Flush), Entry, UNMAP_VMAS, 10),
 ];
 
+/// A function whose arguments differ from kernel to kernel.
+pub const UNMAP_VMAS: &str = "unmap_vmas";
+
 /// How many the guard watches over, as `WATCHED_PROGRAMS`.
-pub const WATCHED: usize = 10;
+pub const WATCHED: usize = 11;
 
 /// The maps that are pinned.
 pub const MAPS: [&str; 7] = [

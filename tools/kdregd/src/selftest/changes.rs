@@ -5,12 +5,14 @@ use super::change::Expected::{self, Logged, Quiet};
 use super::change::{Absent, Change, ready};
 use super::memory::Kind::{self, Anonymous, File, Heap, Hugetlb, Memfd, Sysv, Thp};
 use super::memory::{self, Memory, UNITS, page};
+use super::userfault::user_move;
 use kdreg::monitor::Capabilities;
 use std::ops::Range;
 use std::os::fd::AsRawFd;
 
-const MIDDLE: Range<usize> = 2..6;
+pub const MIDDLE: Range<usize> = 2..6;
 const MAPPED: &[Kind] = &[Anonymous, Memfd, File, Thp, Hugetlb];
+const SMALL: &[Kind] = &[Anonymous, Memfd, File];
 const FILES: &[Kind] = &[Memfd, Hugetlb];
 
 macro_rules! change {
@@ -46,6 +48,18 @@ pub const CHANGES: &[Change] = &[
     ),
     change!("brk", UNMAP, &[Heap], brk),
     change!("mremap", REMAP, &[Anonymous, Memfd, File, Thp], remap),
+    change!("munmap, no pages", UNMAP, MAPPED, munmap, no_pages),
+    change!("mmap over it, no pages", UNMAP, MAPPED, map_over, no_pages),
+    change!("mremap, smaller, no pages", UNMAP, SMALL, shrink, no_pages),
+    change!(
+        "mremap onto it, no pages",
+        UNMAP,
+        SMALL,
+        remap_onto,
+        no_pages
+    ),
+    change!("brk, no pages", UNMAP, &[Heap], brk, no_pages),
+    change!("mremap, no pages", REMAP, SMALL, remap, no_pages),
     change!("MADV_DONTNEED", DISCARD, MAPPED, |m| advise(
         m,
         libc::MADV_DONTNEED
@@ -76,7 +90,15 @@ pub const CHANGES: &[Change] = &[
     change!("ftruncate", FILE, FILES, truncate),
     change!("fallocate, hole", FILE, FILES, punch),
     change!("shmdt", SYSV, &[Sysv], detach),
+    change!("shmdt, no pages", SYSV, &[Sysv], detach, no_pages),
     change!("shmat over it", SYSV, &[Anonymous], attach_over),
+    change!(
+        "shmat over it, no pages",
+        SYSV,
+        &[Anonymous],
+        attach_over,
+        no_pages
+    ),
     change!("UFFDIO_MOVE", PAGES, &[Anonymous], user_move),
     change!("remap_file_pages", PAGES, &[Memfd], remap_file_pages),
     change!("MADV_COLLAPSE", MIGRATE, &[Thp], |m| advise(m, 25), split),
@@ -85,7 +107,8 @@ pub const CHANGES: &[Change] = &[
     change!("fork", FORK_WARM, &[Anonymous, Memfd, Thp], fork),
 ];
 
-fn result(value: i64, what: &str) -> Result<(), Absent> {
+/// What a call has returned that says -1 when it fails.
+pub fn result(value: i64, what: &str) -> Result<(), Absent> {
     if value == -1 {
         Err(Absent::last(what))
     } else {
@@ -248,74 +271,6 @@ fn attach_over(memory: &mut Memory) -> Result<Expected, Absent> {
     Ok(Logged(range))
 }
 
-/// linux/userfaultfd.h.
-mod uffd {
-    #[repr(C)]
-    pub struct Api {
-        pub api: u64,
-        pub features: u64,
-        pub ioctls: u64,
-    }
-    #[repr(C)]
-    pub struct Register {
-        pub start: u64,
-        pub length: u64,
-        pub mode: u64,
-        pub ioctls: u64,
-    }
-    #[repr(C)]
-    pub struct Move {
-        pub target: u64,
-        pub source: u64,
-        pub length: u64,
-        pub mode: u64,
-        pub moved: i64,
-    }
-    nix::ioctl_readwrite!(api, 0xaa, 0x3f, Api);
-    nix::ioctl_readwrite!(register, 0xaa, 0x00, Register);
-    nix::ioctl_readwrite!(move_pages, 0xaa, 0x05, Move);
-}
-
-fn user_move(memory: &mut Memory) -> Result<Expected, Absent> {
-    use std::os::fd::{FromRawFd, OwnedFd};
-    let range = memory.range(MIDDLE);
-    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
-    let rights = libc::PROT_READ | libc::PROT_WRITE;
-    let target = memory::map(0, range.len(), rights, flags, None)?;
-    // UFFD_USER_MODE_ONLY, so that anybody may.
-    // SAFETY: plain numbers.
-    let fd = unsafe { libc::syscall(libc::SYS_userfaultfd, libc::O_CLOEXEC | 1) };
-    result(fd, "userfaultfd")?;
-    // SAFETY: the kernel has just made it.
-    let fd = unsafe { OwnedFd::from_raw_fd(fd as i32) };
-    let mut api = uffd::Api {
-        api: 0xaa,
-        features: 1 << 16,
-        ioctls: 0,
-    };
-    let mut register = uffd::Register {
-        start: target as u64,
-        length: range.len() as u64,
-        mode: 1,
-        ioctls: 0,
-    };
-    let mut order = uffd::Move {
-        target: target as u64,
-        source: range.start as u64,
-        length: range.len() as u64,
-        mode: 0,
-        moved: 0,
-    };
-    // SAFETY: the structures of linux/userfaultfd.h; memory of this test.
-    let done = unsafe {
-        uffd::api(fd.as_raw_fd(), &mut api)
-            .and_then(|_| uffd::register(fd.as_raw_fd(), &mut register))
-            .and_then(|_| uffd::move_pages(fd.as_raw_fd(), &mut order))
-    };
-    done.map_err(|error| Absent(format!("UFFDIO_MOVE: {error}")))?;
-    Ok(Logged(range))
-}
-
 fn remap_file_pages(memory: &mut Memory) -> Result<Expected, Absent> {
     let range = memory.range(MIDDLE);
     // SAFETY: see above.
@@ -331,6 +286,11 @@ fn remap_file_pages(memory: &mut Memory) -> Result<Expected, Absent> {
     };
     result(done, "remap_file_pages")?;
     Ok(Logged(range))
+}
+
+/// The block is as nobody has touched it yet.
+fn no_pages(memory: &mut Memory) -> Result<(), Absent> {
+    memory.renew()
 }
 
 /// Huge pages in the middle become small ones, so that they can be collapsed.

@@ -41,7 +41,9 @@ pub fn run(mode: Mode) -> Result<i32> {
             writeln!(out, "{}", line(&change.attempt(&enrolled, kind)))?;
         }
     }
-    writeln!(out, "{}", line(&reuse::attempt(&enrolled)))?;
+    for cell in reuse::attempts(&enrolled) {
+        writeln!(out, "{}", line(&cell))?;
+    }
     writeln!(out, "{END}")?;
     Ok(0)
 }

@@ -181,6 +181,38 @@ impl Memory {
         Ok(memory)
     }
 
+    /// Maps it once more where it is: none of its pages is there afterwards.
+    pub fn renew(&mut self) -> Result<(), Absent> {
+        let range = self.range(0..UNITS);
+        let flags = match self.kind {
+            Kind::Anonymous | Kind::Thp => ANONYMOUS,
+            Kind::Memfd | Kind::Hugetlb => libc::MAP_SHARED,
+            Kind::File => libc::MAP_PRIVATE,
+            Kind::Heap => {
+                for end in [range.start, range.end] {
+                    // SAFETY: down to where the block begins, above which nothing
+                    // else is, and up again.
+                    if unsafe { libc::syscall(libc::SYS_brk, end) } as usize != end {
+                        return Err(Absent("the break did not move".into()));
+                    }
+                }
+                return Ok(());
+            }
+            Kind::Sysv => {
+                // SAFETY: over the block, which nothing but this test uses.
+                let at =
+                    unsafe { libc::shmat(self.segment, range.start as *mut _, libc::SHM_REMAP) };
+                return if at as isize == -1 {
+                    Err(Absent::last("shmat"))
+                } else {
+                    Ok(())
+                };
+            }
+        };
+        let flags = flags | libc::MAP_FIXED;
+        map(range.start, range.len(), RW, flags, self.file.as_ref()).map(drop)
+    }
+
     /// Addresses of units.
     pub fn range(&self, units: Range<usize>) -> Range<usize> {
         self.start + units.start * self.unit..self.start + units.end * self.unit

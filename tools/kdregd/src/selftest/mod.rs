@@ -9,3 +9,4 @@ pub mod enrolled;
 pub mod memory;
 pub mod reuse;
 pub mod trial;
+pub mod userfault;

@@ -13,43 +13,41 @@ use std::thread;
 const ROUNDS: usize = 200;
 const PAGES: usize = 64;
 
-/// Tries it some times.
-pub fn attempt(enrolled: &Enrolled) -> Cell {
-    let outcome = match rounds(enrolled) {
+/// Tries it some times, with memory that has pages, and with such that has none.
+pub fn attempts(enrolled: &Enrolled) -> [Cell; 2] {
+    [
+        attempt(enrolled, "munmap, address taken again", libc::MAP_POPULATE),
+        attempt(enrolled, "munmap, address taken again, no pages", 0),
+    ]
+}
+
+fn attempt(enrolled: &Enrolled, change: &str, how: i32) -> Cell {
+    let outcome = match rounds(enrolled, how) {
         Ok(()) => Outcome::Held,
         Err(Ok(why)) => Outcome::Failed(why),
         Err(Err(Absent(why))) => Outcome::Absent(why),
     };
     Cell {
         memory: "anonymous".into(),
-        change: "munmap, address taken again".into(),
+        change: change.into(),
         capability: Capabilities::STRICT,
         outcome,
     }
 }
 
-fn rounds(enrolled: &Enrolled) -> Result<(), Result<String, Absent>> {
+fn rounds(enrolled: &Enrolled, how: i32) -> Result<(), Result<String, Absent>> {
     for _ in 0..ROUNDS {
-        one(enrolled)?;
+        one(enrolled, how)?;
     }
     Ok(())
 }
 
-fn one(enrolled: &Enrolled) -> Result<(), Result<String, Absent>> {
+fn one(enrolled: &Enrolled, how: i32) -> Result<(), Result<String, Absent>> {
     let length = PAGES * page();
     let rights = libc::PROT_READ | libc::PROT_WRITE;
     let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
     // SAFETY: where the kernel sees fit.
-    let at = unsafe {
-        libc::mmap(
-            std::ptr::null_mut(),
-            length,
-            rights,
-            flags | libc::MAP_POPULATE,
-            -1,
-            0,
-        )
-    };
+    let at = unsafe { libc::mmap(std::ptr::null_mut(), length, rights, flags | how, -1, 0) };
     if at == libc::MAP_FAILED {
         return Err(Err(Absent::last("mmap")));
     }
