@@ -45,7 +45,10 @@ impl Generation {
         fs::create_dir_all(root).with_context(|| root.display().to_string())?;
         if directory.exists() {
             match Generation::reopen(&directory, features) {
-                Ok(generation) if !generation.is_dead()? => return Ok((generation, true)),
+                Ok(generation) if !generation.is_dead()? => {
+                    generation.watch_again()?;
+                    return Ok((generation, true));
+                }
                 Ok(generation) => generation.remove()?,
                 Err(error) => {
                     eprintln!("kdregd: {}: {error:#}: made anew", directory.display());
@@ -188,6 +191,16 @@ impl Generation {
             self.links.insert(program.name, link);
         }
         Ok(())
+    }
+
+    /// Has the guard, and what sees links go, know all programs that are attached: one
+    /// that was about to detach a mode may have been killed in the middle of it.
+    fn watch_again(&self) -> Result<()> {
+        let linked: Vec<&Program> = PROGRAMS
+            .iter()
+            .filter(|program| self.is_linked(program))
+            .collect();
+        guarded::watch(self, &linked)
     }
 
     /// Attaches what a mode needs, if it is not.
