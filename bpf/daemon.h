@@ -77,7 +77,7 @@ int programs(struct bpf_iter__bpf_prog *context)
 	return 0;
 }
 
-enum { ORDER_LOOK = 0, ORDER_END = 1, ORDER_UNINSTALL = 2 };
+enum { ORDER_LOOK = 0, ORDER_END = 1, ORDER_UNINSTALL = 2, ORDER_WAKE = 3 };
 
 /* What is to be done with a log, and what it was like. */
 struct order {
@@ -103,6 +103,10 @@ int orders(struct order *order)
 		if (g)
 			__sync_fetch_and_or(&g->flags, KDREG_GUARD_UNINSTALLED);
 		end_everything();
+		return 0;
+	}
+	if (order->what == ORDER_WAKE) {
+		wake(mm);
 		return 0;
 	}
 	map = find_log(mm);

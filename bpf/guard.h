@@ -86,6 +86,14 @@ static __always_inline void add_to_guard(__u64 what)
 	}
 }
 
+/* Has kdregd wake all clients. Without room it looks at the guard now and then. */
+static __always_inline void tell_all(void)
+{
+	__u64 nobody = 0;
+
+	bpf_ringbuf_output(&ends, &nobody, sizeof(nobody), 0);
+}
+
 /*
  * Makes this processor certain again, if nobody is inside a program on it: one
  * visit of `self` left out, which is the caller's.
@@ -104,6 +112,8 @@ static __always_inline void end_uncertainty(struct watched_programs *all, struct
 		return;
 	/* A switch before this raises the count for itself: it does not reach 0 meanwhile. */
 	add_to_guard(lost ? (1ULL << KDREG_GUARD_EPOCH_SHIFT) - 1 : -1ULL);
+	if (lost)
+		tell_all();
 }
 
 /*

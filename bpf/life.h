@@ -25,10 +25,9 @@ int BPF_PROG(exit_space, struct mm_struct *mm)
 static __always_inline void end_everything(void)
 {
 	struct kdreg_guard *g = bpf_map_lookup_elem(&guard, &only);
-	__u64 nobody = 0;
 
 	if (g && !(__sync_fetch_and_or(&g->word, KDREG_GUARD_DEAD) & KDREG_GUARD_DEAD))
-		bpf_ringbuf_output(&ends, &nobody, sizeof(nobody), 0);
+		tell_all();
 }
 
 /*

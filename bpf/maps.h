@@ -47,7 +47,10 @@ struct {
 	__array(values, struct wake_map);
 } wakes SEC(".maps");
 
-/* Clients whose address space is gone, by mm_struct, for kdregd to clear away; 0: the guard is dead. */
+/*
+ * Clients whose address space is gone, by mm_struct, for kdregd to clear away; 0: the
+ * guard says something that all clients are to be woken for.
+ */
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
 	__uint(max_entries, 64 * 1024);

@@ -3,6 +3,7 @@
 
 mod daemon;
 mod hostile;
+mod losses;
 mod memory;
 mod model;
 
@@ -170,31 +171,6 @@ fn overtaken_everything_is_invalid_once() {
     assert_eq!(drain(&monitor).len(), 4);
     client.change(page(all, 0).start(), page(all, 0).end(), 1);
     assert!(!monitor.is_valid(again));
-}
-
-#[test]
-fn a_loss_invalidates_everything_once() {
-    let _alone = alone();
-    let daemon = Daemon::honest(abi::MODE_NOTIFIER, 64);
-    let monitor = open();
-    let (all, regions) = pages(&monitor, 2);
-    daemon.guard.raise();
-    assert_eq!(valid(&monitor, &regions), [false; 2]);
-    daemon.guard.raise();
-    daemon.guard.lower(false);
-    assert_eq!(valid(&monitor, &regions), [false; 2]);
-    daemon.guard.lower(false);
-    // Nothing was lost.
-    assert_eq!(valid(&monitor, &regions), [true; 2]);
-    daemon.guard.raise();
-    daemon.guard.lower(true);
-    assert_eq!(valid(&monitor, &regions), [false; 2]);
-    assert_eq!(
-        drain(&monitor),
-        [(0, Reason::Unknown), (1, Reason::Unknown)]
-    );
-    let again = monitor.monitor(page(all, 0), 3).unwrap();
-    assert!(monitor.is_valid(again));
 }
 
 /// The two ways in which it comes to an end, and a new one after each.

@@ -59,6 +59,7 @@ pub fn serve(options: &Options) -> Result<i32> {
         if end != End::Dead {
             return Ok(0);
         }
+        orders::wake_all(&server.generation)?;
         // Until there is something new to be found: nobody uninstalls in between.
         alone = Lock::take(&options.pins)?;
         if server.generation.is_uninstalled()? {
@@ -192,6 +193,7 @@ pub fn uninstall(options: &Options) -> Result<i32> {
         if directory.exists() {
             if let Ok(generation) = Generation::reopen(&directory, &features) {
                 orders::uninstall(&generation)?;
+                orders::wake_all(&generation)?;
             }
         }
     }

@@ -154,15 +154,19 @@ impl Marks {
         if word & GUARD_DEAD != 0 {
             return Standing::Dead;
         }
-        if word & GUARD_UNCERTAIN != 0 {
-            return Standing::Uncertain;
-        }
+        // What was lost is made good though more may be: who waits for events is told
+        // of a loss once, and not when the last processor is certain again. Nothing that
+        // is lost later has this number.
+        let losses = word & !GUARD_UNCERTAIN;
         // Relaxed: written under the caller's lock only.
-        if word != self.made_good.load(Ordering::Relaxed) {
+        if losses != self.made_good.load(Ordering::Relaxed) {
             if mark(What::Everything) != Marked::All {
                 return Standing::Behind;
             }
-            self.made_good.store(word, orders::PUBLISH);
+            self.made_good.store(losses, orders::PUBLISH);
+        }
+        if word & GUARD_UNCERTAIN != 0 {
+            return Standing::Uncertain;
         }
         Standing::Settled
     }

@@ -5,6 +5,7 @@
 use super::calls::{self, Attachment};
 use super::features::Features;
 use super::guarded;
+use super::orders;
 use super::programs::{MAPS, Mode, PROGRAMS, Part, Program};
 use anyhow::{Context, Result, anyhow, bail};
 use kdreg::monitor::bpf::abi;
@@ -49,7 +50,11 @@ impl Generation {
                     generation.watch_again()?;
                     return Ok((generation, true));
                 }
-                Ok(generation) => generation.remove()?,
+                Ok(generation) => {
+                    // It may have died while nobody was there to say so.
+                    orders::wake_all(&generation)?;
+                    generation.remove()?;
+                }
                 Err(error) => {
                     eprintln!("kdregd: {}: {error:#}: made anew", directory.display());
                     remove_pins(&directory)?;

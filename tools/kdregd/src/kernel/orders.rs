@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What kdregd has a program do to logs, which user space cannot write to.
 
-use super::calls;
 use super::generation::Generation;
+use super::{calls, clients};
 use anyhow::{Context, Result};
 use kdreg::monitor::bpf::abi;
 
 const LOOK: u32 = 0;
 const END: u32 = 1;
 const UNINSTALL: u32 = 2;
+const WAKE: u32 = 3;
 
 /// `struct order`.
 #[repr(C)]
@@ -66,6 +67,14 @@ pub fn look(generation: &Generation, mm: u64) -> Result<Option<Seen>> {
 /// Ends it: nothing in it is certain from now on. As it was before.
 pub fn end(generation: &Generation, mm: u64) -> Result<Option<Seen>> {
     give(generation, mm, END)
+}
+
+/// Wakes all clients that wait: what the guard says now is to be looked at.
+pub fn wake_all(generation: &Generation) -> Result<()> {
+    for mm in clients::all(generation) {
+        give(generation, mm, WAKE)?;
+    }
+    Ok(())
 }
 
 /// Ends all, by the guard, which says from then on that no kdregd is to begin

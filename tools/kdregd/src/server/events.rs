@@ -7,7 +7,7 @@ use super::listener::Listener;
 use super::refusal::Refusal;
 use super::wire::Packet;
 use super::{Server, ends, enrol, signals, status, wire};
-use crate::kernel::switches;
+use crate::kernel::{orders, switches};
 use anyhow::{Context, Result};
 use kdreg::monitor::bpf::abi::{self, Message as _};
 use libbpf_rs::{RingBuffer, RingBufferBuilder};
@@ -28,6 +28,9 @@ const UNDECIDED_OF_USER: usize = 64;
 const ROUND: Duration = Duration::from_secs(5);
 /// How often it is while a processor is uncertain.
 const SOON: Duration = Duration::from_millis(200);
+/// How long it is not, though something was lost: nobody is to keep kdregd from its
+/// other work by losing much.
+const REST: Duration = Duration::from_millis(50);
 
 /// Why the loop has ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -53,6 +56,7 @@ pub struct Loop<'a> {
     buffer: Box<[u8; abi::MESSAGE_MAX]>,
     next_round: Instant,
     next_look: Instant,
+    last_look: Instant,
     /// The guard's word when it was looked at; `None`: it was not.
     guard: Option<u64>,
     /// What was lost by the last round; `None`: there was none.
@@ -95,6 +99,7 @@ impl<'a> Loop<'a> {
             buffer: Box::new([0; abi::MESSAGE_MAX]),
             next_round: Instant::now(),
             next_look: Instant::now(),
+            last_look: Instant::now(),
             guard: None,
             losses: None,
         })
@@ -208,9 +213,16 @@ impl<'a> Loop<'a> {
         let word = self.server.generation.guard()?.word;
         let uncertain = word & abi::GUARD_UNCERTAIN != 0;
         self.next_look = now + if uncertain { SOON } else { ROUND };
+        self.last_look = now;
+        let before = self.guard.replace(word);
         // All the time since the last look, or so it seems.
-        if self.guard.replace(word) == Some(word) && uncertain {
+        if before == Some(word) && uncertain {
             switches::force(&self.server.generation)?;
+        }
+        let losses = |word: u64| word >> abi::GUARD_EPOCH_SHIFT;
+        if before.map(losses) != Some(losses(word)) {
+            // At first, too: there may have been some since anybody looked.
+            orders::wake_all(&self.server.generation)?;
         }
         Ok(())
     }
@@ -218,8 +230,12 @@ impl<'a> Loop<'a> {
     fn take_ends(&mut self) -> Result<()> {
         self.ends.consume().context("map ends")?;
         let gone = std::mem::take(&mut *self.gone.borrow_mut());
-        for mm in gone.into_iter().filter(|mm| *mm != 0) {
-            ends::space_gone(self.server, mm)?;
+        for mm in gone {
+            if mm == 0 {
+                self.next_look = self.next_look.min(self.last_look + REST);
+            } else {
+                ends::space_gone(self.server, mm)?;
+            }
         }
         Ok(())
     }
