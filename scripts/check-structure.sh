@@ -145,7 +145,6 @@ ctest/kernel/lifetime.c 415
 ctest/matrix/changes.c 537
 ctest/peers.c 425
 libkdreg/examples/cost.rs 455
-libkdreg/src/cache/entries.rs 454
 libkdreg/src/cache/mod.rs 459
 libkdreg/src/cache/reaper.rs 480
 libkdreg/src/cache/state.rs 439
