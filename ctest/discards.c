@@ -5,7 +5,7 @@
 #include <sys/uio.h>
 
 #include "check.h"
-#include "newer.h"
+#include "../tools/newer/newer.h"
 #include "plain.h"
 
 enum { PAGES = 16, ROUNDS = 6000 };

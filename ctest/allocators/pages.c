@@ -4,7 +4,7 @@
 #include <sys/uio.h>
 
 #include "../check.h"
-#include "../newer.h"
+#include "../../tools/newer/newer.h"
 
 /* Few enough for what a pipe may hold, and all pipes of a user together. */
 enum { MOST = 64 };

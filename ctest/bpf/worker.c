@@ -6,7 +6,7 @@
 #include <sys/prctl.h>
 
 #include "../check.h"
-#include "../newer.h"
+#include "../../tools/newer/newer.h"
 #include "worker.h"
 
 enum { PAGES = 16, REGIONS = 4, EVENTS = 16 };

@@ -15,7 +15,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "../newer.h"
+#include "../../tools/newer/newer.h"
 #include "cell.h"
 
 enum { HANG_SECONDS = 60, TRIES = 10 };

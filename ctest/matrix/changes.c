@@ -19,7 +19,7 @@
 #include <dlfcn.h>
 #endif
 
-#include "../newer.h"
+#include "../../tools/newer/newer.h"
 #include "matrix.h"
 
 const struct extent extents[] = {{"whole", 4, 4}, {"middle page", 5, 1}, {"first page", 4, 1}, {"over several", 3, 8}};

@@ -15,7 +15,7 @@
 #include <dlfcn.h>
 #endif
 
-#include "../newer.h"
+#include "../../tools/newer/newer.h"
 #include "matrix.h"
 
 enum { HUGE_UNIT = 2 << 20, HUGE_SPARE = 8 };

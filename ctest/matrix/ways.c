@@ -20,7 +20,7 @@
 #include <dlfcn.h>
 #endif
 
-#include "../newer.h"
+#include "../../tools/newer/newer.h"
 #include "matrix.h"
 
 static bool always(void)

@@ -3,7 +3,7 @@
  * while a discard is under way is the documented gap of the userfaultfd monitor. */
 #include <sys/mman.h>
 
-#include "../newer.h"
+#include "../../tools/newer/newer.h"
 #include "storm.h"
 
 enum { PAGES = RUN, SPACING = 2 * PAGES };

@@ -4,7 +4,7 @@
  * that is being changed at that moment. */
 #include <sys/mman.h>
 
-#include "../newer.h"
+#include "../../tools/newer/newer.h"
 #include "storm.h"
 
 #ifndef MAP_FIXED_NOREPLACE

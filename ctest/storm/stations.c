@@ -4,7 +4,7 @@
 #include <sched.h>
 #include <sys/mman.h>
 
-#include "../newer.h"
+#include "../../tools/newer/newer.h"
 #include "storm.h"
 
 #ifndef MAP_FIXED_NOREPLACE

@@ -3,7 +3,7 @@
  * holds its lookups back: this is what catches a missing guard. */
 #include <sys/mman.h>
 
-#include "../newer.h"
+#include "../../tools/newer/newer.h"
 #include "storm.h"
 
 enum { REGIONS = 400 };

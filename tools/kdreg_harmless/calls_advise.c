@@ -7,7 +7,7 @@
 #include <unistd.h>
 
 #include "calls.h"
-#include "newer.h"
+#include "../newer/newer.h"
 
 static long advise(struct memory *memory, const struct call *call)
 {

@@ -13,7 +13,7 @@
 #include <unistd.h>
 
 #include "calls.h"
-#include "newer.h"
+#include "../newer/newer.h"
 
 static sigjmp_buf out_of_signal;
 static void leap(int number) { siglongjmp(out_of_signal, number); }

@@ -4,7 +4,7 @@
 #include <unistd.h>
 
 #include "calls.h"
-#include "newer.h"
+#include "../newer/newer.h"
 
 enum { RW = PROT_READ | PROT_WRITE };
 

@@ -10,7 +10,7 @@
 #include <unistd.h>
 
 #include "calls.h"
-#include "newer.h"
+#include "../newer/newer.h"
 
 static long sum_of(const struct memory *memory)
 {

@@ -8,7 +8,7 @@
 #include <unistd.h>
 
 #include "calls.h"
-#include "newer.h"
+#include "../newer/newer.h"
 
 static int own_userfaultfd(uint64_t features)
 {

@@ -11,7 +11,7 @@
 #include <unistd.h>
 
 #include "harmless.h"
-#include "newer.h"
+#include "../newer/newer.h"
 
 enum { SMALL_UNITS = 32, SMALL_UNIT = 64 << 10, HUGE_UNITS = 8, HUGE_SPARE = 8 };
 enum { RW = PROT_READ | PROT_WRITE };
