@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
 # How the source is laid out.
 #
-#   make check-structure        modules depend one way, maps name every file, files are small
+#   make check-structure        parts depend one way, maps name every file, files are small
 
 STRUCTURE_TOP := $(abspath $(dir $(lastword $(MAKEFILE_LIST)))/..)
 

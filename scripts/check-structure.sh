@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
 # Usage: check-structure.sh
-# That the library's modules depend one way, that a directory says what its
-# files are, and that files are small.
+# That the parts of the library and of the programs depend one way, that a
+# directory says what its files are, and that files are small.
 . "$(dirname "$0")/env.sh"
 set -eu
 
@@ -129,6 +129,50 @@ for directory in $(find . -name mod.rs -exec dirname {} \; | sed 's:^\./::' | so
         echo "$there" | grep -qx "$entry" || complain "$directory/mod.rs: its map has $entry, which is not there"
     done
 done
+
+# Circles. What is in one still may not draw others in: the line goes when it does.
+known='
+libkdreg/src barrier sync threads unwinding
+preload/verbs/src context domain function keep keys pieces post queues real report watch
+'
+# Says which of a directory's parts, pairs of which come in, need each other.
+circles() { # DIRECTORY
+    allowed=$(echo "$known" | sed -n "s:^$1 ::p")
+    # What runs in a circle tsort names, a line each.
+    found=$(tsort 2>&1 >/dev/null | sed -n '/loop/d; s/^tsort: //p' | sort -u)
+    for part in $found; do
+        case " $allowed " in
+        *" $part "*) ;;
+        *) complain "$1: $part is in a circle: $(echo "$found" | tr '\n' ' ')" ;;
+        esac
+    done
+    for part in $allowed; do
+        echo "$found" | grep -qx "$part" || complain "$1: $part is in no circle any more: take it off the list in check-structure.sh"
+    done
+}
+
+# Of a crate, the modules at its top.
+for directory in libkdreg/src libkdreg/src/bin/kdreg_info preload/fabric/src preload/verbs/src bench/src tools/kdregd/src; do
+    cd "$root/$directory" 2>/dev/null || continue
+    for file in $(find . -name '*.rs' ! -path './bin/*' | sed 's:^\./::' | sort); do
+        case $file in main.rs | lib.rs | tests.rs | */tests.rs | */tests/*) continue ;; esac
+        part=${file%%/*}
+        part=${part%.rs}
+        for name in $(names "$file" | sed 's/::.*//' | sort -u); do
+            [ "$name" = "$part" ] || { [ ! -e "$name.rs" ] && [ ! -d "$name" ]; } || echo "$part $name"
+        done
+    done | sort -u >"$target/uses"
+    circles "$directory" <"$target/uses"
+done
+# Of programs in C, the files.
+cd "$root"
+for directory in $(git ls-files 'ctest/*.c' 'tools/*.c' 2>/dev/null | sed 's:/[^/]*$::' | sort -u); do
+    files=$(find "$directory" -maxdepth 1 -name '*.c' | sed 's:.*/::' | sort)
+    # shellcheck disable=SC2086 # one word per file
+    (cd "$directory" && awk -f "$root/scripts/c-uses.awk" $files $files) >"$target/uses"
+    circles "$directory" <"$target/uses"
+done
+cd "$root/libkdreg/src"
 
 # Sizes. What is longer, for now, may not grow: the line here goes down with it.
 limit=400

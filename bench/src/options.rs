@@ -3,6 +3,7 @@
 
 use clap::Parser;
 use std::path::PathBuf;
+use std::process::Command;
 use std::time::Duration;
 
 /// How much is measured.
@@ -143,6 +144,14 @@ impl Options {
                 .subjects
                 .iter()
                 .any(|text| subject.contains(text.as_str()))
+    }
+
+    /// This program, to be started for a part with these options: this very one, even
+    /// if its file was replaced since.
+    pub fn command_for(&self, part: &[&str]) -> Command {
+        let mut command = Command::new("/proc/self/exe");
+        command.args(self.for_part()).arg("--part").args(part);
+        command
     }
 
     /// What hands these options on to a part.

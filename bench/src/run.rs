@@ -7,11 +7,8 @@ use crate::row::Row;
 use crate::scenarios::{self, Scenario};
 use crate::subjects::Field;
 use std::io::{BufRead, BufReader, Write};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::time::Instant;
-
-/// This very program, even if its file was replaced since it was started.
-pub const THIS_PROGRAM: &str = "/proc/self/exe";
 
 /// `false` when a scenario failed; the reports are written all the same.
 pub fn run(options: &Options) -> Result<bool, String> {
@@ -100,9 +97,8 @@ fn choose(options: &Options) -> Result<Vec<&'static Scenario>, String> {
 
 /// Runs a scenario and collects its rows, those before a failure included.
 fn one(options: &Options, scenario: &Scenario, rows: &mut Vec<Row>) -> Result<(), String> {
-    let mut child = Command::new(THIS_PROGRAM)
-        .args(options.for_part())
-        .args(["--part", "scenario", scenario.name])
+    let mut child = options
+        .command_for(&["scenario", scenario.name])
         .stdout(Stdio::piped())
         .spawn()
         .map_err(|e| e.to_string())?;

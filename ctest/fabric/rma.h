@@ -37,6 +37,7 @@ struct counts {
 int target_run(const struct options *options, const int *sockets);
 int initiator_run(const struct options *options, const int *sockets);
 
+/* messages.c */
 void send_all(int socket, const void *message, size_t length);
 /* false: the other side is gone */
 bool receive_all(int socket, void *message, size_t length);

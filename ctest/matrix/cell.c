@@ -6,7 +6,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,31 +18,6 @@
 #include "cell.h"
 
 enum { HANG_SECONDS = 60, TRIES = 10 };
-
-struct cell cell;
-const int entry_over[ENTRIES] = {0, 4};
-
-__attribute__((noreturn)) static void fail(bool moved, const char *format, va_list args)
-{
-    vsnprintf(cell.verdict->why, sizeof cell.verdict->why, format, args);
-    cell.verdict->moved = moved;
-    cell.verdict->outcome = FAILED;
-    _exit(0);
-}
-
-void failed(const char *format, ...)
-{
-    va_list args;
-    va_start(args, format);
-    fail(false, format, args);
-}
-
-void failed_unless_moved(const char *format, ...)
-{
-    va_list args;
-    va_start(args, format);
-    fail(kdreg_caps(cell.monitor) & KDREG_CAP_MIGRATE, format, args);
-}
 
 __attribute__((noreturn)) static void done(enum outcome outcome, int error)
 {

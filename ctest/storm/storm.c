@@ -2,65 +2,12 @@
 /* storm [--seconds N] [--threads N] [--seed N] [--backend NAME] [--relaxed] [--evict] [--fork] [--fifo] [--pin]
  * Exit status 1 when one lookup handed out a registration of memory that was no longer there. See storm.h. */
 #include <sched.h>
-#include <sys/mman.h>
 
 #include "storm.h"
 
-struct storm storm;
-static double started;
 static const uint32_t backends[] = {KDREG_BACKEND_KERNEL, KDREG_BACKEND_BPF, KDREG_BACKEND_USERFAULTFD, KDREG_BACKEND_NONE};
 static const char *const backend_names[] = {[KDREG_BACKEND_KERNEL] = "kernel", [KDREG_BACKEND_BPF] = "bpf",
                                             [KDREG_BACKEND_USERFAULTFD] = "userfaultfd", [KDREG_BACKEND_NONE] = "none"};
-
-uint64_t worker_random(struct worker *worker, uint64_t below)
-{
-    worker->random ^= worker->random << 13;
-    worker->random ^= worker->random >> 7;
-    worker->random ^= worker->random << 17;
-    return (worker->random * 0x2545f4914f6cdd1dull >> 32) % below;
-}
-
-void history_add(struct history *history, const struct worker *worker, const char *what, uint64_t stamp)
-{
-    unsigned at = history->next++ % HISTORY;
-    history->last[at].time = check_now() - started;
-    history->last[at].thread = worker->index;
-    history->last[at].what = what;
-    history->last[at].stamp = stamp;
-}
-
-void report(struct worker *worker, const char *what, const char *addr, uint64_t expected, uint64_t found, const struct history *history)
-{
-    static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;   /* keeps reports apart */
-    enum { REPORTS = 10 };
-    long nth = atomic_fetch_add(&storm.broken, 1);
-    if (nth >= REPORTS) {
-        atomic_store(&storm.stop, true);
-        return;
-    }
-    pthread_mutex_lock(&lock);
-    fprintf(stderr, "FAILED at %.6f s, thread %d: %s: address %p, expected %#llx, found %#llx\n", check_now() - started, worker ? worker->index : -1, what,
-            (const void *)addr, (unsigned long long)expected, (unsigned long long)found);
-    for (unsigned i = history && history->next > HISTORY ? history->next - HISTORY : 0; history && i < history->next; i++)
-        fprintf(stderr, "    %.6f s, thread %d: %s, then stamp %#llx\n", history->last[i % HISTORY].time, history->last[i % HISTORY].thread,
-                history->last[i % HISTORY].what, (unsigned long long)history->last[i % HISTORY].stamp);
-    pthread_mutex_unlock(&lock);
-}
-
-char *arena(size_t pages)
-{
-    /* Low in the address space: mmap without an address works from the top. Never given back. */
-    static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-    static uintptr_t next = 0x200000000000u;
-    size_t size = file_page_size(), length = (pages + 16) * size;
-    pthread_mutex_lock(&lock);
-    uintptr_t hint = next;
-    next += length;
-    pthread_mutex_unlock(&lock);
-    char *space = mmap((void *)hint, length, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    REQUIRE(space != MAP_FAILED, "mmap: %s", strerror(errno));
-    return space + 8 * size;
-}
 
 static void *work(void *argument)
 {
@@ -86,7 +33,7 @@ static void *work(void *argument)
     return NULL;
 }
 
-void fork_loop(void)
+static void fork_loop(void)
 {
     for (unsigned round = 0; !atomic_load(&storm.stop); round++) {
         pid_t child = fork();
@@ -181,7 +128,7 @@ static bool run(uint32_t backend)
     atomic_store(&storm.stop, false);
     atomic_store(&storm.stale, 0);
     atomic_store(&storm.broken, 0);
-    started = check_now();
+    storm.started = check_now();
     slots_create();
     stations_create();
     pthread_t threads[MAX_THREADS], forking;
@@ -198,9 +145,9 @@ static bool run(uint32_t backend)
         REQUIRE(pthread_create(&forking, NULL, forker, NULL) == 0, "pthread_create");
     enum { PATIENCE = 60 };   /* seconds for what takes less than one */
     while (!atomic_load(&storm.stop) &&
-           (check_now() - started < storm.options.seconds || (!schedule_enough() && check_now() - started < PATIENCE)))
+           (check_now() - storm.started < storm.options.seconds || (!schedule_enough() && check_now() - storm.started < PATIENCE)))
         check_sleep_ms(50);
-    double seconds = check_now() - started;
+    double seconds = check_now() - storm.started;
     CHECK(schedule_enough() || atomic_load(&storm.stop), "the handler does not get its share beside real-time threads");
     atomic_store(&storm.stop, true);
     for (int i = 0; i < storm.options.threads; i++)

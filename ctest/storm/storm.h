@@ -26,7 +26,7 @@ struct options {
     bool fifo, pin;   /* the threads: SCHED_FIFO, beside others that poll; all on one processor */
 };
 
-/* Thread-local pseudo-random numbers. */
+/* worker.c: a thread of the storm, its pseudo-random numbers, and what it reports. */
 struct worker {
     int index;
     uint64_t random;
@@ -85,6 +85,7 @@ struct storm {
     kdreg_t *monitor;
     kdreg_cache_t *cache;
     uint64_t caps;
+    double started;
     atomic_bool stop;
     atomic_long stale, broken;
     struct worker workers[MAX_THREADS];
@@ -112,6 +113,5 @@ void stations_create(void);
 void stations_step(struct worker *worker);    /* an address released by one thread is taken by another at once */
 void anonymous_step(struct worker *worker);   /* private memory of one thread: discards and moves */
 void swathe_step(struct worker *worker);      /* hundreds of regions changed by one call */
-void fork_loop(void);
 
 #endif

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /* One cell: a process that maps memory, shows it to the library or does not, makes one call, and tells what it saw. */
 #include <signal.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,33 +12,12 @@
 
 #include "harmless.h"
 
-static struct seen *seen;
-
-void cell_fails(const char *format, ...)
-{
-    va_list args;
-    va_start(args, format);
-    vsnprintf(seen->why, sizeof seen->why, format, args);
-    va_end(args);
-    seen->outcome = FAILED;
-    _exit(0);
-}
-
 static __attribute__((noreturn)) void not_here(const char *what, int error)
 {
-    snprintf(seen->why, sizeof seen->why, "%s: %s", what, strerror(-error));
-    seen->value[RESULT] = error;
-    seen->outcome = NOT_HERE;
+    snprintf(cell_seen->why, sizeof cell_seen->why, "%s: %s", what, strerror(-error));
+    cell_seen->value[RESULT] = error;
+    cell_seen->outcome = NOT_HERE;
     _exit(0);
-}
-
-void part_of(const struct memory *memory, enum part part, char **start, size_t *length)
-{
-    /* In sixteenths of the memory. The library is given 4 to 8. */
-    static const int bounds[][2] = {[WHOLE_OF_IT] = {0, 16}, [ACROSS] = {6, 10}, [INSIDE] = {5, 6}, [BESIDE] = {10, 12}};
-    int first = memory->units * bounds[part][0] / 16, end = memory->units * bounds[part][1] / 16;
-    *start = at(memory, first);
-    *length = (size_t)(end > first ? end - first : 1) * memory->unit;
 }
 
 static char *reserve(size_t length)
@@ -94,27 +72,27 @@ static void child(const struct kind *kind, const struct call *call, enum state s
     if (call->ready)
         call->ready(&memory, call);
     /* What a child copies of its parent's pages at the first use is no fault of the call. */
-    seen->seconds = now() + (double)faults();
+    cell_seen->seconds = now() + (double)faults();
     errno = 0;
     long before = faults();
     double started = now();
     long result = call->make(&memory, call);
-    seen->seconds = now() - started;
-    seen->value[FAULTS] = faults() - before;
-    seen->value[RESULT] = result;
+    cell_seen->seconds = now() - started;
+    cell_seen->value[FAULTS] = faults() - before;
+    cell_seen->value[RESULT] = result;
     struct look after = {0}, end = {0};
     bool looks = !(call->flags & RESULT_ALONE);
     if (looks)
         look_patiently(&memory, &after, without, settle);
-    seen->value[MAPPINGS] = after.mappings;
-    seen->value[PROTECTION] = after.protection;
-    seen->value[HUGE_PAGES] = after.huge;
-    seen->value[CONTENTS] = looks ? contents(&memory) : 0;
+    cell_seen->value[MAPPINGS] = after.mappings;
+    cell_seen->value[PROTECTION] = after.protection;
+    cell_seen->value[HUGE_PAGES] = after.huge;
+    cell_seen->value[CONTENTS] = looks ? contents(&memory) : 0;
     library_end();
     if (looks)
         look(&memory, &end);
-    seen->value[LEFT] = end.mappings;
-    seen->outcome = MADE;
+    cell_seen->value[LEFT] = end.mappings;
+    cell_seen->outcome = MADE;
     _exit(0);
 }
 
@@ -130,7 +108,7 @@ void cell_run(const struct kind *kind, const struct call *call, enum state state
     fflush(NULL);
     pid_t pid = fork();
     if (pid == 0) {
-        seen = shared;
+        cell_seen = shared;
         child(kind, call, state, without, settle);
         _exit(0);
     }

@@ -100,7 +100,8 @@ struct seen {
 /* With `without`, a cell that sees other mappings or huge pages looks again for `settle` milliseconds: the library's own thread lets go of memory
  * that the call changed when it comes to that. */
 void cell_run(const struct kind *kind, const struct call *call, enum state state, struct seen *seen, const struct seen *without, int settle);
-/* Inside a cell. */
+/* Inside a cell: what it saw, which who waits for it sees, too. */
+extern struct seen *cell_seen;
 struct look { long protection, mappings, huge; };
 void look(const struct memory *memory, struct look *look);
 long contents(const struct memory *memory);

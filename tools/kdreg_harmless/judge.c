@@ -5,12 +5,6 @@
 
 #include "harmless.h"
 
-const char *const aspect_names[ASPECTS] = {
-    [RESULT] = "result",         [CONTENTS] = "contents", [PROTECTION] = "protection",
-    [MAPPINGS] = "mappings",     [HUGE_PAGES] = "kB in huge pages", [FAULTS] = "page faults",
-    [LEFT] = "mappings once the library is gone",
-};
-
 enum { PATIENCE = 2000, IMPATIENCE = 80, MAX_EXCEPTIONS = 64, MAX_REPORTED = 4000 };
 int tries = 5;
 static unsigned char met[MAX_EXCEPTIONS][16][STATES];

@@ -7,19 +7,6 @@
 
 #include "harmless.h"
 
-const char *result_text(const struct call *call, long value, char text[32])
-{
-    static const char *const places[] = {[IN_PLACE] = "in place", [MOVED] = "moved", [AS_ASKED] = "as asked"};
-    const char *name = value < 0 ? strerrorname_np((int)-value) : NULL;
-    if (name)
-        snprintf(text, 32, "%s", name);
-    else if (call->flags & PLACE && value >= 0 && value <= AS_ASKED)
-        snprintf(text, 32, "%s", places[value]);
-    else
-        snprintf(text, 32, "%ld", value);
-    return text;
-}
-
 static void append(char *text, size_t size, const char *more)
 {
     strncat(text, more, size - strlen(text) - 1);

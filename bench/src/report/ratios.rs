@@ -3,10 +3,7 @@
 
 use super::Chart;
 use crate::scenarios::{invalidate::THOUSAND, unmap};
-use crate::subjects::{floors, textbook};
-
-/// Who the hits are compared with.
-pub const PEER: &str = "UCX: ucs_rcache";
+use crate::subjects::{PEER, floors, textbook};
 
 /// Each number of a chart over another one of the same chart.
 pub struct Ratios<'a> {

@@ -6,7 +6,7 @@ use super::threads::shares;
 use super::{Context, Place};
 use crate::layout::{Layout, Regions};
 use crate::measure::{Lane, together};
-use crate::subjects::{Kind, Setup, Subject, textbook};
+use crate::subjects::{Kind, PEER, Setup, Subject, textbook};
 use std::time::Duration;
 
 pub const NAME: &str = "growth";
@@ -15,9 +15,7 @@ pub const NAME: &str = "growth";
 fn is_shown(subject: &Subject) -> bool {
     let own = subject.kind == Kind::Own && !subject.name.contains("verbs");
     let keeps_nothing = subject.name.ends_with(": none");
-    own && !keeps_nothing
-        || subject.name == textbook::NAME
-        || subject.name == crate::report::ratios::PEER
+    own && !keeps_nothing || subject.name == textbook::NAME || subject.name == PEER
 }
 
 pub fn run(context: &Context) -> Result<(), String> {

@@ -7,7 +7,7 @@ use crate::layout::{Layout, Regions};
 use crate::measure::Lane;
 use crate::options::Options;
 use crate::subjects::{Kind, Setup};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 /// Entries held while others come and go.
 const HELD: usize = 1000;
@@ -68,10 +68,9 @@ pub fn run(context: &Context) -> Result<(), String> {
 
 /// The numbers that a part prints, in a process of its own.
 fn ask(context: &Context, part: &[&str]) -> Result<Vec<f64>, String> {
-    let output = Command::new(crate::run::THIS_PROGRAM)
-        .args(context.options.for_part())
-        .arg("--part")
-        .args(part)
+    let output = context
+        .options
+        .command_for(part)
         .stderr(Stdio::inherit())
         .output()
         .map_err(|e| e.to_string())?;

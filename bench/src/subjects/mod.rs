@@ -12,6 +12,9 @@ use crate::options::Options;
 use std::sync::Arc;
 use std::time::Duration;
 
+/// Who the hits are compared with, if it is here.
+pub const PEER: &str = "UCX: ucs_rcache";
+
 /// How a cache is to be opened.
 #[derive(Clone, Copy, Debug)]
 pub struct Setup {
