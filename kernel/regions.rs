@@ -521,7 +521,7 @@ impl Regions {
 
     /// Marks up to `limit` of the regions that overlap the range, and that the change concerns, as
     /// changed. Returns how many it marked; fewer than `limit` means that none is left.
-    pub(crate) fn mark(&mut self, changing: Changing, limit: u32) -> u32 {
+    pub(crate) fn mark(&mut self, changing: &Changing, limit: u32) -> u32 {
         let marked = self.mark_up_to(changing, limit);
         if marked > 0 {
             self.publish();
@@ -531,8 +531,8 @@ impl Regions {
 
     /// Does it; the caller publishes the counters.
     #[inline(always)]
-    fn mark_up_to(&mut self, changing: Changing, limit: u32) -> u32 {
-        let Changing {
+    fn mark_up_to(&mut self, changing: &Changing, limit: u32) -> u32 {
+        let &Changing {
             start,
             last,
             change,
@@ -541,6 +541,10 @@ impl Regions {
         for word in 0..CLASSES / 64 {
             // Nothing is added meanwhile; what is taken out is not found.
             let mut rest = self.occupied[word];
+            // Most words are empty, and nothing is worked out for those.
+            if rest == 0 {
+                continue;
+            }
             while rest != 0 {
                 let class = word * 64 + rest.trailing_zeros() as usize;
                 rest &= rest - 1;

@@ -320,9 +320,9 @@ impl Space {
                     changing.change = changing.change.leaves(rights());
                 }
             }
-            let marked = regions.mark(changing, STEP);
+            let marked = regions.mark(&changing, STEP);
             if marked > 0 {
-                (changes, settled) = self.mark_on(changes, member, changing, marked, settled);
+                (changes, settled) = self.mark_on(changes, member, &changing, marked, settled);
             }
             next = changes.watching.next(member);
         }
@@ -340,7 +340,7 @@ impl Space {
         &'a self,
         mut changes: Guard<'a>,
         member: &Member,
-        changing: Changing,
+        changing: &Changing,
         mut marked: u32,
         mut settled: bool,
     ) -> (Guard<'a>, bool) {
