@@ -15,7 +15,7 @@
 //! what others may have to wait for is bounded by a rule instead of a secret: a chain that has
 //! [`CHAIN_MAX`] slots takes no more. Whoever gets there is told ENOSPC, and nobody else is, as the
 //! table is that of one descriptor. Even where all chains are as long as that, which takes knowing
-//! the hash, the lock is held for a time of the same order (docs/kernels.md has both measured).
+//! the hash, the lock is held for a time of the same order (docs/kernel-module.md has both measured).
 //!
 //! What the hash is for is that nobody gets there who does not take such pains. Cookies are
 //! addresses, counters, numbers shifted into the upper half: every bit of one has to have a part in
@@ -25,7 +25,7 @@
 //! instructions. What a clock tells about the cookies of one descriptor is of no use against
 //! another. The kernel's hash for such tables (hsiphash, which is SipHash-1-3) is stronger where a
 //! hash is all there is; here it would protect nobody more, and it costs 127 instructions, where a
-//! region of a batch costs 220.
+//! region of a batch costs 215.
 //!
 //! By chance no chain gets that long: a bucket has two slots on average at most (one that is yet
 //! to be split), so that with a probability below 10^-65 one chain of a million has more than 64.
