@@ -288,7 +288,8 @@ static long make_second_libc(const struct call *call, void (*observe)(void))
         if (!second.munmap || !second.mmap || !second.mremap || !second.madvise || !second.mprotect)
             return -ENOSYS;
     }
-    long result = by_functions(&second, call);   /* that library's errno is its own: any error reads as the last of ours */
+    errno = EINVAL;   /* that library's is its own: any error reads as the last of ours, and 0 would be none */
+    long result = by_functions(&second, call);
     observe();
     return result < 0 && result != -ENOSYS ? -EINVAL : result;
 }
