@@ -15,6 +15,7 @@ enum { ENTRIES = 64, MOST = 70000 };
 /* Steps that all of them take together: each waits for the next to be allowed. */
 static struct gate {
     atomic_uint allowed, arrived, granted, refused, stale, blind;
+    char why[160]; /* the first refusal's words */
 } *gate;
 
 static void wait_until(unsigned step)
@@ -30,7 +31,8 @@ static void client(unsigned rounds)
     size_t page = (size_t)sysconf(_SC_PAGESIZE);
     int connection = wire_enrol(ENTRIES, &received);
     bool granted = connection >= 0 && received.length > 0 && received.header.kind == WIRE_GRANT;
-    atomic_fetch_add(granted ? &gate->granted : &gate->refused, 1);
+    if (atomic_fetch_add(granted ? &gate->granted : &gate->refused, 1) == 0 && !granted)
+        snprintf(gate->why, sizeof gate->why, "%s", connection < 0 ? strerror(-connection) : received.length > 0 ? received.refused.text : "no answer");
     const uint64_t *log = granted ? mmap(NULL, (received.grant.log_bytes + page - 1) & -page, PROT_READ, MAP_SHARED, received.fds[0], 0) : NULL;
     atomic_fetch_add(&gate->arrived, 1);
     wait_until(1);
@@ -104,7 +106,7 @@ static void crowd(unsigned clients, unsigned rounds, pid_t *ids)
     CHECK(reached(&gate->arrived, started), "%u of %u have arrived", atomic_load(&gate->arrived), started);
     printf("  %u granted, %u refused, after %.1f s; kdregd counts %ld\n", atomic_load(&gate->granted), atomic_load(&gate->refused), check_now() - began,
            wire_status("client_count"));
-    CHECK_IS(atomic_load(&gate->refused), 0);
+    CHECK(atomic_load(&gate->refused) == 0, "%u are refused: %s", atomic_load(&gate->refused), gate->why);
     atomic_store(&gate->allowed, 1);
     CHECK(reached(&gate->arrived, 2 * started), "%u of %u have gone on", atomic_load(&gate->arrived) - started, started);
     CHECK(atomic_load(&gate->stale) == 0, "%u changes were not logged when their call returned", atomic_load(&gate->stale));
