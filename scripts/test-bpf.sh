@@ -67,6 +67,9 @@ long 42-ownwatch 900 "$build/ownwatch"
 short 50-phases 900 "$build/bpf/bpf_phases" --rounds $([ "$set" = all ] && echo 5 || echo 1)
 long 55-crowd 900 "$build/bpf/bpf_crowd" --clients "$clients"
 long 56-refused 900 "$build/bpf/bpf_crowd" --clients 2048 --refused 1000
+# These come last: they end that kdregd, or the guard.
+long 80-halfway 300 "$root/ctest/bpf/halfway"
+short 85-wakes 300 "$build/bpf/bpf_wakes" "$root/ctest/bpf/daemon" ftrace-on
 
 # script DIRECTORY NAME SECONDS: what comes on standard input.
 script() {
