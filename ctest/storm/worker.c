@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
-/* What every thread of the storm works with: its random numbers, addresses, and what it has to report. */
-#include <sys/mman.h>
-
+/* What every thread of the storm works with: its random numbers, and what it has to report. */
 #include "storm.h"
 
 struct storm storm;
@@ -39,19 +37,4 @@ void report(struct worker *worker, const char *what, const char *addr, uint64_t 
         fprintf(stderr, "    %.6f s, thread %d: %s, then stamp %#llx\n", history->last[i % HISTORY].time, history->last[i % HISTORY].thread,
                 history->last[i % HISTORY].what, (unsigned long long)history->last[i % HISTORY].stamp);
     pthread_mutex_unlock(&lock);
-}
-
-char *arena(size_t pages)
-{
-    /* Low in the address space: mmap without an address works from the top. Never given back. */
-    static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-    static uintptr_t next = 0x200000000000u;
-    size_t size = file_page_size(), length = (pages + 16) * size;
-    pthread_mutex_lock(&lock);
-    uintptr_t hint = next;
-    next += length;
-    pthread_mutex_unlock(&lock);
-    char *space = mmap((void *)hint, length, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    REQUIRE(space != MAP_FAILED, "mmap: %s", strerror(errno));
-    return space + 8 * size;
 }
