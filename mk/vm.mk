@@ -10,6 +10,9 @@
 #                               kernel, emulated, with libkdreg built for it; what
 #                               repeats itself does so a fourth as often
 #   ... GUEST_TESTS=<regex>     only the tests whose names match
+#   make test-arm64             the library's own C tests, matrix and storms, on
+#                               the stock arm64 kernel, emulated, without the
+#                               module; ARM64_TESTS=<regex>: only some
 
 VM_TOP := $(abspath $(dir $(lastword $(MAKEFILE_LIST)))/..)
 CTEST_BUILD ?= $(VM_TOP)/target/ctest
@@ -19,7 +22,7 @@ GUEST_TESTS ?= .
 VM_RUN := $(VM_TOP)/ctest/vm/run
 
 .PHONY: vm vm-prerequisites kernel-tree-ahead test-kernel test-debug-kernel test-kernel-arm64 \
-        arm64-programs test-vm
+        test-arm64 arm64-programs test-vm
 
 vm-prerequisites:
 	@$(VM_TOP)/ctest/vm/prerequisites
@@ -56,6 +59,10 @@ test-kernel-arm64: arm64-module arm64-programs
 	ctest --test-dir $(VM_TOP)/target/arm64/ctest --output-on-failure --no-tests=error -L kernel -LE instructions \
 	    -R '$(GUEST_TESTS)'; \
 	status=$$?; $(VM_TOP)/ctest/vm/summary $(VM_TOP)/target/arm64/ctest && exit $$status
+
+ARM64_TESTS ?= all
+test-arm64: arm64-programs
+	@sh $(VM_TOP)/scripts/test-arm64.sh '$(ARM64_TESTS)'
 
 arm64-programs: arm64-tree
 	@$(VM_TOP)/ctest/vm/prerequisites arm64
