@@ -171,6 +171,12 @@
 #define KDREG_ENTRY_CHANGED 2
 
 /**
+ * kdreg_group_attr.flags: keep no more bytes registered than the process may lock
+ * (RLIMIT_MEMLOCK, the soft limit, when the group is made), whatever `max_bytes` says.
+ */
+#define KDREG_GROUP_MEMLOCK 1u
+
+/**
  * Log level: something failed that the caller asked for.
  */
 #define KDREG_LOG_ERROR 1
@@ -385,6 +391,14 @@ struct kdreg_cache;
 struct kdreg_entry;
 
 /**
+ * Limits that several caches share.
+ *
+ * Made by kdreg_group_create(), ended by kdreg_group_destroy(). May be used by any
+ * number of threads, but not while another thread destroys it.
+ */
+struct kdreg_group;
+
+/**
  * See `struct kdreg`.
  */
 typedef struct kdreg kdreg_t;
@@ -523,6 +537,11 @@ typedef struct kdreg_entry kdreg_entry_t;
 typedef size_t (*kdreg_dump_fn)(void *ctx, const kdreg_entry_t *entry, char *text, size_t size);
 
 /**
+ * See `struct kdreg_group`.
+ */
+typedef struct kdreg_group kdreg_group_t;
+
+/**
  * How to make a cache. Zero everything but `size`, `reg` and `dereg` for the
  * defaults.
  */
@@ -601,6 +620,10 @@ struct kdreg_cache_attr {
      * Describes an entry in dumps. NULL: nobody does.
      */
     kdreg_dump_fn dump;
+    /**
+     * A group whose limits the cache shares until it is destroyed. NULL: none.
+     */
+    kdreg_group_t *group;
 };
 
 /**
@@ -614,6 +637,33 @@ typedef struct kdreg_cache kdreg_cache_t;
  * kdreg_register_fn says.
  */
 typedef void (*kdreg_done_fn)(void *arg);
+
+/**
+ * What the caches of a group have together. Zero everything but `size` for no limits:
+ * then they only make room for each other when a `reg` returns -ENOMEM.
+ */
+struct kdreg_group_attr {
+    /**
+     * sizeof(struct kdreg_group_attr), set by the caller.
+     */
+    size_t size;
+    /**
+     * The most entries kept in all caches together; 0: no limit.
+     */
+    size_t max_entries;
+    /**
+     * The most bytes kept registered by all caches together; 0: no limit.
+     */
+    size_t max_bytes;
+    /**
+     * KDREG_GROUP_* flags.
+     */
+    uint32_t flags;
+    /**
+     * 0.
+     */
+    uint32_t reserved;
+};
 
 /**
  * Receives the library's messages. Called by whichever thread has something to
@@ -878,7 +928,7 @@ int kdreg_cache_create(kdreg_t *monitor, const struct kdreg_cache_attr *attr, kd
  * return there still is a cache, of which everything was dropped: destroy it again.
  *
  * Returns 0; -EBUSY while an entry is held, and nothing changes; -EDEADLK from
- * one of the cache's own callbacks; -EINVAL for a null handle; -EBADF;
+ * a callback of the cache or of its group; -EINVAL for a null handle; -EBADF;
  * -ECHILD.
  */
 int kdreg_cache_destroy(kdreg_cache_t *cache);
@@ -941,13 +991,17 @@ int kdreg_cache_drop(kdreg_cache_t *cache, kdreg_entry_t *entry, kdreg_done_fn d
  * use any more, nor being registered, and everything has been deregistered, `done` is
  * called with `arg`, and the cache can be destroyed once it has returned and no thread
  * is in a call. With `done` NULL this waits until then: for others to put what they
- * hold, so the caller must hold nothing.
+ * hold, so the caller must hold nothing. When it returns, another thread may still be on
+ * its way out of the put that was waited for, or of any other call: the cache can be
+ * destroyed when no thread is inside one.
  *
  * Returns 0; -EALREADY when another `done` is to be called; -EDEADLK when it would
- * wait for a callback of the cache's that it is called in; -EINVAL for a null handle;
+ * wait for a callback, of the cache's or its group's, that it is called in; -EINVAL for a null handle;
  * -EBADF; -ECHILD.
  */
-int kdreg_cache_drain(kdreg_cache_t *cache, kdreg_done_fn done, void *arg);
+int kdreg_cache_drain(kdreg_cache_t *cache,
+                      kdreg_done_fn done,
+                      void *arg);
 
 /**
  * Evicts entries that nobody holds, the least recently used first, until `bytes` bytes have
@@ -1023,6 +1077,40 @@ int kdreg_entry_check(kdreg_cache_t *cache,
  * held entry of this cache. Of the caller's own range kdreg_entry_check() tells more.
  */
 bool kdreg_entry_valid(kdreg_cache_t *cache, const kdreg_entry_t *entry);
+
+/**
+ * Makes a group: caches that are made with it in `kdreg_cache_attr.group` share its
+ * limits, besides their own. `attr` NULL: no limits. What one of them registers makes
+ * room in all of them: within the limits, and when its `reg` returns -ENOMEM, entries
+ * that nobody holds are evicted, the least recently used of all caches first (what was
+ * used since one of them last registered something counts as used at one time, between
+ * caches). What does not fit even so is registered uncached.
+ *
+ * So a call of one cache may call the `dereg` and the `event` of another, in its own
+ * thread, with no lock held: what such a callback locks must not be held where any
+ * cache of the group is called. From these callbacks no cache of the group can be
+ * destroyed, nor be drained with a NULL `done`: -EDEADLK.
+ *
+ * Returns 0 and the group in `*out`; -EINVAL for a bad `attr`; -EMFILE; -ENOMEM.
+ */
+int kdreg_group_create(const struct kdreg_group_attr *attr, kdreg_group_t **out);
+
+/**
+ * Ends a group. No other thread may be using it.
+ *
+ * Returns 0; -EBUSY while there are caches in it, and nothing changes; -EINVAL for a null
+ * handle; -EBADF; -ECHILD.
+ */
+int kdreg_group_destroy(kdreg_group_t *group);
+
+/**
+ * As kdreg_cache_evict(), of all caches of a group: evicts entries that nobody holds,
+ * the least recently used of all first, until `bytes` bytes have been deregistered or none
+ * is left.
+ *
+ * Returns how many entries there were; -EINVAL for a null handle; -EBADF; -ECHILD.
+ */
+int kdreg_group_evict(kdreg_group_t *group, size_t bytes);
 
 /**
  * The version of the library that runs, as (major << 16) | (minor << 8) | patch.
@@ -1259,7 +1347,8 @@ int kdreg_cache_dump(kdreg_cache_t *cache, int fd);
  * struct kdreg_attr attr = KDREG_ATTR_INIT; */
 #define KDREG_ATTR_INIT {sizeof(struct kdreg_attr), 0, 0, 0, 0}
 #define KDREG_CACHE_ATTR_INIT \
-    {sizeof(struct kdreg_cache_attr), NULL, NULL, NULL, 0, 0, 0, 0, 0, 0, 0, NULL, NULL, 0, NULL, NULL, NULL}
+    {sizeof(struct kdreg_cache_attr), NULL, NULL, NULL, 0, 0, 0, 0, 0, 0, 0, NULL, NULL, 0, NULL, NULL, NULL, NULL}
+#define KDREG_GROUP_ATTR_INIT {sizeof(struct kdreg_group_attr), 0, 0, 0, 0}
 #define KDREG_GET_ATTR_INIT {sizeof(struct kdreg_get_attr), 0, 0, NULL, 0}
 #define KDREG_CACHE_STATS_INIT {sizeof(struct kdreg_cache_stats), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
 #define KDREG_CACHE_INFO_INIT {sizeof(struct kdreg_cache_info), 0, 0, 0, 0, {0}}

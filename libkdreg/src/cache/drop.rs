@@ -12,7 +12,6 @@ use super::Inner;
 use super::entries::Entry;
 use super::extras::Extra;
 use super::links::List;
-use super::release::inside_callback_of;
 use super::state::Cause;
 use crate::errno::Errno;
 use crate::memory;
@@ -117,7 +116,7 @@ impl Inner {
     /// for the callback that it is called in.
     pub(crate) fn drain(&self, done: Option<Done>) -> Result<(), Errno> {
         self.home.check()?;
-        if done.is_none() && inside_callback_of(self) {
+        if done.is_none() && self.waits_for_callback() {
             return Err(Errno::EDEADLK);
         }
         {

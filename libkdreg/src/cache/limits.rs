@@ -2,6 +2,7 @@
 //! How much a cache keeps, and how it treats what it is asked for.
 
 use super::entries::{Entry, stride};
+use super::group::Group;
 use super::links;
 use super::state::State;
 use crate::errno::Errno;
@@ -44,6 +45,8 @@ pub struct Options {
     pub entry_size: usize,
     /// What it is called in dumps and by `kdreg_info`; empty: nothing.
     pub name: Name,
+    /// Whose limits it shares, besides its own; `None`: nobody's.
+    pub group: Option<Group>,
     /// Register just what is asked for, widened to `alignment`.
     pub no_merge: bool,
     /// No thread of the library's releases anything: callbacks run inside

@@ -222,8 +222,8 @@ impl Inner {
                 state.slots_wanted()
             };
             if wanted > self.entries.capacity() {
-                // What waits to be released has slots.
-                if self.reap() == 0 {
+                // What waits to be released has slots, and what is idle.
+                if self.reap() == 0 && self.evict(1)? == 0 {
                     return Err(Errno::ENOMEM);
                 }
                 continue;
@@ -324,6 +324,7 @@ impl Inner {
         let known = Known {
             undone,
             spent: spent.count(),
+            elsewhere: None,
         };
         let registered = self.register_with_room(slot, request, known);
         if let Ok(handle) = registered {
@@ -378,6 +379,8 @@ impl Inner {
             self.page_index.prefetch(victim.start());
             victim.prefetch_word();
         }
+        let room = room
+            && (self.options.group.as_ref()).is_none_or(|group| group.admit(self, slot, request));
         (room, retired, undone)
     }
 }

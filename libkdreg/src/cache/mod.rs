@@ -23,8 +23,10 @@
 //   register    registering where memory is short
 //   publish     making it findable
 //   watches     the watches of ranges that were merged
+//   group       caches that share limits
 //   bypass      whether keeping is worth it
 //   release     undoing a registration
+//   ending      ending a cache
 //   reaper      the thread that does it when nobody calls
 //   statistics  counts
 //   dump        what a cache holds, for people
@@ -64,8 +66,10 @@ mod bypass;
 mod clock;
 mod drop;
 mod dump;
+mod ending;
 mod entries;
 mod extras;
+mod group;
 mod held;
 mod hold;
 mod limits;
@@ -92,13 +96,11 @@ mod watches;
 use crate::barrier;
 use crate::errno::Errno;
 use crate::lock::{Condvar, Mutex};
-use crate::log::{self, Level};
 use crate::memory::Share;
 use crate::monitor::{Capabilities, Kind, Monitor, Needs, Validity};
 use crate::process::Home;
 use crate::range::{Range, page_size};
 use crate::threads::OWN_NUMBERS;
-use crate::unwinding;
 use bypass::Bypass;
 pub(crate) use drop::Done;
 pub(crate) use entries::Entry;
@@ -113,6 +115,7 @@ use std::os::fd::BorrowedFd;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 pub use asking::{Ask, Registration};
+pub use group::{Group, GroupOptions};
 pub use held::Held;
 pub use limits::{Name, Options};
 pub use state::Cause;
@@ -277,10 +280,9 @@ impl Cache {
             monitor,
             state: Mutex::new(state),
         })?;
-        if !inner.options.no_reaper {
-            reaper::add(&inner)?;
-        }
-        Ok(Cache { inner })
+        let cache = Cache { inner };
+        cache.begin()?;
+        Ok(cache)
     }
 
     /// An entry that covers `range` with at least the rights in `access`:
@@ -400,60 +402,8 @@ impl Cache {
         self.inner.monitor.event_fd()
     }
 
-    /// Whether dropping the cache now is safe: `EBUSY` while entries are held
-    /// by callers that leaked their [`Held`], as the C face does; `EDEADLK`
-    /// inside one of the cache's own callbacks, which dropping would wait for.
-    pub(crate) fn may_be_destroyed(&self) -> Result<(), Errno> {
-        self.inner.home.check()?;
-        if release::inside_callback_of(&self.inner) {
-            Err(Errno::EDEADLK)
-        } else if self.inner.any_in_use() {
-            Err(Errno::EBUSY)
-        } else {
-            Ok(())
-        }
-    }
-
-    /// Drops and releases everything, with no help of the reaper's from now on.
-    ///
-    /// # Errors
-    /// `ESCAPED`: a callback did not return. What is left is the reaper's, as
-    /// before.
-    pub(crate) fn empty(&self) -> Result<(), Errno> {
-        let reaped = !self.inner.options.no_reaper;
-        if reaped {
-            reaper::remove(&self.inner);
-        }
-        let everything = Range::between(0, 1 << (usize::BITS - 1));
-        self.inner
-            .drop_overlapping(everything, state::Cause::Flushed);
-        self.inner.release_backlog();
-        if !unwinding::is_held() {
-            return Ok(());
-        }
-        if reaped {
-            if let Err(error) = reaper::add(&self.inner) {
-                log::say(
-                    Level::Warn,
-                    format_args!(
-                        "a cache that is not destroyed yet has no reaper any more: {error}"
-                    ),
-                );
-            }
-        }
-        Err(Errno::ESCAPED)
-    }
-
     #[inline]
     pub(crate) fn inner(&self) -> &Inner {
         &self.inner
-    }
-}
-
-impl Drop for Cache {
-    fn drop(&mut self) {
-        if self.inner.home.is_here() {
-            let _ = self.empty();
-        }
     }
 }

@@ -20,6 +20,8 @@ pub(super) struct Known {
     pub undone: u64,
     /// Entries that it released itself and has not settled.
     pub spent: usize,
+    /// How many other caches of its group had undone when they were looked at.
+    pub elsewhere: Option<u64>,
 }
 
 impl Inner {
@@ -49,21 +51,13 @@ impl Inner {
         let mut naps = 0;
         loop {
             let mut freed = 0;
-            let waiting = self.release_backlog();
+            let waiting = self.release_backlogs();
             // Something was waiting: try again before evicting.
             while waiting == 0 && freed < request.range.len() {
-                let mut retired = List::EMPTY;
-                let evicted = {
-                    let mut state = self.state.lock();
-                    // What the request supersedes goes last, but it goes.
-                    state.evict_one(&self.entries, Some(request), &mut retired)
-                        || state.evict_one(&self.entries, None, &mut retired)
-                };
-                if !evicted {
+                let Some(bytes) = self.evict_for(request) else {
                     break;
-                }
-                freed += self.length_of(retired);
-                self.release_now(retired);
+                };
+                freed += bytes;
             }
             if waiting == 0 && freed == 0 {
                 // What is missing may be what another thread gives back this
@@ -81,8 +75,40 @@ impl Inner {
         }
     }
 
+    /// Evicts and deregisters one idle entry, of the group if the cache is in one;
+    /// returns its bytes. What the request supersedes goes last, but it goes.
+    fn evict_for(&self, request: &Request) -> Option<usize> {
+        if let Some(group) = &self.options.group {
+            return group.evict_for(self, request);
+        }
+        let mut retired = List::EMPTY;
+        let evicted = {
+            let mut state = self.state.lock();
+            state.evict_one(&self.entries, Some(request), &mut retired)
+                || state.evict_one(&self.entries, None, &mut retired)
+        };
+        evicted.then(|| {
+            let bytes = self.length_of(retired);
+            self.release_now(retired);
+            bytes
+        })
+    }
+
+    /// Releases what waits for it, in the group; returns how many entries.
+    fn release_backlogs(&self) -> usize {
+        let others = self.options.group.as_ref();
+        self.release_backlog() + others.map_or(0, |group| group.release_backlogs(self))
+    }
+
     /// Whether other threads are undoing registrations, or did since.
     fn is_released_elsewhere(&self, known: &mut Known) -> bool {
+        if let Some(group) = &self.options.group {
+            let (undone, undoing) = group.undone(self);
+            // What was undone before the first look may be what was missing.
+            if known.elsewhere.replace(undone) != Some(undone) || undoing {
+                return true;
+            }
+        }
         let state = self.state.lock();
         let undone = std::mem::replace(&mut known.undone, state.counts.deregistrations);
         // Inside a callback it may be this thread that is.
@@ -100,6 +126,7 @@ impl Inner {
         let known = Known {
             undone: self.state.lock().counts.deregistrations,
             spent: 0,
+            elsewhere: None,
         };
         let handle = self.register_with_room(slot, request, known)?;
         let entry = self.entries.at(slot);

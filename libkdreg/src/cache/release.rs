@@ -25,11 +25,16 @@ struct Frame {
 
 /// Whether the calling thread is inside a callback of this cache.
 pub(super) fn inside_callback_of(cache: &Inner) -> bool {
+    inside_callback(|current| std::ptr::eq(current, cache))
+}
+
+/// Whether the calling thread is inside a callback of such a cache.
+pub(super) fn inside_callback(is: impl Fn(*const Inner) -> bool) -> bool {
     let mut frame = INNERMOST.get() as *const Frame;
     // SAFETY: frames live on this thread's stack, in callers of this function,
     // and are unlinked before they go.
     while let Some(current) = unsafe { frame.as_ref() } {
-        if std::ptr::eq(current.cache, cache) {
+        if is(current.cache) {
             return true;
         }
         frame = current.outer.get();
@@ -79,6 +84,16 @@ fn say_deregistered(range: Range, handle: Handle) {
 }
 
 impl Inner {
+    /// Whether who waits for what uses this cache would wait for a callback that the
+    /// calling thread is inside of: one of its own, or of its group's, whose caches
+    /// call each other's.
+    pub(super) fn waits_for_callback(&self) -> bool {
+        let group = self.options.group.as_ref();
+        inside_callback(|cache| {
+            std::ptr::eq(cache, self) || group.is_some_and(|group| group.has(cache))
+        })
+    }
+
     /// Runs a callback, with no lock held.
     #[inline(always)]
     pub(super) fn call<T>(&self, callback: impl FnOnce() -> T) -> T {

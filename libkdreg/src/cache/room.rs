@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Making room: evicting the least recently used, within the limits.
 
-use super::entries::Entries;
+use super::entries::{Entries, Entry};
 use super::limits::Options;
 use super::links::List;
 use super::refs::{BATCH, NOBODY, revoke_all};
@@ -12,9 +12,15 @@ use std::ops::ControlFlow;
 
 /// By how much the limits would be exceeded.
 #[derive(Clone, Copy)]
-struct Room {
-    entries: usize,
-    bytes: usize,
+pub(super) struct Room {
+    pub entries: usize,
+    pub bytes: usize,
+}
+
+impl Room {
+    pub fn is_none(self) -> bool {
+        self.entries == 0 && self.bytes == 0
+    }
 }
 
 /// Entries in use that come up for eviction one after the other: their owners'
@@ -72,6 +78,19 @@ impl State {
         incoming: Option<&Request>,
         retired: &mut List,
     ) -> bool {
+        self.evict_one_if(entries, incoming, retired, |_| true)
+    }
+
+    /// As `evict_one`, until the least recently used that is left is not to be
+    /// evicted.
+    #[inline(always)]
+    pub(super) fn evict_one_if(
+        &mut self,
+        entries: &Entries,
+        incoming: Option<&Request>,
+        retired: &mut List,
+        wanted: impl Fn(&Entry) -> bool,
+    ) -> bool {
         // Spared entries that came to the top wait here.
         let mut spared = List::EMPTY;
         let mut evicted = false;
@@ -82,6 +101,9 @@ impl State {
         while let Some(index) = self.lru.first(&mut self.links, entries) {
             // SAFETY: it is filed, and so is committed.
             let entry = unsafe { entries.at_unchecked(index) };
+            if !wanted(entry) {
+                break;
+            }
             let apart = entry.refs.is_counted_apart();
             if incoming.is_some_and(|request| request.supersedes(entry)) {
                 self.lru.remove(&mut self.links, index);
@@ -175,17 +197,29 @@ impl State {
 
     /// Whether evicting could free so much. Looks no further than it must.
     fn can_free(&self, entries: &Entries, request: &Request, over: Room) -> bool {
-        let (mut count, mut bytes) = (0, 0);
-        let enough = |count, bytes| count >= over.entries && bytes >= over.bytes;
-        enough(0, 0)
-            || self.lru.entries(&self.links).any(|index| {
-                let entry = entries.at(index);
-                if !entry.refs.in_use(threads::owners()) && !request.supersedes(entry) {
-                    count += 1;
-                    bytes += entry.range().len();
-                }
-                enough(count, bytes)
-            })
+        self.lacking_after(entries, Some(request), over).is_none()
+    }
+
+    /// What would be lacking still of so much after evicting what is idle and not to
+    /// be spared. Looks no further than it must.
+    pub(super) fn lacking_after(
+        &self,
+        entries: &Entries,
+        spared: Option<&Request>,
+        mut over: Room,
+    ) -> Room {
+        for index in self.lru.entries(&self.links) {
+            if over.is_none() {
+                break;
+            }
+            let entry = entries.at(index);
+            let idle = !entry.refs.in_use(threads::owners());
+            if idle && !spared.is_some_and(|request| request.supersedes(entry)) {
+                over.entries = over.entries.saturating_sub(1);
+                over.bytes = over.bytes.saturating_sub(entry.range().len());
+            }
+        }
+        over
     }
 
     /// Has the memory brought near that the next eviction will need; the entry

@@ -4,7 +4,7 @@
 use super::boundary::{count, count_of_callbacks, status, status_of_callbacks, writable};
 use super::callbacks::Callbacks;
 use super::sized::{self, Sized_};
-use super::{handle, kdreg_cache_t, kdreg_t};
+use super::{handle, kdreg_cache_t, kdreg_group_t, kdreg_t};
 use crate::cache::{Cache, Name, Options};
 use crate::cancellation::held_off;
 use crate::errno::Errno;
@@ -17,6 +17,7 @@ use std::os::fd::AsRawFd;
 pub use super::callbacks::*;
 pub use super::drop::*;
 pub use super::entry::*;
+pub use super::group::*;
 pub use super::lookup::*;
 pub use super::show::*;
 
@@ -126,6 +127,8 @@ pub struct kdreg_cache_attr {
     pub event: kdreg_cache_event_fn,
     /// Describes an entry in dumps. NULL: nobody does.
     pub dump: kdreg_dump_fn,
+    /// A group whose limits the cache shares until it is destroyed. NULL: none.
+    pub group: *mut kdreg_group_t,
 }
 
 // SAFETY: repr(C), integers, pointers and nullable functions, size first.
@@ -172,6 +175,7 @@ pub extern "C-unwind" fn kdreg_cache_create(
             alignment: attr.alignment,
             entry_size: attr.entry_size,
             name: name_of(attr.name)?,
+            group: group_of(attr.group)?,
             max_merge: attr.max_merge,
             no_merge: attr.flags & KDREG_CACHE_NO_MERGE != 0,
             no_reaper: attr.flags & KDREG_CACHE_NO_REAPER != 0,
@@ -196,7 +200,7 @@ pub extern "C-unwind" fn kdreg_cache_create(
 /// return there still is a cache, of which everything was dropped: destroy it again.
 ///
 /// Returns 0; -EBUSY while an entry is held, and nothing changes; -EDEADLK from
-/// one of the cache's own callbacks; -EINVAL for a null handle; -EBADF;
+/// a callback of the cache or of its group; -EINVAL for a null handle; -EBADF;
 /// -ECHILD.
 #[unsafe(no_mangle)]
 pub extern "C-unwind" fn kdreg_cache_destroy(cache: *mut kdreg_cache_t) -> c_int {

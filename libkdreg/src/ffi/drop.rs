@@ -56,10 +56,12 @@ pub extern "C-unwind" fn kdreg_cache_drop(
 /// use any more, nor being registered, and everything has been deregistered, `done` is
 /// called with `arg`, and the cache can be destroyed once it has returned and no thread
 /// is in a call. With `done` NULL this waits until then: for others to put what they
-/// hold, so the caller must hold nothing.
+/// hold, so the caller must hold nothing. When it returns, another thread may still be on
+/// its way out of the put that was waited for, or of any other call: the cache can be
+/// destroyed when no thread is inside one.
 ///
 /// Returns 0; -EALREADY when another `done` is to be called; -EDEADLK when it would
-/// wait for a callback of the cache's that it is called in; -EINVAL for a null handle;
+/// wait for a callback, of the cache's or its group's, that it is called in; -EINVAL for a null handle;
 /// -EBADF; -ECHILD.
 #[unsafe(no_mangle)]
 pub extern "C-unwind" fn kdreg_cache_drain(

@@ -9,6 +9,7 @@
 //   cache      the cache: making, ending, dropping
 //   lookup     get, find and put
 //   drop       dropping an entry, draining a cache
+//   group      caches that share limits
 //   entry      what is known of an entry that is held
 //   show       what a cache says of itself
 //   measured   a way in for measuring programs
@@ -26,6 +27,7 @@ pub mod cache;
 pub(crate) mod callbacks;
 mod drop;
 mod entry;
+pub(crate) mod group;
 pub(crate) mod handle;
 pub mod library;
 mod lookup;
@@ -53,6 +55,15 @@ pub struct kdreg_cache(());
 
 /// See `struct kdreg_cache`.
 pub type kdreg_cache_t = kdreg_cache;
+
+/// Limits that several caches share.
+///
+/// Made by kdreg_group_create(), ended by kdreg_group_destroy(). May be used by any
+/// number of threads, but not while another thread destroys it.
+pub struct kdreg_group(());
+
+/// See `struct kdreg_group`.
+pub type kdreg_group_t = kdreg_group;
 
 /// A registration in use: from kdreg_cache_get() or kdreg_cache_find() until
 /// kdreg_cache_put().

@@ -130,6 +130,7 @@ impl Options {
         cache::Options {
             entry_size: 0,
             name: cache::Name::default(),
+            group: None,
             max_entries: self.count() as usize,
             max_bytes: self.max_bytes,
             max_unreleased: self.max_unreleased,

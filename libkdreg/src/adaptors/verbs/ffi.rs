@@ -153,6 +153,7 @@ fn options(attr: *const kdreg_verbs_attr) -> Result<(*mut kdreg_t, Options), Err
         cache: cache::Options {
             entry_size: 0,
             name: cache::Name::default(),
+            group: None,
             max_entries: attr.max_entries,
             max_bytes: attr.max_bytes,
             max_unreleased: attr.max_unreleased,

@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! A cache's beginning and end: who works in it besides its callers.
+
+use super::state::Cause;
+use super::{Cache, reaper};
+use crate::errno::Errno;
+use crate::log::{self, Level};
+use crate::range::Range;
+use crate::unwinding;
+
+impl Cache {
+    /// Has others work in it: the reaper, and the caches of its group.
+    pub(super) fn begin(&self) -> Result<(), Errno> {
+        if let Some(group) = &self.inner.options.group {
+            group.join(&self.inner)?;
+        }
+        if !self.inner.options.no_reaper {
+            reaper::add(&self.inner)?;
+        }
+        Ok(())
+    }
+
+    /// Whether dropping the cache now is safe: `EBUSY` while entries are held
+    /// by callers that leaked their [`Held`], as the C face does; `EDEADLK`
+    /// inside a callback of the cache, or of its group, which dropping would wait for.
+    pub(crate) fn may_be_destroyed(&self) -> Result<(), Errno> {
+        self.inner.home.check()?;
+        if self.inner.waits_for_callback() {
+            Err(Errno::EDEADLK)
+        } else if self.inner.any_in_use() {
+            Err(Errno::EBUSY)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Drops and releases everything, with no help of the reaper's from now on.
+    ///
+    /// # Errors
+    /// `ESCAPED`: a callback did not return. What is left is the reaper's, as
+    /// before.
+    pub(crate) fn empty(&self) -> Result<(), Errno> {
+        let reaped = !self.inner.options.no_reaper;
+        if reaped {
+            reaper::remove(&self.inner);
+        }
+        if let Some(group) = &self.inner.options.group {
+            group.leave(&self.inner);
+        }
+        let everything = Range::between(0, 1 << (usize::BITS - 1));
+        self.inner.drop_overlapping(everything, Cause::Flushed);
+        self.inner.release_backlog();
+        if !unwinding::is_held() {
+            return Ok(());
+        }
+        if let Err(error) = self.begin() {
+            log::say(
+                Level::Warn,
+                format_args!(
+                    "a cache that is not destroyed yet has no reaper any more, or no group: {error}"
+                ),
+            );
+        }
+        Err(Errno::ESCAPED)
+    }
+}
+
+impl Drop for Cache {
+    fn drop(&mut self) {
+        if self.inner.home.is_here() {
+            let _ = self.empty();
+        }
+    }
+}
