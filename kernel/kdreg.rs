@@ -48,6 +48,7 @@
 mod abi;
 mod account;
 mod addresses;
+mod answers;
 mod compat;
 mod context;
 mod cookies;

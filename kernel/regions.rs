@@ -8,6 +8,7 @@
 use crate::{
     abi::*,
     addresses::Addresses,
+    answers::{Added, Outcome, Progress, Statistics, Taken},
     cookies::Cookies,
     request::Request,
     slots::{Chunk, Slot, Slots, Use, CHUNK_SLOTS, GENERATION_MAX, NIL},
@@ -15,35 +16,9 @@ use crate::{
     status::Status,
     tree::IntervalTree,
     unused::Unused,
-    wanted::{Change, CHANGE_BITS, CLASSES, DISCERNING},
+    wanted::{Change, CLASSES, DISCERNING},
 };
 use kernel::{alloc::flags::*, container_of, prelude::*, sync::Arc};
-
-/// What became of a [`Request`].
-pub(crate) enum Added {
-    /// Monitored from now on.
-    New(Kdreg2MonitoringParams),
-    /// The same region was monitored already.
-    Same(Kdreg2MonitoringParams),
-    /// The chunk with this number has to be installed first; nothing changed.
-    NeedsChunk(usize),
-}
-
-/// The same where the parameters have been told already.
-enum Outcome {
-    New,
-    Same,
-    NeedsChunk(usize),
-}
-
-/// How far a batch has got.
-#[derive(Default)]
-pub(crate) struct Progress {
-    /// Entries that have their results.
-    entries: usize,
-    /// Those of them that are new, as a set of bits.
-    pub(crate) new: u64,
-}
 
 /// A list threaded through `Slot::link`, first in, first out.
 struct List {
@@ -56,37 +31,6 @@ impl List {
         head: NIL,
         tail: NIL,
     };
-}
-
-/// Events that have been taken off the list: see [`Regions::take_events`].
-#[must_use]
-pub(crate) struct Taken {
-    head: u32,
-    tail: u32,
-    count: u32,
-}
-
-impl Taken {
-    pub(crate) fn is_empty(&self) -> bool {
-        self.count == 0
-    }
-
-    pub(crate) fn len(&self) -> usize {
-        self.count as usize
-    }
-}
-
-/// Counters for fdinfo and DUMP_STATS.
-#[derive(Clone, Copy, Default)]
-pub(crate) struct Statistics {
-    pub(crate) max: u32,
-    pub(crate) active: u32,
-    pub(crate) pending: u32,
-    pub(crate) total: u64,
-    pub(crate) monitored: u64,
-    pub(crate) unmonitored: u64,
-    pub(crate) retired: u32,
-    pub(crate) by_change: [u64; CHANGE_BITS as usize],
 }
 
 /// The regions, their index, and the events about them.

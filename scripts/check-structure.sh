@@ -178,7 +178,7 @@ cd "$root/libkdreg/src"
 limit=400
 longer='
 kernel/device.rs 408
-kernel/regions.rs 657
+kernel/regions.rs 627
 kernel/space.rs 443
 kernel/status.rs 416
 ctest/badinput.c 540
