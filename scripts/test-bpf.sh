@@ -109,7 +109,7 @@ one() {
     echo "kernel $kernel:"
     if ! kernel/tree/stock-kernel "$kernel" >"$work/$kernel.kernel" 2>"$work/$kernel.words"; then
         cat "$work/$kernel.words"
-        missing="$missing $kernel"
+        : >"$work/$kernel.missing"
         return
     fi
     write_tests "$dir"
@@ -131,12 +131,22 @@ one() {
     done <"$dir/results.txt"
     [ $status = 0 ] || [ $failures -gt 0 ] ||
         fail "the guest ended with status $status" "$(tail -n 20 "$work/$kernel.log")"
-    [ -n "$ran" ] || missing="$missing $kernel"
+    [ -n "$ran" ] || : >"$work/$kernel.missing"
     echo "  the guest took $((SECONDS - start)) s"
 }
 
+# A guest leaves half of two processors idle: the kernels' are up together, and
+# their reports come one after the other.
+for kernel; do
+    { one "$kernel"; exit $failures; } >"$work/$kernel.report" 2>&1 &
+    guests="${guests:-} $kernel:$!"
+done
 missing=
-for kernel; do one "$kernel"; done
+for guest in $guests; do
+    wait "${guest##*:}" || failures=$((failures + $?))
+    cat "$work/${guest%:*}.report"
+    [ ! -e "$work/${guest%:*}.missing" ] || missing="$missing ${guest%:*}"
+done
 [ -z "$missing" ] || [ $failures -gt 0 ] || not_run "on$missing: no such kernel is to be had here, or no mode works on it"
 [ -z "$missing" ] || echo "not run on$missing either"
 finish
