@@ -26,7 +26,7 @@ build() {
 # As build-library.sh does it.
 cargo rustc --quiet --release --offline --locked --target $machine --target-dir "$work/clib" \
     -p libkdreg --lib --crate-type cdylib,staticlib
-build build -p libkdreg --bin kdreg_info
+build build -p kdreg-info
 build build -p kdreg-verbs
 LD=aarch64-linux-gnu-ld OBJCOPY=aarch64-linux-gnu-objcopy AR=aarch64-linux-gnu-ar \
     sh scripts/localise.sh "$work/clib/$machine/release/libkdreg.a" "$work/dist/libkdreg.a"

@@ -18,7 +18,7 @@ fi
 lib=$target/clib/release
 cargo rustc --quiet --release -p libkdreg --lib --target-dir "$target/clib" \
     --crate-type cdylib,staticlib
-cargo build --quiet --release -p libkdreg --bin kdreg_info
+cargo build --quiet --release -p kdreg-info
 cargo build --quiet --release -p kdreg-verbs
 cargo build --quiet --release -p kdreg-fabric
 

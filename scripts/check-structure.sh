@@ -79,7 +79,7 @@ monitor/validity.rs    monitor::shared::* monitor::kernel::* monitor::userfaultf
 '
 
 set -f
-for file in $(find . -name '*.rs' ! -path './bin/*' | sed 's:^\./::' | sort); do
+for file in $(find . -name '*.rs' | sed 's:^\./::' | sort); do
     case $file in
     */tests.rs | */tests/*) continue ;;
     adaptors/* | ffi/* | cache/* | monitor/*) base=no ;;
@@ -152,9 +152,9 @@ circles() { # DIRECTORY
 }
 
 # Of a crate, the modules at its top.
-for directory in libkdreg/src libkdreg/src/bin/kdreg_info preload/fabric/src preload/verbs/src bench/src tools/kdregd/src; do
+for directory in libkdreg/src tools/kdreg_info/src preload/fabric/src preload/verbs/src bench/src tools/kdregd/src; do
     cd "$root/$directory" 2>/dev/null || continue
-    for file in $(find . -name '*.rs' ! -path './bin/*' | sed 's:^\./::' | sort); do
+    for file in $(find . -name '*.rs' | sed 's:^\./::' | sort); do
         case $file in main.rs | lib.rs | tests.rs | */tests.rs | */tests/*) continue ;; esac
         part=${file%%/*}
         part=${part%.rs}

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What libkdreg can do on this machine.
 
-use crate::json::quoted;
-use crate::line;
+use crate::{line, quoted};
 use kdreg::log;
 use kdreg::monitor::bpf::status;
 use kdreg::monitor::{self, BACKEND_VARIABLE, Capabilities, Kind, Monitor, Options, Probe};

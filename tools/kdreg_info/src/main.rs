@@ -2,13 +2,11 @@
 //! kdreg_info: what libkdreg can do on this machine, in the manner of fi_info,
 //! ucx_info and ompi_info; and what it is doing in a running process.
 
-mod json;
 mod machine;
 mod process;
 mod report;
 mod watch;
 
-use std::ffi::OsString;
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -58,7 +56,7 @@ struct Arguments {
 }
 
 fn main() -> ExitCode {
-    let arguments = match parse(std::env::args_os().skip(1)) {
+    let arguments = match parse(lexopt::Parser::from_env()) {
         Ok(arguments) => arguments,
         Err(what) => {
             eprintln!("kdreg_info: {what}; see kdreg_info --help");
@@ -77,46 +75,44 @@ fn main() -> ExitCode {
     }
 }
 
-fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Arguments, String> {
+fn parse(mut arguments: lexopt::Parser) -> Result<Arguments, lexopt::Error> {
+    use lexopt::prelude::*;
+
     let mut parsed = Arguments::default();
-    let mut rest = arguments.map(|argument| argument.to_string_lossy().into_owned());
-    while let Some(argument) = rest.next() {
-        let (option, value) = match argument.split_once('=') {
-            Some((option, value)) => (option, Some(value.to_owned())),
-            None => (argument.as_str(), None),
-        };
-        let topic = match option {
-            "-p" | "--pid" => {
-                let pid = value
-                    .or_else(|| rest.next())
-                    .ok_or("--pid takes a process id")?;
+    while let Some(argument) = arguments.next()? {
+        let topic = match argument {
+            Short('p') | Long("pid") => {
+                let pid = arguments.value()?.string()?;
                 let number = pid.parse().ok().filter(|&number| number > 0);
                 parsed.pid = Some(number.ok_or(format!("'{pid}' is no process id"))?);
                 continue;
             }
-            "-w" | "--watch" => {
-                let seconds = value.map_or(Ok(1.0), |text| {
-                    text.parse()
-                        .ok()
-                        .filter(|seconds| (0.1..=86400.0).contains(seconds))
-                        .ok_or(format!("'{text}' is not between 0.1 and 86400 seconds"))
-                })?;
+            Short('w') | Long("watch") => {
+                let seconds = match arguments.optional_value() {
+                    None => 1.0,
+                    Some(value) => {
+                        let text = value.string()?;
+                        let seconds = text.parse().ok();
+                        seconds
+                            .filter(|seconds| (0.1..=86400.0).contains(seconds))
+                            .ok_or(format!("'{text}' is not between 0.1 and 86400 seconds"))?
+                    }
+                };
                 parsed.watch = Some(Duration::from_secs_f64(seconds));
                 continue;
             }
-            _ if value.is_some() => return Err(format!("unknown option '{argument}'")),
-            "-j" | "--json" => {
+            Short('j') | Long("json") => {
                 parsed.json = true;
                 continue;
             }
-            "-b" | "--backends" => 'b',
-            "-c" | "--capabilities" => 'c',
-            "-e" | "--environment" => 'e',
-            "-s" | "--selected" => 's',
-            "-d" | "--kdregd" => 'd',
-            "-v" | "--version" => 'v',
-            "-h" | "--help" => 'h',
-            other => return Err(format!("unknown option '{other}'")),
+            Short('b') | Long("backends") => 'b',
+            Short('c') | Long("capabilities") => 'c',
+            Short('e') | Long("environment") => 'e',
+            Short('s') | Long("selected") => 's',
+            Short('d') | Long("kdregd") => 'd',
+            Short('v') | Long("version") => 'v',
+            Short('h') | Long("help") => 'h',
+            other => return Err(other.unexpected()),
         };
         if parsed.topic.replace(topic).is_some() {
             return Err("more than one option".into());
@@ -129,6 +125,11 @@ fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Arguments, String>
         return Err("--watch goes with --pid".into());
     }
     Ok(parsed)
+}
+
+/// A JSON string.
+fn quoted(value: &str) -> String {
+    serde_json::Value::from(value).to_string()
 }
 
 fn about_the_machine(arguments: &Arguments) -> ExitCode {
