@@ -1058,8 +1058,11 @@ void *kdreg_entry_data(const kdreg_entry_t *entry);
 /**
  * What is known of `length` bytes at `addr`, which the entry covers and the
  * caller asked for: of these, whatever has happened to memory that was merged
- * with it or to the rest of the entry. May wait some milliseconds while changes
- * are in flight.
+ * with it or to the rest of the entry. A page that is copied at its first write,
+ * after fork() or in the place of the zero page, is another page: that is a change,
+ * and cannot be told from others where it was the registration that wrote. So write to
+ * private memory before it is registered. May wait some milliseconds while changes are
+ * in flight.
  *
  * Returns KDREG_ENTRY_UNCHANGED, KDREG_ENTRY_CHANGED or KDREG_ENTRY_UNKNOWN;
  * -EINVAL when the entry is not a held one of this cache or does not cover the
