@@ -324,7 +324,6 @@ impl Inner {
         let known = Known {
             undone,
             spent: spent.count(),
-            elsewhere: None,
         };
         let registered = self.register_with_room(slot, request, known);
         if let Ok(handle) = registered {
@@ -379,8 +378,7 @@ impl Inner {
             self.page_index.prefetch(victim.start());
             victim.prefetch_word();
         }
-        let room = room
-            && (self.options.group.as_ref()).is_none_or(|group| group.admit(self, slot, request));
+        let room = room && (self.options.group.is_none() || self.admitted(slot, request));
         (room, retired, undone)
     }
 }

@@ -20,8 +20,6 @@ pub(super) struct Known {
     pub undone: u64,
     /// Entries that it released itself and has not settled.
     pub spent: usize,
-    /// How many other caches of its group had undone when they were looked at.
-    pub elsewhere: Option<u64>,
 }
 
 impl Inner {
@@ -49,6 +47,8 @@ impl Inner {
         mut known: Known,
     ) -> Result<Handle, Errno> {
         let mut naps = 0;
+        // How many the other caches of its group had undone when they were looked at.
+        let mut elsewhere = None;
         loop {
             let mut freed = 0;
             let waiting = self.release_backlogs();
@@ -62,7 +62,9 @@ impl Inner {
             if waiting == 0 && freed == 0 {
                 // What is missing may be what another thread gives back this
                 // moment.
-                if naps == NAPS || !self.is_released_elsewhere(&mut known) {
+                let released = self.is_released_elsewhere(&mut known)
+                    || self.is_released_in_group(&mut elsewhere);
+                if naps == NAPS || !released {
                     return Err(Errno::ENOMEM);
                 }
                 pause(naps);
@@ -102,17 +104,19 @@ impl Inner {
 
     /// Whether other threads are undoing registrations, or did since.
     fn is_released_elsewhere(&self, known: &mut Known) -> bool {
-        if let Some(group) = &self.options.group {
-            let (undone, undoing) = group.undone(self);
-            // What was undone before the first look may be what was missing.
-            if known.elsewhere.replace(undone) != Some(undone) || undoing {
-                return true;
-            }
-        }
         let state = self.state.lock();
         let undone = std::mem::replace(&mut known.undone, state.counts.deregistrations);
         // Inside a callback it may be this thread that is.
         known.undone != undone || state.releasing > known.spent && !inside_callback_of(self)
+    }
+
+    /// As `is_released_elsewhere`, in the other caches of the group.
+    fn is_released_in_group(&self, known: &mut Option<u64>) -> bool {
+        self.options.group.as_ref().is_some_and(|group| {
+            let (undone, undoing) = group.undone(self);
+            // What was undone before the first look may be what was missing.
+            known.replace(undone) != Some(undone) || undoing && !self.waits_for_callback()
+        })
     }
 
     /// The bytes of a list of one entry.
@@ -126,7 +130,6 @@ impl Inner {
         let known = Known {
             undone: self.state.lock().counts.deregistrations,
             spent: 0,
-            elsewhere: None,
         };
         let handle = self.register_with_room(slot, request, known)?;
         let entry = self.entries.at(slot);

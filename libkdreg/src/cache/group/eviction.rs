@@ -51,13 +51,20 @@ impl Inner {
         let stamps = self.shards.iter().map(|s| s.stamp.load(Ordering::Relaxed));
         stamps.fold(self.epoch.load(Ordering::Relaxed), u64::max)
     }
+
+    /// Whether the group, if there is one, has room for what this cache has promised
+    /// room to.
+    #[cold]
+    #[inline(never)]
+    pub(in super::super) fn admitted(&self, slot: u32, request: &Request) -> bool {
+        (self.options.group.as_ref()).is_none_or(|group| group.admit(self, slot, request))
+    }
 }
 
 impl Group {
     /// Makes room in the group for what `cache` has promised room to. `false`, and
     /// then the promise is taken back: it cannot be made.
-    #[cold]
-    pub(in super::super) fn admit(&self, cache: &Inner, slot: u32, request: &Request) -> bool {
+    fn admit(&self, cache: &Inner, slot: u32, request: &Request) -> bool {
         let incoming = Incoming { cache, request };
         let admitted = self.pool.admit(incoming);
         if !admitted {
