@@ -52,12 +52,12 @@ long() { [ "$set" != all ] || short "$@"; }
 long 05-check 120 "$daemon" --check
 short 10-changes 900 "$build/bpf/bpf_changes" --changes $((changes / 2))
 short 15-hostile "$((1800 + changes / 20))" "$root/ctest/bpf/hostile" ${BPF_ALL_WAYS:+--all} "$build/bpf/bpf_changes" --hostile --changes "$changes"
-short 20-matrix 3600 "$build/matrix/matrix" --every "$every" bpf
+long 20-matrix 3600 "$build/matrix/matrix" --every "$every" bpf
 short 25-storm 600 "$build/storm/storm" --backend bpf --seconds $seconds
 long 26-storm-evict-fork 600 "$build/storm/storm" --backend bpf --seconds $seconds --evict --fork
 long 30-foreign 900 "$build/foreign"
-short 31-forks 900 "$build/forks"
-short 32-lifecycle 900 "$build/lifecycle" --cycles "$cycles" "$build/libtenant_one.so" "$build/libtenant_two.so"
+long 31-forks 900 "$build/forks"
+long 32-lifecycle 900 "$build/lifecycle" --cycles "$cycles" "$build/libtenant_one.so" "$build/libtenant_two.so"
 long 33-discards 900 "$build/discards"
 long 34-underway 900 "$build/underway"
 long 35-events 900 "$build/events"
