@@ -50,8 +50,9 @@ int unmap(unsigned long long *context)
 		start = what->vma_start;
 		end = what->vma_end;
 	} else {
-		start = context[3];
-		end = context[4];
+		/* Or clang makes one load of both ways, at an address that no verifier takes. */
+		asm volatile("%0 = *(u64 *)(%1 + 24)" : "=r"(start) : "r"(context));
+		asm volatile("%0 = *(u64 *)(%1 + 32)" : "=r"(end) : "r"(context));
 	}
 	if (start < end)
 		log_change((__u64)tlb->mm, start, end, 0);
