@@ -5,7 +5,7 @@
 //!
 //! [`Regions`]: crate::regions::Regions
 
-use crate::{abi::*, wanted::CHANGE_BITS};
+use crate::{abi::*, change_mask::CHANGE_BITS};
 
 /// What became of a [`Request`].
 ///

@@ -42,18 +42,20 @@
 //! # Who calls whom
 //!
 //! `device` (system calls) → `context`, `events` (one descriptor) → `space` (all of a process, what the
-//! spin lock protects) → `members`, `regions` → `slots`, `unused`, `tree`, `cookies`, `status`.
+//! spin lock protects) → `members`, `regions` → `slots`, `free_list`, `tree`, `cookies`, `status`.
 //! `notifier` calls into `space`. `account` charges what `slots` and `status` allocate.
 
 mod abi;
 mod account;
 mod addresses;
 mod answers;
+mod change_mask;
 mod compat;
 mod context;
 mod cookies;
 mod device;
 mod events;
+mod free_list;
 mod hold;
 mod members;
 mod names;
@@ -67,9 +69,7 @@ mod space;
 mod status;
 mod table;
 mod tree;
-mod unused;
 mod waiters;
-mod wanted;
 
 use kernel::prelude::*;
 use names::Name;

@@ -14,10 +14,10 @@
 
 use crate::{
     abi::*,
+    change_mask::{Change, Rights},
     rights,
     space::{Changing, Space},
     table::Table,
-    wanted::{Change, Rights},
 };
 use kernel::{
     bindings, container_of,

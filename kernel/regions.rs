@@ -9,14 +9,14 @@ use crate::{
     abi::*,
     addresses::Addresses,
     answers::{Added, Outcome, Progress, Statistics, Taken},
+    change_mask::{Change, CLASSES, DISCERNING},
     cookies::Cookies,
+    free_list::FreeList,
     request::Request,
     slots::{Chunk, Slot, Slots, Use, CHUNK_SLOTS, GENERATION_MAX, NIL},
     space::Changing,
     status::Status,
     tree::IntervalTree,
-    unused::Unused,
-    wanted::{Change, CLASSES, DISCERNING},
 };
 use kernel::{alloc::flags::*, container_of, prelude::*, sync::Arc};
 
@@ -51,7 +51,7 @@ pub(crate) struct Regions {
     occupied: [u64; CLASSES / 64],
     cookies: Cookies,
     events: List,
-    unused: Unused,
+    unused: FreeList,
     /// Events in [`Taken`]s.
     taken: u32,
     statistics: Statistics,
@@ -69,7 +69,7 @@ impl Regions {
             occupied: [0; CLASSES / 64],
             cookies: Cookies::new(),
             events: List::EMPTY,
-            unused: Unused::ALL,
+            unused: FreeList::ALL,
             taken: 0,
             statistics: Statistics::default(),
             status,
@@ -113,7 +113,7 @@ impl Regions {
     /// is for the caller to free.
     pub(crate) fn reconfigure(&mut self, max: u32, table: &mut Slots) {
         self.slots.enlarge(table);
-        self.unused = Unused::ALL;
+        self.unused = FreeList::ALL;
         self.statistics.max = max;
     }
 
@@ -127,7 +127,7 @@ impl Regions {
         self.occupied = [0; CLASSES / 64];
         self.cookies.clear();
         self.events = List::EMPTY;
-        self.unused = Unused::ALL;
+        self.unused = FreeList::ALL;
         self.taken = 0;
         let s = &mut self.statistics;
         s.max = 0;

@@ -23,7 +23,7 @@
 //! notifier is called, that is true for whoever calls. No lock that is taken inside that of the
 //! regions is needed: looking a mapping up takes RCU alone.
 
-use crate::{compat, wanted::Rights};
+use crate::{change_mask::Rights, compat};
 use kernel::{
     bindings,
     mm::virt::{flags, vm_flags_t, VmaRef},

@@ -9,12 +9,12 @@
 //! kernel calls back when nobody runs in it any more ([`Space::freed`]).
 
 use crate::{
+    change_mask::{Change, Rights},
     hold::{Hold, Timed},
     members::{List, Member, ALL, WATCHING},
     notifier::Notifier,
     regions::Regions,
     registry::{self, Registry},
-    wanted::{Change, Rights},
 };
 use core::ops::{Deref, DerefMut};
 use kernel::{

@@ -9,7 +9,7 @@ use crate::slots::{Slot, Slots, Word, CHUNK_SLOTS, GENERATION_MAX, NIL};
 /// # Invariants
 ///
 /// `free` is [`NIL`] or the index of a slot that has memory.
-pub(crate) struct Unused {
+pub(crate) struct FreeList {
     /// First slot of the free list.
     pub(crate) free: u32,
     /// Slots from here on are free and on no list.
@@ -18,7 +18,7 @@ pub(crate) struct Unused {
     pub(crate) retired: u32,
 }
 
-impl Unused {
+impl FreeList {
     pub(crate) const ALL: Self = Self {
         free: NIL,
         grown: 0,
@@ -44,7 +44,7 @@ impl Unused {
     }
 
     /// Puts slots on the free list, which is empty: those from `grown` on that are in one chunk.
-    /// Fails as [`Unused::take`] does.
+    /// Fails as [`FreeList::take`] does.
     #[cold]
     #[inline(never)]
     fn refill(&mut self, slots: &Slots, max: u32) -> Result<(), Option<usize>> {

@@ -7,7 +7,7 @@ use crate::abi::*;
 /// Number of `KDREG_CHANGE_` bits.
 pub(crate) const CHANGE_BITS: u32 = KDREG_CHANGE_ALL.trailing_ones();
 
-/// Number of classes, see [`Wanted::class`].
+/// Number of classes, see [`ChangeMask::class`].
 pub(crate) const CLASSES: usize = 1 << CLASS_BITS;
 const CLASS_BITS: u32 = OTHERS_BITS + 2;
 /// The changes besides those of protection.
@@ -36,7 +36,7 @@ pub(crate) const DISCERNING: usize = (Protection::Reading as usize) << OTHERS_BI
 /// The lower bits are the class, the next one is the flag.
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[repr(transparent)]
-pub(crate) struct Wanted(u16);
+pub(crate) struct ChangeMask(u16);
 
 /// Every `KDREG_MONITOR_` bit.
 const FLAGS: u32 = KDREG_MONITOR_REASON | KDREG_MONITOR_NEEDS_READ | KDREG_MONITOR_NEEDS_WRITE;
@@ -55,17 +55,17 @@ const fn others(changes: u32) -> u32 {
     (changes & 0b11) | ((changes >> 1) & 0b11_1100)
 }
 
-impl Wanted {
+impl ChangeMask {
     /// From `KDREG_CHANGE_` bits, 0 for the default, and `KDREG_MONITOR_` bits; None when there are
     /// some that do not exist.
     #[inline(always)]
     pub(crate) fn new(changes: u32, flags: u32) -> Option<Self> {
         /// What most ask for, by their flags.
-        const BY_DEFAULT: [Wanted; FLAGS as usize + 1] = {
-            let mut all = [Wanted(0); FLAGS as usize + 1];
+        const BY_DEFAULT: [ChangeMask; FLAGS as usize + 1] = {
+            let mut all = [ChangeMask(0); FLAGS as usize + 1];
             let mut flags = 0;
             while flags <= FLAGS {
-                all[flags as usize] = Wanted::put_together(KDREG_CHANGE_DEFAULT, flags);
+                all[flags as usize] = ChangeMask::put_together(KDREG_CHANGE_DEFAULT, flags);
                 flags += 1;
             }
             all
