@@ -6,6 +6,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/uio.h>
 
 /*
  * Calling rules. kdreg(7) says more, and each manual page what is particular to its calls.
@@ -1303,6 +1304,33 @@ uint64_t kdreg_caps(kdreg_t *monitor);
  * Returns 0; -EINVAL.
  */
 int kdreg_probe(uint32_t backend, struct kdreg_backend_info *info);
+
+/**
+ * Entries for the `count` ranges of a scatter list, each with at least the rights in
+ * `access`: found, or registered now, as by kdreg_cache_get() for one after the other. The
+ * caller holds each, and puts it back with kdreg_cache_putv() or kdreg_cache_put(); an entry
+ * that serves several ranges is held as often.
+ *
+ * Returns 0 and the entries in `out[0]` to `out[count - 1]`, in the list's order; what
+ * kdreg_cache_get() returns for one of them, and then none is held, and what is in `out` is
+ * NULL or as it was. What was registered until then stays in the cache. -EINVAL also for a
+ * list that is NULL, of more than 0 ranges.
+ */
+int kdreg_cache_getv(kdreg_cache_t *cache,
+                     const struct iovec *iov,
+                     size_t count,
+                     uint32_t access,
+                     kdreg_entry_t **out);
+
+/**
+ * Puts back `count` entries, as by kdreg_cache_put() for one after the other. NULLs are passed
+ * over. All that can be put are put, whatever else is in the list, and when a `dereg` does not
+ * return.
+ *
+ * Returns 0; -EINVAL for a list that is NULL, of more than 0 entries, and when one of them
+ * is not an entry of this cache or nobody holds it; -EBADF; -ECHILD.
+ */
+int kdreg_cache_putv(kdreg_cache_t *cache, kdreg_entry_t *const *entries, size_t count);
 
 /**
  * Fills `*stats`, whose `size` the caller has set.

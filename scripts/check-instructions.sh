@@ -67,12 +67,13 @@ cat >"$new" <<END
 # shared: by a thread that the entries did not belong to at first.
 # in-turn: of an entry that two threads used in turn, and so is shared.
 # told: invalidate a range that covers nothing.
+# list, list-miss: kdreg_cache_getv and _putv, for each range of 20: found; registered as by miss.
 # miss: register, evict, monitor, unmonitor. atomics: two, to compare with.
 #
 # kind regions instructions
 END
 failed=0
-for kind in atomics hit interior find with hold check rust relaxed shared in-turn told miss; do
+for kind in atomics hit interior find with hold check rust relaxed shared in-turn list list-miss told miss; do
     regions=$(regions $kind)
     now=$(count $kind "$regions")
     echo "$kind $regions $now" >>"$new"

@@ -8,7 +8,7 @@
 //! KIND: `hit` (get and put through the C interface), `rust` (the same in
 //! Rust), `interior` (at an address inside a region), `find`, `shared` (hits
 //! of a thread that is not the region's own), `in-turn` (the same of regions
-//! that two threads used in turn before), `miss` (register and evict),
+//! that two threads used in turn before), `list`, `list-miss` (a range of a list), `miss` (register and evict),
 //! `unrelated` (change ranges that cover nothing), `hole` (always the
 //! same one), `change` (one region each), `told`, `told-hole` (the first two
 //! by way of the cache's own tree: tell it), `relaxed` (as `rust`, behind the guard of relaxed userfaultfd),
@@ -24,6 +24,9 @@ use std::hint::black_box;
 use std::ptr::null_mut;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
+
+#[path = "cost/lists.rs"]
+mod lists;
 
 /// The processor time of this process: other programs do not count.
 #[derive(Clone, Copy)]
@@ -120,10 +123,6 @@ fn in_c(regions: usize, operations: usize, offset: usize, find: bool) -> Duratio
         dereg: Some(deregister),
         ctx: null_mut(),
         max_entries: regions,
-        max_bytes: 0,
-        max_unreleased: 0,
-        alignment: 0,
-        max_merge: 0,
         flags: ffi::cache::KDREG_CACHE_NO_REAPER,
         // SAFETY: integers, pointers and functions that may be null.
         ..unsafe { std::mem::zeroed() }
@@ -439,6 +438,7 @@ fn main() {
         "shared" => in_rust(regions, operations, Variant::Elsewhere),
         "in-turn" => in_rust(regions, operations, Variant::InTurn),
         "relaxed" => in_rust(regions, operations, Variant::Guarded),
+        "list" | "list-miss" => lists::scattered(regions, operations, kind == "list-miss"),
         "miss" => misses(regions, operations),
         "unrelated" | "hole" | "change" | "told" | "told-hole" => {
             changes(regions, operations, &kind)

@@ -7,6 +7,7 @@
 //   page_index  from a page to the entry that served it last, without a lock
 //   lookup      the hit; finding by the tree; ending that an entry is found
 //   put         putting back
+//   batch       entries for many ranges at once
 //   asking      what a call says of the registration it asks for
 //   drop        dropping one entry, and all for good
 //   telling     telling the caller of entries that are gone
@@ -31,8 +32,7 @@
 //   statistics  counts
 //   dump        what a cache holds, for people
 //   status      the same on the status page
-//! The pin-down cache: registrations kept until their memory changes, or room
-//! is needed.
+//! The pin-down cache: registrations kept until memory changes, or room is needed.
 //!
 //! # How it works
 //! * [`Cache::get`] first asks the page index, then the interval tree, for an
@@ -62,6 +62,7 @@
 //! `max_unreleased`, by the reaper.
 
 mod asking;
+pub(crate) mod batch;
 mod bypass;
 mod clock;
 mod drop;
@@ -227,10 +228,8 @@ pub(crate) struct Inner {
 }
 
 impl Cache {
-    /// A cache on `monitor`'s backend.
-    ///
-    /// The monitor is only used to find the backend: it may be dropped, and
-    /// events of the cache's regions do not appear in its queue.
+    /// A cache on `monitor`'s backend, for which alone the monitor is used: it may be
+    /// dropped, and events of the cache's regions do not appear in its queue.
     ///
     /// # Errors
     /// `EINVAL` for an alignment that is not a power of two of at least a

@@ -19,6 +19,7 @@ pub use super::drop::*;
 pub use super::entry::*;
 pub use super::group::*;
 pub use super::lookup::*;
+pub use super::scatter::*;
 pub use super::show::*;
 
 /// Access: the device may read the memory.

@@ -8,6 +8,7 @@
 //   callbacks  a caller's callbacks as a registrar
 //   cache      the cache: making, ending, dropping
 //   lookup     get, find and put
+//   scatter    the same of scatter lists
 //   drop       dropping an entry, draining a cache
 //   group      caches that share limits
 //   entry      what is known of an entry that is held
@@ -33,6 +34,7 @@ pub mod library;
 mod lookup;
 mod measured;
 pub mod monitor;
+mod scatter;
 mod show;
 pub(crate) mod sized;
 
