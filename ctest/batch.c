@@ -20,7 +20,7 @@ static int device_register(void *context, void *addr, size_t length, uint32_t ac
 {
     struct device *device = context;
     (void)access;
-    int call = ++device->calls;
+    int call = __atomic_add_fetch(&device->calls, 1, __ATOMIC_RELAXED);
     if (call == device->fail_at) {
         if (device->end_thread)
             pthread_exit(device);
