@@ -189,7 +189,6 @@ ctest/kernel/lifetime.c 415
 ctest/matrix/changes.c 537
 ctest/peers.c 425
 libkdreg/examples/cost.rs 455
-libkdreg/src/cache/mod.rs 409
 libkdreg/src/cache/reaper.rs 480
 libkdreg/src/cache/state.rs 439
 libkdreg/src/ffi/monitor.rs 463
@@ -197,7 +196,6 @@ libkdreg/src/monitor/mod.rs 403
 libkdreg/tests/cache_model.rs 447
 libkdreg/tests/models.rs 783
 libkdreg/tests/weak_memory/machine.rs 564
-preload/verbs/src/domain.rs 423
 '
 cd "$root"
 for file in $(git ls-files 2>/dev/null | grep -E '\.(rs|c|h|cpp|sh|mk|awk|py)$|(^|/)(Makefile|CMakeLists\.txt)$'); do

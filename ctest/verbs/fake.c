@@ -2,6 +2,7 @@
 /* A stand-in for libibverbs with one device that registers anything: what is checked is who calls it, when, and with what. Its
  * functions have the real ones' versions, and its structures the real ones' public members. */
 #define _GNU_SOURCE
+#include "fake_odp.h"
 #include "fake_queues.h"
 
 #include <dlfcn.h>
@@ -42,7 +43,7 @@ static void direct(struct ibv_context_ops *ops)
 
 struct ibv_context *ibv_open_device(struct ibv_device *of)
 {
-    struct ibv_context *context = calloc(1, sizeof *context);
+    struct ibv_context *context = fake_context();
     if (context) {
         context->device = of;
         fake_queue_ops(&context->ops);
@@ -54,6 +55,6 @@ struct ibv_context *ibv_open_device(struct ibv_device *of)
 
 int ibv_close_device(struct ibv_context *context)
 {
-    free(context);
+    fake_free_context(context);
     return 0;
 }

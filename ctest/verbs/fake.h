@@ -18,6 +18,8 @@ __attribute__((weak)) void fake_last(void **addr, size_t *length, uint64_t *iova
 __attribute__((weak)) void fake_has_rereg(int has);
 /* Whether the card lets somebody with this key do this at the range. */
 __attribute__((weak)) int fake_reach(uint32_t key, const void *addr, size_t length, unsigned access);
+/* Ranges prefetched. */
+__attribute__((weak)) unsigned fake_prefetches(void);
 
 struct ibv_qp;
 struct ibv_srq;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /* The stand-in's protection domains and registrations. */
 #include "fake.h"
+#include "fake_there.h"
 
 #include <errno.h>
 #include <infiniband/verbs.h>
@@ -70,7 +71,9 @@ static struct ibv_mr *make(struct ibv_pd *pd, void *addr, size_t length, uint64_
     pthread_mutex_lock(&lock);
     if (access & IBV_ACCESS_REMOTE_WRITE && !(access & IBV_ACCESS_LOCAL_WRITE)) {
         errno = EINVAL;
-    } else if (limit && bytes + length > limit) {
+    } else if (!fake_is_there(addr, length, access)) {
+        errno = EFAULT;
+    } else if (limit && bytes + fake_pinned(length, access) > limit) {
         errno = ENOMEM;
     } else if ((region = calloc(1, sizeof *region))) {
         region->mr = (struct ibv_mr){
@@ -83,7 +86,7 @@ static struct ibv_mr *make(struct ibv_pd *pd, void *addr, size_t length, uint64_
         next_key++;
         made++;
         live++;
-        bytes += length;
+        bytes += fake_pinned(length, access);
         ((struct domain *)pd)->users++;
         last.addr = addr;
         last.length = length;
@@ -121,7 +124,7 @@ int ibv_dereg_mr(struct ibv_mr *mr)
     pthread_testcancel();
     pthread_mutex_lock(&lock);
     live--;
-    bytes -= mr->length;
+    bytes -= fake_pinned(mr->length, ((struct region *)mr)->access);
     ((struct domain *)mr->pd)->users--;
     struct region **at = &regions;
     while (&(*at)->mr != mr)

@@ -22,8 +22,20 @@ AT(ibv_context, abi_compat, 33 * POINTER + 16 + MUTEX);
     _Static_assert(offsetof(struct verbs_context, context) - offsetof(struct verbs_context, member) == (pointers) * POINTER, \
                    "verbs_context." #member)
 BEFORE(sz, 1);
+BEFORE(query_device_ex, 13);
 BEFORE(create_wq, 17);
 BEFORE(post_srq_ops, 22);
+BEFORE(advise_mr, 39);
+
+/* libkdreg/src/adaptors/verbs/odp/device.rs */
+AT(ibv_device_attr_ex, odp_caps, 240);
+AT(ibv_device_attr_ex, completion_timestamp_mask, 264);
+_Static_assert(sizeof(struct ibv_context) == 33 * POINTER + 16 + MUTEX + POINTER, "ibv_context");
+_Static_assert(IBV_ODP_SUPPORT == 1 && IBV_ODP_SUPPORT_IMPLICIT == 2 && IBV_ODP_SUPPORT_SEND == 1 && IBV_ODP_SUPPORT_RECV == 2 &&
+                   IBV_ODP_SUPPORT_WRITE == 4 && IBV_ODP_SUPPORT_READ == 8 && IBV_ODP_SUPPORT_ATOMIC == 16 && IBV_ODP_SUPPORT_SRQ_RECV == 32,
+               "what a device can do on demand");
+_Static_assert(IBV_ADVISE_MR_ADVICE_PREFETCH == 0 && IBV_ADVISE_MR_ADVICE_PREFETCH_WRITE == 1 && IBV_ADVISE_MR_FLAG_FLUSH == 1, "advice");
+_Static_assert(IBV_ACCESS_ON_DEMAND == 64, "on demand");
 
 AT(ibv_pd, context, 0);
 AT(ibv_cq, context, 0);

@@ -28,6 +28,7 @@ says "a limit that nothing fits in" "10 registrations asked for: 0 hits, 10 regi
 says "a program that registers nothing" "0 registrations asked for: .* 0 passed through, 0 failed.* 0 reregistered; backend none" \
     KDREG_VERBS_STATS=1 FAKE_NO_DEVICE=1
 says "a limit that is none" "lots is not a number of bytes" KDREG_VERBS_DISABLE=1 KDREG_VERBS_MAX_BYTES=lots
+says "a mode that is none" "KDREG_VERBS_ODP=yes is none of off, auto and on" KDREG_VERBS_ODP=yes
 says "no monitor" "nothing is cached: .*kdreg_info" KDREG_BACKEND=none
 said=$(env KDREG_BACKEND=none KDREG_LOG=off LD_PRELOAD="$preload" "$program" uncached 2>&1 | grep '^kdreg-verbs: ')
 [ -z "$said" ] || { echo "FAILED: not quiet: $said"; failed=1; }

@@ -17,6 +17,12 @@ impl Value {
     }
 }
 
+impl AsRef<str> for Value {
+    fn as_ref(&self) -> &str {
+        self.as_str()
+    }
+}
+
 /// The value of a variable; `None` in a program that runs with more rights
 /// than whoever started it (set-user-ID and the like), as `secure_getenv(3)`
 /// has it: what its caller put there is not to steer it.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! A cache's beginning and end: who works in it besides its callers.
 
+use super::bypass::Bypass;
 use super::state::Cause;
 use super::{Cache, reaper};
 use crate::errno::Errno;
@@ -18,6 +19,21 @@ impl Cache {
             reaper::add(&self.inner)?;
         }
         Ok(())
+    }
+
+    /// Drops every entry; returns how many. Entries in use are released at
+    /// their last put, and registrations under way are treated as by
+    /// [`Cache::invalidate`].
+    pub fn flush(&self) -> Result<usize, Errno> {
+        self.inner.home.check()?;
+        let everything = Range::between(0, 1 << (usize::BITS - 1));
+        let dropped = self.inner.drop_overlapping(everything, Cause::Flushed);
+        self.inner.release_backlog();
+        self.inner.call(|| self.inner.registrar.emptied(false));
+        // What was learnt was about what is gone.
+        self.inner.state.lock().bypass = Bypass::new();
+        self.inner.monitor.let_go(true);
+        Ok(dropped)
     }
 
     /// Whether dropping the cache now is safe: `EBUSY` while entries are held
@@ -51,6 +67,7 @@ impl Cache {
         self.inner.drop_overlapping(everything, Cause::Flushed);
         self.inner.release_backlog();
         if !unwinding::is_held() {
+            self.inner.call(|| self.inner.registrar.emptied(true));
             return Ok(());
         }
         if let Err(error) = self.begin() {

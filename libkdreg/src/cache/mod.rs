@@ -102,7 +102,6 @@ use crate::monitor::{Capabilities, Kind, Monitor, Needs, Validity};
 use crate::process::Home;
 use crate::range::{Range, page_size};
 use crate::threads::OWN_NUMBERS;
-use bypass::Bypass;
 pub(crate) use drop::Done;
 pub(crate) use entries::Entry;
 use entries::{Entries, Stamp};
@@ -165,6 +164,12 @@ pub trait Registrar: Send + Sync {
     /// may still be using it.
     fn departed(&self, departure: &Departure) {
         let _ = departure;
+    }
+
+    /// The cache was emptied: what the registrar itself keeps for later is to go.
+    /// With `ended` that was the last call, and nothing is in use.
+    fn emptied(&self, ended: bool) {
+        let _ = ended;
     }
 
     /// Describes a registration for [`Cache::dump`], in a line; returns how many
@@ -319,22 +324,6 @@ impl Cache {
         if dropped > 0 {
             self.inner.monitor.let_go(true);
         }
-        Ok(dropped)
-    }
-
-    /// Drops every entry; returns how many. Entries in use are released at
-    /// their last put, and registrations under way are treated as by
-    /// [`Cache::invalidate`].
-    pub fn flush(&self) -> Result<usize, Errno> {
-        self.inner.home.check()?;
-        let everything = Range::between(0, 1 << (usize::BITS - 1));
-        let dropped = self
-            .inner
-            .drop_overlapping(everything, state::Cause::Flushed);
-        self.inner.release_backlog();
-        // What was learnt was about what is gone.
-        self.inner.state.lock().bypass = Bypass::new();
-        self.inner.monitor.let_go(true);
         Ok(dropped)
     }
 

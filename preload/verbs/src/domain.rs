@@ -7,11 +7,13 @@
 //! second's, and so on.
 
 use crate::abi::{ibv_context, ibv_pd};
+use crate::cancellation::held_off;
 use crate::kdreg::*;
-use crate::real::{self, Request};
+use crate::odp::Odp;
+use crate::real::Request;
 use crate::registration::Registration;
 use crate::watch::{is_forked_child, monitor, text};
-use crate::{keep, memory, report};
+use crate::{callbacks, keep, memory, report};
 use std::collections::HashMap;
 use std::ffi::{c_int, c_void};
 use std::sync::atomic::{AtomicPtr, Ordering};
@@ -29,11 +31,11 @@ pub const USERS: u32 = 64;
 
 /// What registrations must agree in to be shared.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
-struct Key {
-    pd: usize,
-    access: u32,
+pub struct Key {
+    pub pd: usize,
+    pub access: u32,
     /// iova - addr, wrapping.
-    distance: u64,
+    pub distance: u64,
     /// How many others had registrations for the range that was asked for.
     user: u32,
 }
@@ -42,8 +44,10 @@ struct Key {
 /// callbacks may be running in the reaper while a domain goes, and programs about
 /// to ask.
 pub struct Domain {
-    key: Key,
+    pub key: Key,
     context: usize,
+    /// `None`: everything is pinned.
+    pub odp: Option<Odp>,
     /// Set once, before anybody else has the domain.
     cache: AtomicPtr<kdreg_cache_t>,
     /// The next of those that `take` took. Relaxed: whoever took them has them
@@ -75,57 +79,6 @@ const ZERO: kdreg_cache_stats = kdreg_cache_stats {
     in_use: 0,
     unreleased_bytes: 0,
 };
-
-/// Registers a range that libkdreg has widened, on behalf of a cache.
-unsafe extern "C" fn register(
-    ctx: *mut c_void,
-    addr: *mut c_void,
-    length: usize,
-    _access: u32,
-    handle: *mut *mut c_void,
-) -> c_int {
-    // SAFETY: `ctx` is a domain that is never freed.
-    let key = unsafe { (*ctx.cast::<Domain>()).key };
-    let iova = (addr as u64).wrapping_add(key.distance);
-    let request = Request {
-        way: real::way_for(key.distance == 0, key.access),
-        pd: key.pd as *mut ibv_pd,
-        addr,
-        length,
-        iova,
-        access: key.access,
-    };
-    let mr = request.make();
-    if mr.is_null() {
-        return match report::errno() {
-            0 => -libc::EIO,
-            error => -error,
-        };
-    }
-    let Some(registration) = Registration::new(mr) else {
-        // SAFETY: registered just now, and nobody else's.
-        unsafe { real::dereg_mr(mr) };
-        return -libc::ENOMEM;
-    };
-    // SAFETY: libkdreg gives room for the handle.
-    unsafe { handle.write(registration.cast()) };
-    0
-}
-
-unsafe extern "C" fn deregister(
-    _ctx: *mut c_void,
-    _addr: *mut c_void,
-    _length: usize,
-    handle: *mut c_void,
-) -> c_int {
-    // SAFETY: from `register`; libkdreg gives each back once.
-    let mr = unsafe { Registration::end(handle.cast()) };
-    if mr.is_null() {
-        return 0;
-    }
-    // SAFETY: registered, and nobody else's.
-    -unsafe { real::dereg_mr(mr) }
-}
 
 impl Domain {
     /// The cache for a request when `user` others have the memory already;
@@ -162,8 +115,12 @@ impl Domain {
     }
 
     fn make(monitor: *mut kdreg_t, key: Key, pd: *mut ibv_pd) -> Option<&'static Domain> {
+        // SAFETY: the program's protection domain, which its caches do not survive.
+        // The device may wait and read.
+        let odp = held_off(|| unsafe { Odp::of(pd.cast(), report::text_of, report::bad_value) });
         let domain = Box::into_raw(memory::boxed(Domain {
             key,
+            odp,
             // SAFETY: the program's protection domain, whose first member is public.
             context: unsafe { (*pd).context } as usize,
             cache: AtomicPtr::new(std::ptr::null_mut()),
@@ -171,8 +128,8 @@ impl Domain {
         })?);
         let attr = kdreg_cache_attr {
             size: size_of::<kdreg_cache_attr>(),
-            reg: Some(register),
-            dereg: Some(deregister),
+            reg: Some(callbacks::register),
+            dereg: Some(callbacks::deregister),
             ctx: domain.cast(),
             max_entries: 0,
             max_bytes: report::settings().max_bytes,
@@ -260,10 +217,19 @@ impl Domain {
         self.key.distance
     }
 
-    /// Deregisters what is idle.
-    fn flush(&self) -> bool {
+    /// Deregisters what is idle; when the domain is to go, with what is for all
+    /// addresses, unless something of it is in use.
+    fn flush(&self, going: bool) -> bool {
         // SAFETY: handles are checked by libkdreg.
-        unsafe { kdreg_cache_flush(self.cache()) > 0 }
+        let any = unsafe { kdreg_cache_flush(self.cache()) > 0 };
+        let Some(odp) = &self.odp else {
+            return any;
+        };
+        let mut stats = ZERO;
+        // SAFETY: handles are checked; the size is set.
+        let known = unsafe { kdreg_cache_stats(self.cache(), &raw mut stats) } == 0;
+        let unused = going && known && stats.in_use == 0 && stats.entries == 0;
+        odp.release(&self.key, unused) || any
     }
 
     /// Ends the cache, and keeps its counts.
@@ -347,7 +313,7 @@ fn without<T>(
     }
     let taken = take(which);
     for domain in taken {
-        domain.flush();
+        domain.flush(true);
     }
     let result = remove();
     let errno = report::errno();
@@ -396,7 +362,8 @@ pub fn flush() -> bool {
             copy.push(domain);
         }
     }
-    copy.iter().fold(false, |any, domain| domain.flush() | any)
+    copy.iter()
+        .fold(false, |any, domain| domain.flush(false) | any)
 }
 
 fn add(sum: &mut kdreg_cache_stats, more: &kdreg_cache_stats) {

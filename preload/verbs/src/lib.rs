@@ -16,6 +16,7 @@
 //! registration.
 
 mod abi;
+mod callbacks;
 mod caller;
 mod cancellation;
 mod context;
@@ -28,6 +29,9 @@ mod keys;
 mod lock;
 mod memory;
 mod objects;
+// The adaptor's own, which stands on nothing else of the library's.
+#[path = "../../../libkdreg/src/adaptors/verbs/odp/mod.rs"]
+mod odp;
 mod pieces;
 mod post;
 mod queues;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What the user says by environment variables, and what is said to the user.
 
-use crate::{domain, watch};
+use crate::{domain, odp, watch};
 use std::ffi::{CStr, c_int};
 use std::fmt;
 use std::io::Write;
@@ -90,12 +90,17 @@ pub struct Settings {
 }
 
 /// The value of a variable, which nobody may change while a program reads it.
-fn variable(name: &CStr) -> Option<&CStr> {
+fn variable(name: &CStr) -> Option<&'static CStr> {
     // SAFETY: a C string, and one of the environment's.
     unsafe {
         let value = libc::getenv(name.as_ptr());
         (!value.is_null()).then(|| CStr::from_ptr(value))
     }
+}
+
+/// The same as text.
+pub fn text_of(name: &CStr) -> Option<&'static str> {
+    variable(name).map(|value| value.to_str().unwrap_or("(not UTF-8)"))
 }
 
 fn switch(name: &CStr) -> bool {
@@ -157,6 +162,14 @@ pub fn once(message: fmt::Arguments<'_>) {
     }
 }
 
+/// Says that a variable's value is none; once.
+pub fn bad_value(message: fmt::Arguments<'_>) {
+    static SAID: AtomicBool = AtomicBool::new(false);
+    if !SAID.swap(true, Ordering::Relaxed) && !settings().quiet {
+        line(message);
+    }
+}
+
 /// Runs when the library is loaded: KDREG_VERBS_STATS says what was done when
 /// the process ends, whatever that was.
 extern "C" fn loaded() {
@@ -176,9 +189,20 @@ extern "C" fn at_exit() {
         return;
     }
     let all = domain::statistics();
+    let number = |count: &AtomicU64| count.load(Ordering::Relaxed);
+    let made = number(&odp::MADE);
+    let on_demand = if made > 0 {
+        format!(
+            "; {made} on demand, {} again, {} prefetched",
+            number(&odp::AGAIN),
+            number(&odp::PREFETCHED)
+        )
+    } else {
+        String::new()
+    };
     line(format_args!(
         "{} registrations asked for: {} hits, {} registered, {}, {} failed; {} merged, \
-         {} invalidated, {} evicted, {} uncached; {}, {} reregistered; backend {}",
+         {} invalidated, {} evicted, {} uncached; {}, {} reregistered{on_demand}; backend {}",
         ASKED.get(),
         all.hits.saturating_sub(HELD.get()),
         all.registrations,

@@ -3,6 +3,7 @@
 //   library  libibverbs, opened when it is needed
 //   access   access rights
 //   advice   what to say and do when registering fails
+//   odp/     on-demand paging, which KDREG_VERBS_ODP asks for
 //   ffi      the C face
 //! A cache of verbs memory regions, bound to a protection domain.
 //!
@@ -30,9 +31,11 @@ mod advice;
 #[cfg(feature = "capi")]
 pub mod ffi;
 mod library;
+mod odp;
 
 use crate::cache::{self, Cache, Handle, Held, Registrar};
 use crate::cancellation::held_off;
+use crate::environment;
 use crate::errno::Errno;
 use crate::log::{self, Level};
 use crate::memory::try_box;
@@ -65,6 +68,8 @@ struct Domain {
     pd: NonNull<ibv_pd>,
     /// [`Options::access`].
     always: u32,
+    /// `None`: everything is pinned.
+    odp: Option<odp::Odp>,
 }
 
 // SAFETY: libibverbs lets any thread use a protection domain.
@@ -81,37 +86,68 @@ impl Registrar for Domain {
 
     fn register(&self, range: Range, access: u32) -> Result<Handle, Errno> {
         let flags = access::of_verbs(access)? | self.always;
-        let (addr, length) = (range.start() as *mut c_void, range.len());
+        let (addr, length) = (range.start(), range.len());
+        let made = match &self.odp {
+            None => odp::Verbs::register(self, addr, length, flags),
+            Some(odp) => held_off(|| odp.register(self, addr, length, flags, true)),
+        };
+        match made {
+            Ok(mr) => Ok(Handle(mr.as_ptr() as usize)),
+            Err(error) => Err(Errno::new(error)),
+        }
+    }
+
+    fn deregister(&self, _range: Range, handle: Handle) {
+        let Some(mr) = NonNull::new(handle.0 as *mut c_void) else {
+            return;
+        };
+        let over = self.odp.as_ref().map_or(Some(mr), |odp| odp.end(mr));
+        if let Some(mr) = over {
+            odp::Verbs::deregister(self, mr);
+        }
+    }
+
+    fn emptied(&self, ended: bool) {
+        if let Some(odp) = &self.odp {
+            odp.release(self, ended);
+        }
+    }
+}
+
+impl odp::Verbs for Domain {
+    fn register(&self, addr: usize, length: usize, flags: u32) -> Result<NonNull<c_void>, c_int> {
         let pd = self.pd.as_ptr();
+        let start = addr as *mut c_void;
         // SAFETY: the maker of the cache keeps the domain allocated. The
         // range is the kernel's to check; it is pinned, not touched.
         held_off(|| unsafe {
             let mr = match self.library.reg_mr_iova2 {
                 // Where it is there, ibv_reg_mr() is a call of it, by a name that
                 // a preloaded library may have taken.
-                Some(iova2) => iova2(pd, addr, length, range.start() as u64, flags),
+                Some(iova2) => iova2(pd, start, length, addr as u64, flags),
                 None => {
-                    (self.library.reg_mr)(pd, addr, length, (flags & !access::OPTIONAL) as c_int)
+                    (self.library.reg_mr)(pd, start, length, (flags & !access::OPTIONAL) as c_int)
                 }
             };
-            if mr.is_null() {
-                Err(Errno::last())
-            } else {
-                Ok(Handle(mr as usize))
-            }
+            NonNull::new(mr.cast()).ok_or_else(|| Errno::last().value())
         })
     }
 
-    fn deregister(&self, range: Range, handle: Handle) {
-        // SAFETY: the handle is a memory region from `register`, and the
-        // cache gives it back once.
-        let error = held_off(|| unsafe { (self.library.dereg_mr)(handle.0 as *mut ibv_mr) });
+    fn deregister(&self, mr: NonNull<c_void>) {
+        // SAFETY: a memory region from `register`, given back once.
+        let error = held_off(|| unsafe { (self.library.dereg_mr)(mr.as_ptr().cast()) });
         if error != 0 {
+            // SAFETY: not deregistered, so still libibverbs's structure.
+            let (addr, length) = unsafe {
+                let mr = &*mr.as_ptr().cast::<ibv_mr>();
+                (mr.addr, mr.length)
+            };
             log::say(
                 Level::Warn,
                 format_args!(
-                    "verbs: ibv_dereg_mr of {range:?} failed, its memory may stay pinned: {:?}; \
-                     release what is bound to the region (memory windows) before the cache goes",
+                    "verbs: ibv_dereg_mr of {length} bytes at {addr:?} failed, its memory may \
+                     stay pinned: {:?}; release what is bound to the region (memory windows) \
+                     before the cache goes",
                     Errno::new(error.saturating_abs())
                 ),
             );
@@ -155,6 +191,9 @@ pub fn probe() -> Result<(), Errno> {
 
 /// A pin-down cache of memory regions of one protection domain.
 ///
+/// With `KDREG_VERBS_ODP` they are on demand, and pin nothing, where the device
+/// can: `docs/verbs.md`.
+///
 /// Everything that is not about memory regions ([`Cache::flush`],
 /// [`Cache::statistics`] and so on) is the [`Cache`]'s, to which this derefs.
 /// Thread-safe; in a forked child every call fails with `ECHILD`.
@@ -180,10 +219,19 @@ impl VerbsCache {
         if options.access & !RELAXED_ORDERING != 0 {
             return Err(Errno::EINVAL);
         }
+        let complain = |what: std::fmt::Arguments<'_>| {
+            log::say(Level::Error, format_args!("verbs: {what}"));
+        };
+        let library = Library::get()?;
+        // SAFETY: the caller's domain, which outlives the cache.
+        let odp = held_off(|| unsafe {
+            odp::Odp::of(pd.as_ptr().cast(), environment::variable, complain)
+        });
         let domain = Domain {
-            library: Library::get()?,
+            library,
             pd,
             always: options.access,
+            odp,
         };
         Ok(VerbsCache {
             cache: Cache::new(monitor, options.cache, try_box(domain)?)?,
