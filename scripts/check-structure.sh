@@ -133,7 +133,7 @@ done
 # Circles. What is in one still may not draw others in: the line goes when it does.
 known='
 libkdreg/src barrier sync threads unwinding
-preload/verbs/src context domain function keep keys pieces post queues real report watch
+preload/verbs/src callbacks context domain function keep keys pieces post queues real report watch
 '
 # Says which of a directory's parts, pairs of which come in, need each other.
 circles() { # DIRECTORY
