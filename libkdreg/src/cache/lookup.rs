@@ -77,23 +77,37 @@ impl Inner {
     /// index, whoever counts. `None` says nothing about what the cache holds.
     #[inline]
     pub(super) fn find_noted(&self, range: Range, access: u32) -> Option<&Entry> {
-        if let Some(offset) = self.page_index.first(range.start()) {
-            // SAFETY: the page index holds entries of this cache only, or 0.
-            let entry = unsafe { self.entries.at_offset(offset) };
-            if self.take(entry, range, access) {
-                return Some(entry);
-            }
+        let Some(offset) = self.page_index.first(range.start()) else {
+            return self.find_beyond_first(range, access);
+        };
+        // SAFETY: the page index holds entries of this cache only, or 0.
+        let entry = unsafe { self.entries.at_offset(offset) };
+        if self.take(entry, range, access) {
+            return Some(entry);
         }
         self.find_among_noted(range, access)
     }
 
     #[inline(never)]
+    fn find_beyond_first(&self, range: Range, access: u32) -> Option<&Entry> {
+        let start = range.start();
+        self.page_index
+            .find_beyond_first(start, |offset| self.take_at(offset, range, access))
+    }
+
+    #[inline(never)]
     fn find_among_noted(&self, range: Range, access: u32) -> Option<&Entry> {
-        self.page_index.find(range.start(), |offset| {
-            // SAFETY: the page index holds entries of this cache only.
-            let entry = unsafe { self.entries.at_offset(offset as usize) };
-            self.take(entry, range, access).then_some(entry)
-        })
+        let start = range.start();
+        self.page_index
+            .find(start, |offset| self.take_at(offset, range, access))
+    }
+
+    /// As `find_noted` for one entry that is noted, by its offset.
+    #[inline]
+    fn take_at(&self, offset: u32, range: Range, access: u32) -> Option<&Entry> {
+        // SAFETY: the page index holds entries of this cache only.
+        let entry = unsafe { self.entries.at_offset(offset as usize) };
+        self.take(entry, range, access).then_some(entry)
     }
 
     /// As `find_noted` for one entry.

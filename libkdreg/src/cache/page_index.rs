@@ -16,6 +16,9 @@ use std::sync::atomic::{AtomicPtr, AtomicU64, AtomicUsize, Ordering};
 /// Places a key may be in: one cache line.
 const WAYS: usize = 8;
 
+/// At how many of them `first` looks.
+const FIRST_WAYS: usize = 4;
+
 /// The key of an address: its page; on machines with larger ones, a part of one,
 /// and each that is used has a place of its own.
 const PAGE_SHIFT: u32 = 12;
@@ -199,7 +202,7 @@ impl PageIndex {
         let hash = Hash::of(address);
         let (base, place) = self.place(hash);
         let mut place = base.wrapping_add(place);
-        for way in 1..=4usize {
+        for way in 1..=FIRST_WAYS {
             // SAFETY: as in `bucket`: buckets are aligned, so that what differs in
             // the low bits of a place's number is in the same one.
             // Acquire: the entry was committed before it was noted.
@@ -230,6 +233,30 @@ impl PageIndex {
             }
             // Acquire: as in `first`.
             let value = bucket.0[place].load(Ordering::Acquire);
+            if value as u32 == hash.tag() && entry_of(value) != 0 {
+                if let Some(found) = accept(entry_of(value)) {
+                    return Some(found);
+                }
+            }
+        }
+        None
+    }
+
+    /// As `find`, where `first` has found nothing: of the other places alone.
+    #[inline]
+    pub fn find_beyond_first<T>(
+        &self,
+        address: usize,
+        accept: impl Fn(u32) -> Option<T>,
+    ) -> Option<T> {
+        let hash = Hash::of(address);
+        let (bucket, first) = self.bucket(hash);
+        // Ways are told apart by the low bits, so that those that `first` takes
+        // are the half of the bucket that it begins in.
+        let half = !first & FIRST_WAYS;
+        for place in &bucket.0[half..half + FIRST_WAYS] {
+            // Acquire: as in `first`.
+            let value = place.load(Ordering::Acquire);
             if value as u32 == hash.tag() && entry_of(value) != 0 {
                 if let Some(found) = accept(entry_of(value)) {
                     return Some(found);

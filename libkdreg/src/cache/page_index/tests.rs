@@ -31,6 +31,31 @@ fn finds_what_was_noted() {
     );
 }
 
+/// Between them, the two halves of a bucket have all that is noted in it.
+#[test]
+fn what_first_does_not_look_at_is_found_beyond() {
+    let page_index = PageIndex::new().unwrap();
+    page_index.reserve(300);
+    let (mut at_first, mut beyond) = (0, 0);
+    // As many as there are places, so that buckets are full.
+    for entry in 1..page_index.buckets() as u32 * WAYS as u32 {
+        let address = entry as usize * 4096;
+        page_index.note(address, entry, |_| true);
+        if !candidates(&page_index, address).contains(&entry) {
+            continue;
+        }
+        match page_index.first(address) {
+            Some(_) => at_first += 1,
+            None => {
+                let accept = |found| (found == entry).then_some(());
+                assert!(page_index.find_beyond_first(address, accept).is_some());
+                beyond += 1;
+            }
+        }
+    }
+    assert!(at_first > 0 && beyond > 0, "{at_first}, {beyond}");
+}
+
 #[test]
 fn replaces_dead_notes_first() {
     let page_index = PageIndex::new().unwrap();
