@@ -12,7 +12,7 @@ static size_t page;
  * pinned the pages. */
 struct device {
     sem_t inside, go_on;
-    atomic_int slow;
+    atomic_int slow, slow_to_undo;
     atomic_long begun, undone;
 };
 
@@ -37,6 +37,10 @@ static int device_deregister(void *context, void *addr, size_t length, void *han
     (void)addr;
     (void)length;
     (void)handle;
+    if (atomic_load(&device->slow_to_undo)) {
+        sem_post(&device->inside);
+        usleep(100000);
+    }
     atomic_fetch_add(&device->undone, 1);
     return 0;
 }
@@ -153,6 +157,29 @@ static void said_under_way(kdreg_t *monitor, const struct saying *saying)
     munmap(memory, 16 * page);
 }
 
+/* What it is registered in may go once a flush has returned, whoever had begun to deregister. */
+static void released_under_way(kdreg_t *monitor)
+{
+    check_says("a flush waits for the reaper");
+    struct device device = {.slow_to_undo = 1};
+    sem_init(&device.inside, 0, 0);
+    struct kdreg_cache_attr attr = {.size = sizeof attr, .reg = device_register, .dereg = device_deregister, .ctx = &device};
+    kdreg_cache_t *cache;
+    CHECK_IS(kdreg_cache_create(monitor, &attr, &cache), 0);
+    for (int round = 1; round <= 5; round++) {
+        struct getter getter = {.cache = cache, .addr = check_space(page), .length = page};
+        get_put(&getter);
+        CHECK_IS(getter.error, 0);
+        munmap(getter.addr, page);
+        while (sem_wait(&device.inside))
+            ;
+        CHECK(kdreg_cache_flush(cache) >= 0, "kdreg_cache_flush");
+        CHECK_IS(atomic_load(&device.undone), round);
+    }
+    CHECK_IS(kdreg_cache_destroy(cache), 0);
+    sem_destroy(&device.inside);
+}
+
 int main(void)
 {
     check_watchdog(240);
@@ -160,6 +187,7 @@ int main(void)
     kdreg_t *monitor = check_open(0);
     for (size_t i = 0; i < sizeof sayings / sizeof *sayings; i++)
         said_under_way(monitor, &sayings[i]);
+    released_under_way(monitor);
     CHECK_IS(kdreg_close(monitor), 0);
     return check_result("underway");
 }

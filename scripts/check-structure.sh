@@ -189,7 +189,7 @@ ctest/kernel/lifetime.c 415
 ctest/matrix/changes.c 537
 ctest/peers.c 425
 libkdreg/examples/cost.rs 455
-libkdreg/src/cache/reaper.rs 480
+libkdreg/src/cache/reaper.rs 462
 libkdreg/src/cache/state.rs 439
 libkdreg/src/ffi/monitor.rs 463
 libkdreg/src/monitor/mod.rs 403

@@ -23,12 +23,18 @@ impl Cache {
 
     /// Drops every entry; returns how many. Entries in use are released at
     /// their last put, and registrations under way are treated as by
-    /// [`Cache::invalidate`].
+    /// [`Cache::invalidate`]. What the reaper had begun to release has been
+    /// deregistered, too, except in a callback of the cache, or of its group.
     pub fn flush(&self) -> Result<usize, Errno> {
         self.inner.home.check()?;
         let everything = Range::between(0, 1 << (usize::BITS - 1));
         let dropped = self.inner.drop_overlapping(everything, Cause::Flushed);
         self.inner.release_backlog();
+        // Whoever flushes to end what is registered in, such as a protection
+        // domain, is refused while anything still is.
+        if !self.inner.waits_for_callback() {
+            reaper::wait_for(&self.inner);
+        }
         self.inner.call(|| self.inner.registrar.emptied(false));
         // What was learnt was about what is gone.
         self.inner.state.lock().bypass = Bypass::new();

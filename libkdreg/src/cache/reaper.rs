@@ -12,6 +12,9 @@
 //! protects the list and who is being reaped; it is not held across a reap,
 //! so callbacks may make and destroy other caches.
 
+mod caches;
+
+use self::caches::{Caches, name};
 use super::Inner;
 use crate::cancellation;
 use crate::descriptor::Descriptor;
@@ -70,42 +73,6 @@ struct Shared {
     caches: Mutex<Caches>,
     /// Signalled when a reap is over.
     over: Condvar,
-}
-
-#[derive(Default)]
-struct Caches {
-    /// In the order in which they were made. The address of a cache's insides is
-    /// also its name in epoll.
-    all: Vec<Share<Inner>>,
-    /// The one being reaped.
-    busy: Option<u64>,
-}
-
-impl Caches {
-    fn add(&mut self, cache: &Share<Inner>) -> Result<(), Errno> {
-        self.all.try_reserve(1).map_err(|_| Errno::ENOMEM)?;
-        self.all.push(cache.clone());
-        Ok(())
-    }
-
-    fn take_over(&mut self, former: &mut Caches) -> Result<(), Errno> {
-        let count = former.all.len();
-        self.all.try_reserve(count).map_err(|_| Errno::ENOMEM)?;
-        self.all.append(&mut former.all);
-        Ok(())
-    }
-
-    fn remove(&mut self, cache: &Share<Inner>) {
-        self.all.retain(|other| !other.ptr_eq(cache));
-    }
-
-    fn named(&self, sought: u64) -> Option<Share<Inner>> {
-        self.all.iter().find(|cache| name(cache) == sought).cloned()
-    }
-}
-
-fn name(cache: &Share<Inner>) -> u64 {
-    cache.as_ptr() as u64
 }
 
 /// The name of the stop descriptor in epoll: no address is 0.
@@ -177,13 +144,20 @@ pub(super) fn remove(cache: &Share<Inner>) {
             );
         }
     }
-    let mut caches = shared.caches.lock();
-    caches.remove(cache);
-    while caches.busy == Some(name(cache)) {
-        caches = shared.over.wait(caches);
-    }
-    drop(caches);
+    shared.caches.lock().remove(cache);
+    shared.wait_for(cache);
     end_if_idle(reaper.0.lock());
+}
+
+/// Returns once the reaper is done with what it had begun to release of
+/// `cache`. Not to be called from one of its callbacks.
+pub(super) fn wait_for(cache: &Share<Inner>) {
+    let Ok(reaper) = REAPER.get() else { return };
+    let shared = match &*reaper.0.lock() {
+        Some(running) => running.shared.clone(),
+        None => return,
+    };
+    shared.wait_for(cache);
 }
 
 /// Ends the thread when no cache needs it.
@@ -459,6 +433,14 @@ fn show(shared: &Shared, page: &mut StatusPage) {
 }
 
 impl Shared {
+    /// Returns once `cache` is not being worked in.
+    fn wait_for(&self, cache: &Share<Inner>) {
+        let mut caches = self.caches.lock();
+        while caches.busy == Some(name(cache)) {
+            caches = self.over.wait(caches);
+        }
+    }
+
     /// Does something with a cache, if it is still there; it is not destroyed
     /// meanwhile.
     fn with(&self, name: u64, work: impl FnOnce(&Inner)) {

@@ -235,6 +235,9 @@ pub extern "C-unwind" fn kdreg_cache_invalidate(
 
 /// Drops every entry. Entries in use are released at their last put, and what
 /// is being registered this moment is treated as by kdreg_cache_invalidate().
+/// What the library's thread had begun to release has been deregistered when
+/// this returns, unless it is called in a callback of the cache, or of its
+/// group.
 ///
 /// Returns how many entries there were; -EINVAL for a null handle; -EBADF;
 /// -ECHILD.
