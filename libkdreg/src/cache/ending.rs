@@ -32,7 +32,7 @@ impl Cache {
         self.inner.release_backlog();
         // Whoever flushes to end what is registered in, such as a protection
         // domain, is refused while anything still is.
-        if !self.inner.waits_for_callback() {
+        if !self.inner.options.no_reaper && !self.inner.waits_for_callback() {
             reaper::wait_for(&self.inner);
         }
         self.inner.call(|| self.inner.registrar.emptied(false));
