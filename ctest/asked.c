@@ -255,10 +255,7 @@ int main(void)
 {
     page = (size_t)sysconf(_SC_PAGESIZE);
     check_watchdog(250);
-    kdreg_t *monitor = NULL;
-    REQUIRE(kdreg_open(NULL, &monitor) == 0, "kdreg_open");
-    watches = kdreg_caps(monitor) & KDREG_CAP_UNMAP;
-    CHECK(watches == check_kernel_can_watch(), "the kernel %s, and the backend is %s", watches ? "cannot watch" : "can watch", kdreg_backend_name(monitor));
+    kdreg_t *monitor = check_open_any(&watches);
     arguments();
     merging();
     data(sizeof(struct keys));

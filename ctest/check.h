@@ -135,6 +135,16 @@ __attribute__((unused)) static bool check_kernel_can_watch(void)
     return able;
 }
 
+/* Opens what kdreg_open chooses, and says whether that watches memory: it must where the kernel can. */
+__attribute__((unused)) static kdreg_t *check_open_any(bool *watches)
+{
+    kdreg_t *monitor = NULL;
+    REQUIRE(kdreg_open(NULL, &monitor) == 0, "kdreg_open");
+    *watches = kdreg_caps(monitor) & KDREG_CAP_UNMAP;
+    CHECK(*watches == check_kernel_can_watch(), "the kernel %s, and the backend is %s", *watches ? "cannot watch" : "can watch", kdreg_backend_name(monitor));
+    return monitor;
+}
+
 /* Opens a monitor that can watch memory. Skips the program only where the kernel itself offers nothing to watch with. */
 __attribute__((unused)) static kdreg_t *check_open(uint32_t flags)
 {
@@ -153,7 +163,8 @@ __attribute__((unused)) static kdreg_t *check_open(uint32_t flags)
 
 /* Memory of which no page is there, to be left untouched. Pages that are there the kernel moves when it likes (compaction, khugepaged), and a
  * backend that sees that says so, rightly: only of untouched memory, or of memory that is really pinned, can a test say that a region stays
- * valid and an entry is found. What the process itself does to it is seen all the same. */
+ * valid and an entry is found. What the process itself does to it is seen all the same. (What a test has unmapped of it is not to be unmapped
+ * once more with the rest: the library, or whoever, may have mapped something there since.) */
 __attribute__((unused)) static char *check_space(size_t length)
 {
     char *memory = mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);

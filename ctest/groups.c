@@ -314,10 +314,7 @@ int main(void)
 {
     page = (size_t)sysconf(_SC_PAGESIZE);
     check_watchdog(250);
-    kdreg_t *monitor = NULL;
-    REQUIRE(kdreg_open(NULL, &monitor) == 0, "kdreg_open");
-    watches = kdreg_caps(monitor) & KDREG_CAP_UNMAP;
-    CHECK_IS(kdreg_close(monitor), 0);
+    CHECK_IS(kdreg_close(check_open_any(&watches)), 0);
     char *memory = check_space(16 * page);
     shared(memory);
     callbacks(memory);
