@@ -188,8 +188,8 @@ ctest/kernel/fuzz.c 418
 ctest/kernel/lifetime.c 415
 ctest/matrix/changes.c 537
 ctest/peers.c 425
-libkdreg/examples/cost.rs 455
-libkdreg/src/cache/reaper.rs 462
+libkdreg/examples/cost.rs 448
+libkdreg/src/cache/reaper.rs 459
 libkdreg/src/cache/state.rs 439
 libkdreg/src/ffi/monitor.rs 463
 libkdreg/src/monitor/mod.rs 403

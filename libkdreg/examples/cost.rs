@@ -18,6 +18,7 @@
 use kdreg::cache::{Cache, Handle, Options, Registrar};
 use kdreg::errno::Errno;
 use kdreg::ffi;
+use kdreg::monitor::Monitor;
 use kdreg::monitor::manual::Manual;
 use kdreg::range::Range;
 use std::hint::black_box;
@@ -113,16 +114,14 @@ unsafe extern "C" fn deregister(
     0
 }
 
-/// `kdreg_cache_get` or `_find`, and `_put`, so many times.
-fn in_c(regions: usize, operations: usize, offset: usize, find: bool) -> Duration {
-    let (_manual, monitor) = Manual::open().unwrap();
+/// A cache of so many entries, by its C handle; 0: of as many as there can be.
+fn cache_in_c(monitor: Monitor, max_entries: usize) -> *mut ffi::kdreg_cache_t {
     let monitor = ffi::open_monitor(monitor).unwrap();
     let attr = ffi::cache::kdreg_cache_attr {
         size: size_of::<ffi::cache::kdreg_cache_attr>(),
         reg: Some(register),
         dereg: Some(deregister),
-        ctx: null_mut(),
-        max_entries: regions,
+        max_entries,
         flags: ffi::cache::KDREG_CACHE_NO_REAPER,
         // SAFETY: integers, pointers and functions that may be null.
         ..unsafe { std::mem::zeroed() }
@@ -132,6 +131,13 @@ fn in_c(regions: usize, operations: usize, offset: usize, find: bool) -> Duratio
         ffi::cache::kdreg_cache_create(monitor, &raw const attr, &raw mut cache),
         0
     );
+    cache
+}
+
+/// `kdreg_cache_get` or `_find`, and `_put`, so many times.
+fn in_c(regions: usize, operations: usize, offset: usize, find: bool) -> Duration {
+    let (_manual, monitor) = Manual::open().unwrap();
+    let cache = cache_in_c(monitor, regions);
     let order = order(regions);
     let call = if find {
         ffi::cache::kdreg_cache_find
@@ -171,24 +177,11 @@ fn in_c(regions: usize, operations: usize, offset: usize, find: bool) -> Duratio
 /// (`kdreg_cache_hold` and `_put`), `check` (`kdreg_entry_check`).
 fn on_entries(regions: usize, operations: usize, kind: &str) -> Duration {
     let (_manual, monitor) = Manual::open().unwrap();
-    let monitor = ffi::open_monitor(monitor).unwrap();
-    let attr = ffi::cache::kdreg_cache_attr {
-        size: size_of::<ffi::cache::kdreg_cache_attr>(),
-        reg: Some(register),
-        dereg: Some(deregister),
-        flags: ffi::cache::KDREG_CACHE_NO_REAPER,
-        // SAFETY: integers, pointers and functions that may be null.
-        ..unsafe { std::mem::zeroed() }
-    };
-    let mut cache = null_mut();
-    assert_eq!(
-        ffi::cache::kdreg_cache_create(monitor, &raw const attr, &raw mut cache),
-        0
-    );
+    let cache = cache_in_c(monitor, 0);
     let with = ffi::cache::kdreg_get_attr {
         size: size_of::<ffi::cache::kdreg_get_attr>(),
         access: 1,
-        // SAFETY: as above.
+        // SAFETY: integers, and a pointer that may be null.
         ..unsafe { std::mem::zeroed() }
     };
     let get = |address: usize| {

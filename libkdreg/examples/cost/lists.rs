@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What a range costs that is one of a list.
 
-use super::{Duration, Instant, Manual, PAGE, black_box, deregister, ffi, null_mut};
-use super::{order, register, start_of};
+use super::{Duration, Instant, Manual, PAGE, black_box, cache_in_c, ffi, null_mut};
+use super::{order, start_of};
 
 /// Ranges of a list.
 const LIST: usize = 20;
@@ -18,21 +18,7 @@ struct Vector {
 /// where it `misses`, registered in the place of those that were used longest ago.
 pub fn scattered(regions: usize, operations: usize, misses: bool) -> Duration {
     let (_manual, monitor) = Manual::open_unmatched().unwrap();
-    let monitor = ffi::open_monitor(monitor).unwrap();
-    let attr = ffi::cache::kdreg_cache_attr {
-        size: size_of::<ffi::cache::kdreg_cache_attr>(),
-        reg: Some(register),
-        dereg: Some(deregister),
-        max_entries: regions,
-        flags: ffi::cache::KDREG_CACHE_NO_REAPER,
-        // SAFETY: integers, pointers and functions that may be null.
-        ..unsafe { std::mem::zeroed() }
-    };
-    let mut cache = null_mut();
-    assert_eq!(
-        ffi::cache::kdreg_cache_create(monitor, &raw const attr, &raw mut cache),
-        0
-    );
+    let cache = cache_in_c(monitor, regions);
     assert_eq!(regions % LIST, 0);
     let all = regions + if misses { LIST } else { 0 };
     let list: Vec<Vector> = (order(all).into_iter())

@@ -27,9 +27,7 @@ impl Cache {
     /// deregistered, too, except in a callback of the cache, or of its group.
     pub fn flush(&self) -> Result<usize, Errno> {
         self.inner.home.check()?;
-        let everything = Range::between(0, 1 << (usize::BITS - 1));
-        let dropped = self.inner.drop_overlapping(everything, Cause::Flushed);
-        self.inner.release_backlog();
+        let dropped = self.release_all();
         // Whoever flushes to end what is registered in, such as a protection
         // domain, is refused while anything still is.
         if !self.inner.options.no_reaper && !self.inner.waits_for_callback() {
@@ -40,6 +38,14 @@ impl Cache {
         self.inner.state.lock().bypass = Bypass::new();
         self.inner.monitor.let_go(true);
         Ok(dropped)
+    }
+
+    /// Drops every entry, and releases what nobody holds; returns how many were dropped.
+    fn release_all(&self) -> usize {
+        let everything = Range::between(0, 1 << (usize::BITS - 1));
+        let dropped = self.inner.drop_overlapping(everything, Cause::Flushed);
+        self.inner.release_backlog();
+        dropped
     }
 
     /// Whether dropping the cache now is safe: `EBUSY` while entries are held
@@ -69,9 +75,7 @@ impl Cache {
         if let Some(group) = &self.inner.options.group {
             group.leave(&self.inner);
         }
-        let everything = Range::between(0, 1 << (usize::BITS - 1));
-        self.inner.drop_overlapping(everything, Cause::Flushed);
-        self.inner.release_backlog();
+        self.release_all();
         if !unwinding::is_held() {
             self.inner.call(|| self.inner.registrar.emptied(true));
             return Ok(());

@@ -85,6 +85,18 @@ fn entry_of(value: u64) -> u32 {
     (value >> 32) as u32
 }
 
+/// What `accept` makes of the entry that is noted in a place for this hash, if one is.
+#[inline(always)]
+fn noted_at<T>(place: &AtomicU64, hash: Hash, accept: impl FnOnce(u32) -> Option<T>) -> Option<T> {
+    // Acquire: as in `first`.
+    let value = place.load(Ordering::Acquire);
+    if value as u32 == hash.tag() && entry_of(value) != 0 {
+        accept(entry_of(value))
+    } else {
+        None
+    }
+}
+
 impl Bucket {
     /// Whether any place mentions this hash: takes no branch for each place.
     #[inline(always)]
@@ -227,19 +239,10 @@ impl PageIndex {
         if mentioning == 0 {
             return None;
         }
-        for place in (0..WAYS).map(|way| first ^ way) {
-            if mentioning & 1 << place == 0 {
-                continue;
-            }
-            // Acquire: as in `first`.
-            let value = bucket.0[place].load(Ordering::Acquire);
-            if value as u32 == hash.tag() && entry_of(value) != 0 {
-                if let Some(found) = accept(entry_of(value)) {
-                    return Some(found);
-                }
-            }
-        }
-        None
+        (0..WAYS)
+            .map(|way| first ^ way)
+            .filter(|place| mentioning & 1 << place != 0)
+            .find_map(|place| noted_at(&bucket.0[place], hash, &mut accept))
     }
 
     /// As `find`, where `first` has found nothing: of the other places alone.
@@ -247,23 +250,16 @@ impl PageIndex {
     pub fn find_beyond_first<T>(
         &self,
         address: usize,
-        accept: impl Fn(u32) -> Option<T>,
+        mut accept: impl FnMut(u32) -> Option<T>,
     ) -> Option<T> {
         let hash = Hash::of(address);
         let (bucket, first) = self.bucket(hash);
         // Ways are told apart by the low bits, so that those that `first` takes
         // are the half of the bucket that it begins in.
         let half = !first & FIRST_WAYS;
-        for place in &bucket.0[half..half + FIRST_WAYS] {
-            // Acquire: as in `first`.
-            let value = place.load(Ordering::Acquire);
-            if value as u32 == hash.tag() && entry_of(value) != 0 {
-                if let Some(found) = accept(entry_of(value)) {
-                    return Some(found);
-                }
-            }
-        }
-        None
+        bucket.0[half..half + FIRST_WAYS]
+            .iter()
+            .find_map(|place| noted_at(place, hash, &mut accept))
     }
 
     /// Notes that `entry` covers `address`. `is_live` says which of the

@@ -14,7 +14,7 @@
 
 mod caches;
 
-use self::caches::{Caches, name};
+use self::caches::{Caches, STATUS, STOP, name};
 use super::Inner;
 use crate::cancellation;
 use crate::descriptor::Descriptor;
@@ -59,6 +59,13 @@ const PATIENCE_AT_EXIT: Duration = Duration::from_millis(100);
 #[derive(Default)]
 struct Reaper(Mutex<Option<Running>>);
 
+impl Reaper {
+    /// What it has in common with its thread, while it is wanted.
+    fn shared(&self) -> Option<Share<Shared>> {
+        self.0.lock().as_ref().map(|running| running.shared.clone())
+    }
+}
+
 static REAPER: PerProcess<Reaper> = PerProcess::new();
 
 struct Running {
@@ -74,12 +81,6 @@ struct Shared {
     /// Signalled when a reap is over.
     over: Condvar,
 }
-
-/// The name of the stop descriptor in epoll: no address is 0.
-const STOP: u64 = 0;
-
-/// The name of the status page's requests: no cache begins at an odd address.
-const STATUS: u64 = 1;
 
 /// A cache is used: whatever ended the reaper before, there is something to be
 /// done.
@@ -127,9 +128,8 @@ pub(super) fn add(cache: &Share<Inner>) -> Result<(), Errno> {
 /// its callbacks. Not to be called from one of them.
 pub(super) fn remove(cache: &Share<Inner>) {
     let Ok(reaper) = REAPER.get() else { return };
-    let shared = match &*reaper.0.lock() {
-        Some(running) => running.shared.clone(),
-        None => return,
+    let Some(shared) = reaper.shared() else {
+        return;
     };
     // Its number may be another cache's by now, and the set's another file's.
     if shared.epoll.is_ours() && cache.monitor.has_its_descriptor() {
@@ -152,12 +152,9 @@ pub(super) fn remove(cache: &Share<Inner>) {
 /// Returns once the reaper is done with what it had begun to release of
 /// `cache`. Not to be called from one of its callbacks.
 pub(super) fn wait_for(cache: &Share<Inner>) {
-    let Ok(reaper) = REAPER.get() else { return };
-    let shared = match &*reaper.0.lock() {
-        Some(running) => running.shared.clone(),
-        None => return,
-    };
-    shared.wait_for(cache);
+    if let Some(shared) = REAPER.get().ok().and_then(Reaper::shared) {
+        shared.wait_for(cache);
+    }
 }
 
 /// Ends the thread when no cache needs it.

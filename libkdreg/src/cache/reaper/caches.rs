@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The caches that the reaper works in.
+//! The caches that the reaper works in, and the names of what it waits for.
 
 use super::Inner;
 use crate::errno::Errno;
@@ -41,3 +41,9 @@ impl Caches {
 pub(super) fn name(cache: &Share<Inner>) -> u64 {
     cache.as_ptr() as u64
 }
+
+/// The name of the stop descriptor in epoll: no address is 0.
+pub(super) const STOP: u64 = 0;
+
+/// The name of the status page's requests: no cache begins at an odd address.
+pub(super) const STATUS: u64 = 1;
