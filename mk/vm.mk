@@ -27,11 +27,11 @@ VM_RUN := $(VM_TOP)/ctest/vm/run
 vm-prerequisites:
 	@$(VM_TOP)/ctest/vm/prerequisites
 
-# What tests begin with while they still do other things. Who needs a stock
-# kernel that cannot be had says so.
+# What tests begin with while they still do other things, if there is a stage that
+# needs it. Who needs a stock kernel that cannot be had says so.
 kernel-tree-ahead: vm-prerequisites
 	@$(MAKE) --no-print-directory kernel-tree
-	-@for kernel in $(BPF_KERNELS); do $(VM_TOP)/kernel/tree/stock-kernel $$kernel; done
+	-@for kernel in $(if $(filter test-bpf,$(STAGES)),$(BPF_KERNELS)); do $(VM_TOP)/kernel/tree/stock-kernel $$kernel; done
 
 vm: vm-prerequisites module
 	@$(VM_RUN) --interactive --module $(VM_TOP)/kernel/kdreg.ko --rdma $(VM_OPTIONS)
