@@ -15,6 +15,7 @@
 #include <dlfcn.h>
 #endif
 
+#include "../../tools/hugepages/pool.h"
 #include "../../tools/newer/newer.h"
 #include "matrix.h"
 
@@ -208,43 +209,12 @@ const struct kind kinds[] = {
 const int kind_count = (int)(sizeof kinds / sizeof *kinds);
 _Static_assert(sizeof kinds / sizeof *kinds <= MAX_KINDS, "MAX_KINDS is too small");
 
-#define HUGE_POOL "/sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages"
-static long pool_before = -1;
-
-static long pool_size(void)
-{
-    long pages = -1;
-    FILE *file = fopen(HUGE_POOL, "re");
-    if (file) {
-        if (fscanf(file, "%ld", &pages) != 1)
-            pages = -1;
-        fclose(file);
-    }
-    return pages;
-}
-
-static void pool_resize(long pages)
-{
-    FILE *file = fopen(HUGE_POOL, "we");
-    if (!file)
-        return;
-    fprintf(file, "%ld\n", pages);
-    fclose(file);
-}
-
 void kinds_prepare(void)
 {
-    long wanted = 2 * UNITS + HUGE_SPARE, before = pool_size();
-    if (before < 0 || before >= wanted)
-        return;
-    pool_resize(wanted);
-    if (pool_size() != before)
-        pool_before = before;
+    huge_pool_borrow(2 * UNITS + HUGE_SPARE);
 }
 
 void kinds_release(void)
 {
-    if (pool_before >= 0)
-        pool_resize(pool_before);
-    pool_before = -1;
+    huge_pool_return();
 }

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "harmless.h"
+#include "../hugepages/pool.h"
 #include "../newer/newer.h"
 
 enum { SMALL_UNITS = 32, SMALL_UNIT = 64 << 10, HUGE_UNITS = 8, HUGE_SPARE = 8 };
@@ -173,45 +174,12 @@ void memory_touch(const struct memory *memory)
         memset(at(memory, i), 0x10 + i, 64);
 }
 
-#define HUGE_POOL "/sys/kernel/mm/hugepages/hugepages-2048kB/"
-static long pool_before = -1;
-
-static long pool_says(const char *path)
-{
-    long pages = -1;
-    FILE *file = fopen(path, "re");
-    if (file) {
-        if (fscanf(file, "%ld", &pages) != 1)
-            pages = -1;
-        fclose(file);
-    }
-    return pages;
-}
-
-static void pool_resize(long pages)
-{
-    FILE *file = fopen(HUGE_POOL "nr_hugepages", "we");
-    if (file) {
-        fprintf(file, "%ld\n", pages);
-        fclose(file);
-    }
-}
-
 void kinds_prepare(void)
 {
-    /* What others have reserved is not for us. */
-    long before = pool_says(HUGE_POOL "nr_hugepages"), free_pages = pool_says(HUGE_POOL "free_hugepages"), reserved = pool_says(HUGE_POOL "resv_hugepages");
-    long lacking = 3 * HUGE_UNITS + HUGE_SPARE - (free_pages - reserved);
-    if (before < 0 || lacking <= 0)
-        return;
-    pool_resize(before + lacking);
-    if (pool_says(HUGE_POOL "nr_hugepages") != before)
-        pool_before = before;
+    huge_pool_borrow(3 * HUGE_UNITS + HUGE_SPARE);
 }
 
 void kinds_release(void)
 {
-    if (pool_before >= 0)
-        pool_resize(pool_before);
-    pool_before = -1;
+    huge_pool_return();
 }
