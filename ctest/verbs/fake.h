@@ -28,5 +28,9 @@ struct ibv_srq;
 __attribute__((weak)) int fake_arrive(struct ibv_qp *qp, int byte);
 /* The send queue's next request is done: answers are bytes like this. As above. */
 __attribute__((weak)) int fake_answer(struct ibv_qp *qp, int byte);
+/* The number of the next queue pair; after it they go on as before. */
+__attribute__((weak)) void fake_next_number(unsigned number);
+/* Whether posting fails without saying which request was refused. */
+__attribute__((weak)) void fake_mute(int mute);
 
 #endif

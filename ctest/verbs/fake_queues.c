@@ -41,6 +41,19 @@ struct completions {
 };
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static bool mute;
+/* 0: the one after the last. */
+static unsigned next_number;
+
+void fake_mute(int set)
+{
+    mute = set;
+}
+
+void fake_next_number(unsigned number)
+{
+    next_number = number;
+}
 
 /* A driver may say something, or wait: each of its functions can be a cancellation point. */
 static void say_something(void)
@@ -137,7 +150,8 @@ static int receive(struct queue *queue, struct ibv_recv_wr *wr, struct ibv_recv_
         if (wr->num_sge)
             request.sge = wr->sg_list[0];
         if (!put(queue, &request)) {
-            *bad = wr;
+            if (!mute)
+                *bad = wr;
             error = ENOMEM;
         }
     }
@@ -167,7 +181,8 @@ static int post_send(struct ibv_qp *qp, struct ibv_send_wr *wr, struct ibv_send_
         if (wr->num_sge)
             request.sge = wr->sg_list[0];
         if (!put(&((struct queue_pair *)qp)->send, &request)) {
-            *bad = wr;
+            if (!mute)
+                *bad = wr;
             error = ENOMEM;
         }
     }
@@ -271,9 +286,10 @@ struct ibv_qp *ibv_create_qp(struct ibv_pd *pd, struct ibv_qp_init_attr *attr)
         return NULL;
     pthread_mutex_lock(&lock);
     made->ex.qp_base = (struct ibv_qp){
-        .context = pd->context, .pd = pd, .send_cq = attr->send_cq, .recv_cq = attr->recv_cq, .srq = attr->srq, .qp_num = next++,
+        .context = pd->context, .pd = pd, .send_cq = attr->send_cq, .recv_cq = attr->recv_cq, .srq = attr->srq, .qp_num = next_number ? next_number : next++,
         .qp_type = attr->qp_type,
     };
+    next_number = 0;
     pthread_mutex_unlock(&lock);
     made->all = attr->sq_sig_all;
     made->ex.wr_start = wr_start;

@@ -40,6 +40,7 @@ _Static_assert(IBV_ACCESS_ON_DEMAND == 64, "on demand");
 AT(ibv_pd, context, 0);
 AT(ibv_cq, context, 0);
 AT(ibv_srq, handle, 3 * POINTER);
+AT(ibv_qp, srq, 5 * POINTER);
 AT(ibv_qp, qp_num, 6 * POINTER + 4);
 AT(ibv_qp, qp_type, 6 * POINTER + 12);
 AT(ibv_mr, lkey, 4 * POINTER + 4);
@@ -71,4 +72,4 @@ _Static_assert(sizeof(struct ibv_wc) == 48, "ibv_wc");
 
 _Static_assert(IBV_WR_RDMA_READ == 4 && IBV_WR_ATOMIC_CMP_AND_SWP == 5 && IBV_WR_ATOMIC_FETCH_AND_ADD == 6, "opcodes");
 _Static_assert(IBV_WC_RDMA_READ == 2 && IBV_WC_COMP_SWAP == 3 && IBV_WC_FETCH_ADD == 4 && IBV_WC_RECV_RDMA_WITH_IMM == 129, "completions");
-_Static_assert(IBV_QPT_RC == 2 && IBV_QPT_UC == 3, "types");
+_Static_assert(IBV_QPT_RC == 2 && IBV_QPT_UC == 3 && IBV_QPT_UD == 4, "types");

@@ -88,7 +88,7 @@ pub struct ibv_qp {
     _qp_context: *mut c_void,
     _pd: *mut ibv_pd,
     _cqs: [*mut ibv_cq; 2],
-    _srq: *mut ibv_srq,
+    pub srq: *mut ibv_srq,
     _handle: u32,
     pub qp_num: u32,
     _state: c_int,
@@ -100,6 +100,7 @@ pub struct ibv_qp {
 
 pub const QPT_RC: c_int = 2;
 pub const QPT_UC: c_int = 3;
+pub const QPT_UD: c_int = 4;
 
 /// A queue pair that work is posted to in pieces.
 #[repr(C)]

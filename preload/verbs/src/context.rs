@@ -201,6 +201,15 @@ impl Context {
     }
 }
 
+/// Something was opened by which is posted unseen to any of them.
+pub fn lose_sight() {
+    for known in &KNOWN {
+        if known.address.load(Ordering::Acquire) != 0 {
+            known.lose_sight();
+        }
+    }
+}
+
 /// How much is seen of what is posted with a registration of this device.
 pub fn sight(context: *mut ibv_context) -> Sight {
     let Some(known) = find(context) else {

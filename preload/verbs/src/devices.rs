@@ -2,7 +2,7 @@
 //! Devices, protection domains and queues: what begins and ends with them.
 
 use crate::abi::{ibv_context, ibv_pd, ibv_qp, ibv_qp_ex, ibv_srq};
-use crate::{context, domain, pieces, queues, real, report, watch};
+use crate::{context, domain, pieces, post, queues, real, report, watch};
 use std::ffi::{c_int, c_void};
 
 /// `ibv_open_device`: what is posted there is seen.
@@ -15,6 +15,21 @@ pub unsafe extern "C" fn ibv_open_device(device: *mut c_void) -> *mut ibv_contex
     let context = unsafe { real::open_device(device) };
     if !context.is_null() && !watch::is_forked_child() && !report::settings().disabled {
         context::opened(context);
+    }
+    context
+}
+
+/// `ibv_import_device`: what is posted there to domains that came along is not
+/// seen, and may name keys of any device that this process has open.
+///
+/// # Safety
+/// As libibverbs's.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ibv_import_device(fd: c_int) -> *mut ibv_context {
+    // SAFETY: the program's.
+    let context = unsafe { real::import_device(fd) };
+    if !context.is_null() && !watch::is_forked_child() {
+        context::lose_sight();
     }
     context
 }
@@ -49,7 +64,9 @@ pub unsafe extern "C" fn ibv_close_device(context: *mut ibv_context) -> c_int {
 pub unsafe extern "C" fn ibv_destroy_qp(qp: *mut ibv_qp) -> c_int {
     // SAFETY: the program's.
     let (context, number) = unsafe { ((*qp).context, u64::from((*qp).qp_num)) };
-    destroyed(context, number, || {
+    // SAFETY: as above.
+    let elsewhere = unsafe { post::receives_elsewhere(&*qp) };
+    destroyed(context, number, elsewhere, || {
         // SAFETY: the program's.
         unsafe { real::destroy_qp(qp) }
     })
@@ -63,17 +80,20 @@ pub unsafe extern "C" fn ibv_destroy_qp(qp: *mut ibv_qp) -> c_int {
 pub unsafe extern "C" fn ibv_destroy_srq(srq: *mut ibv_srq) -> c_int {
     // SAFETY: the program's.
     let (context, number) = unsafe { ((*srq).context, queues::shared((*srq).handle)) };
-    destroyed(context, number, || {
+    destroyed(context, number, false, || {
         // SAFETY: the program's.
         unsafe { real::destroy_srq(srq) }
     })
 }
 
-fn destroyed(context: *mut ibv_context, number: u64, destroy: impl FnOnce() -> c_int) -> c_int {
+fn destroyed(
+    context: *mut ibv_context,
+    number: u64,
+    elsewhere: bool,
+    destroy: impl FnOnce() -> c_int,
+) -> c_int {
     // Another may have the number as soon as this one is gone.
-    let leaving = (!watch::is_forked_child())
-        .then(|| queues::leave(context, number))
-        .flatten();
+    let leaving = (!watch::is_forked_child()).then(|| queues::leave(context, number, elsewhere));
     let error = destroy();
     if let Some(leaving) = leaving {
         leaving.end(error == 0);

@@ -55,6 +55,11 @@ fn writes(opcode: c_int) -> bool {
     )
 }
 
+/// Whether receives that this queue pair completes are posted to another queue.
+pub fn receives_elsewhere(qp: &ibv_qp) -> bool {
+    !qp.srq.is_null() || !matches!(qp.qp_type, QPT_RC | QPT_UC | QPT_UD)
+}
+
 /// How many requests there are from `from` on, of those that `which` tells.
 ///
 /// # Safety
@@ -68,6 +73,17 @@ unsafe fn count<T>(mut from: *mut T, next: fn(&T) -> *mut T, which: fn(&T) -> bo
         from = next(request);
     }
     number
+}
+
+/// Tells the program what the driver refused first, if the driver did say so.
+///
+/// # Safety
+/// `bad` is where the program wants to have it.
+unsafe fn tell<T>(first: *mut T, bad: *mut *mut T) {
+    if !first.is_null() {
+        // SAFETY: the caller's promise.
+        unsafe { bad.write(first) };
+    }
 }
 
 /// Whether a queue pair of this type completes in order what is posted to it.
@@ -114,12 +130,12 @@ pub unsafe extern "C-unwind" fn post_recv(
     let Some((_, function)) = driver(context, |known| &known.post_recv) else {
         return libc::EINVAL;
     };
-    let call = || {
+    let call = |bad| {
         // SAFETY: the driver's function, and the program's arguments.
         unsafe { transmute::<*mut c_void, PostRecv>(function)(qp, wr, bad) }
     };
     if watch::is_forked_child() {
-        return call();
+        return call(bad);
     }
     let queues = queues::of(context, number, is_in_order(qp_type));
     // SAFETY: the program's list, and where it will say what was refused.
@@ -136,12 +152,12 @@ pub unsafe extern "C-unwind" fn post_srq_recv(
     let Some((_, function)) = driver(context, |known| &known.post_srq_recv) else {
         return libc::EINVAL;
     };
-    let call = || {
+    let call = |bad| {
         // SAFETY: the driver's function, and the program's arguments.
         unsafe { transmute::<*mut c_void, PostSrqRecv>(function)(srq, wr, bad) }
     };
     if watch::is_forked_child() {
-        return call();
+        return call(bad);
     }
     // It completes in any order.
     let queues = queues::of(context, queues::shared(handle), false);
@@ -158,7 +174,7 @@ unsafe fn receive(
     queues: Option<&'static Queues>,
     wr: *mut ibv_recv_wr,
     bad: *mut *mut ibv_recv_wr,
-    call: impl FnOnce() -> c_int,
+    call: impl FnOnce(*mut *mut ibv_recv_wr) -> c_int,
 ) -> c_int {
     if let Some(queues) = queues {
         queues.receive.order.lock();
@@ -174,11 +190,15 @@ unsafe fn receive(
         }
         one = request.next;
     }
-    let error = held_off(call);
+    // Null, if the driver does not say: then all count as posted.
+    let mut first = std::ptr::null_mut();
+    let error = held_off(|| call(&raw mut first));
+    // SAFETY: the program's, where the driver would have written.
+    unsafe { tell(first, bad) };
     if let Some(queues) = queues {
         if error != 0 {
             // SAFETY: the first that the driver refused, of the same list.
-            let refused = unsafe { count(*bad, |request| request.next, |_| true) };
+            let refused = unsafe { count(first, |request| request.next, |_| true) };
             queues.receive.refused(refused);
         }
         queues.receive.order.unlock();
@@ -196,12 +216,12 @@ pub unsafe extern "C-unwind" fn post_send(
     let Some((known, function)) = driver(context, |known| &known.post_send) else {
         return libc::EINVAL;
     };
-    let call = || {
+    let call = |bad| {
         // SAFETY: the driver's function, and the program's arguments.
         unsafe { transmute::<*mut c_void, PostSend>(function)(qp, wr, bad) }
     };
     if watch::is_forked_child() {
-        return call();
+        return call(bad);
     }
     let named = known.sight() == Sight::Named;
     let (mut one, mut any) = (wr, false);
@@ -216,7 +236,7 @@ pub unsafe extern "C-unwind" fn post_send(
         one = request.next;
     }
     if !any {
-        return call();
+        return call(bad);
     }
     // SAFETY: the program's, and a list of its requests.
     unsafe { send(qp, wr, bad, call) }
@@ -230,7 +250,7 @@ unsafe fn send(
     qp: *mut ibv_qp,
     wr: *mut ibv_send_wr,
     bad: *mut *mut ibv_send_wr,
-    call: impl FnOnce() -> c_int,
+    call: impl FnOnce(*mut *mut ibv_send_wr) -> c_int,
 ) -> c_int {
     // SAFETY: the program's queue pair.
     let (context, number, qp_type) =
@@ -252,11 +272,15 @@ unsafe fn send(
         }
         one = request.next;
     }
-    let error = held_off(call);
+    // Null, if the driver does not say: then all count as posted.
+    let mut first = std::ptr::null_mut();
+    let error = held_off(|| call(&raw mut first));
+    // SAFETY: the program's, where the driver would have written.
+    unsafe { tell(first, bad) };
     if let Some(queues) = queues {
         if error != 0 {
             // SAFETY: the first that the driver refused, of the same list.
-            let refused = unsafe { count(*bad, |request| request.next, |one| writes(one.opcode)) };
+            let refused = unsafe { count(first, |request| request.next, |one| writes(one.opcode)) };
             queues.send.refused(refused);
         }
         queues.send.order.unlock();

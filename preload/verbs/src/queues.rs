@@ -123,8 +123,8 @@ static CHANGES: Mutex<()> = Mutex::new(());
 /// How many queues there are. Relaxed: written under CHANGES.
 static LIVE: AtomicUsize = AtomicUsize::new(0);
 
-/// Hashes of numbers that went with work unpolled. Relaxed: read and written
-/// under CHANGES.
+/// Hashes of numbers that went with work unpolled, of each half. Relaxed: read
+/// and written under CHANGES.
 static UNPOLLED: [AtomicU64; 1024] = [const { AtomicU64::new(0) }; 1024];
 
 fn hash(context: usize, number: u64) -> usize {
@@ -132,9 +132,19 @@ fn hash(context: usize, number: u64) -> usize {
     (mixed >> 32) as usize
 }
 
-fn unpolled(context: usize, number: u64) -> (&'static AtomicU64, u64) {
-    let hash = hash(context, number);
+fn unpolled(context: usize, number: u64, is_send: bool) -> (&'static AtomicU64, u64) {
+    let hash = hash(context, number | u64::from(is_send) << 33);
     (&UNPOLLED[hash / 64 % UNPOLLED.len()], 1 << (hash % 64))
+}
+
+fn is_unpolled(context: usize, number: u64, is_send: bool) -> bool {
+    let (word, bit) = unpolled(context, number, is_send);
+    word.load(Ordering::Relaxed) & bit != 0
+}
+
+fn set_unpolled(context: usize, number: u64, is_send: bool) {
+    let (word, bit) = unpolled(context, number, is_send);
+    word.fetch_or(bit, Ordering::Relaxed);
 }
 
 fn places(context: usize, number: u64) -> impl Iterator<Item = &'static Queues> {
@@ -184,10 +194,12 @@ fn begin(context: *mut ibv_context, number: u64, counted: bool) -> Option<&'stat
     let context = context as usize;
     let place =
         places(context, number).find(|queues| queues.context.load(Ordering::Relaxed) <= GONE)?;
-    let (word, bit) = unpolled(context, number);
-    let counted = counted && word.load(Ordering::Relaxed) & bit == 0;
-    place.receive.begin(counted);
-    place.send.begin(counted);
+    place
+        .receive
+        .begin(counted && !is_unpolled(context, number, false));
+    place
+        .send
+        .begin(counted && !is_unpolled(context, number, true));
     place.pieces.forget();
     place.number.store(number, Ordering::Relaxed);
     place.context.store(context, Ordering::Release);
@@ -198,9 +210,11 @@ fn begin(context: *mut ibv_context, number: u64, counted: bool) -> Option<&'stat
 impl Queues {
     /// Nothing of it is on its way any more. Under CHANGES.
     fn end(&self, context: usize) {
-        if !self.receive.is_drained() || !self.send.is_drained() {
-            let (word, bit) = unpolled(context, self.number.load(Ordering::Relaxed));
-            word.fetch_or(bit, Ordering::Relaxed);
+        let number = self.number.load(Ordering::Relaxed);
+        for (half, is_send) in [(&self.receive, false), (&self.send, true)] {
+            if !half.is_drained() {
+                set_unpolled(context, number, is_send);
+            }
         }
         self.receive.begin(true);
         self.send.begin(true);
@@ -256,19 +270,27 @@ pub fn completed(context: *mut ibv_context, number: u32, is_send: bool) {
 /// A queue that is being destroyed. Its number may be another's before that is
 /// known to have succeeded: so nobody finds it meanwhile.
 pub struct Leaving {
-    queues: &'static Queues,
+    /// `None`: nothing was posted to it.
+    queues: Option<&'static Queues>,
     context: usize,
+    number: u64,
+    elsewhere: bool,
 }
 
-/// Takes a queue out of what is found; `None` if nothing was posted to it.
-pub fn leave(context: *mut ibv_context, number: u64) -> Option<Leaving> {
+/// Takes a queue out of what is found. `elsewhere`: its receives were posted to
+/// another, so that nobody knows which of its completions are unpolled.
+pub fn leave(context: *mut ibv_context, number: u64, elsewhere: bool) -> Leaving {
     let _changes = CHANGES.lock().unwrap_or_else(PoisonError::into_inner);
-    let queues = find(context, number)?;
-    queues.context.store(LEAVING, Ordering::Release);
-    Some(Leaving {
+    let queues = find(context, number);
+    if let Some(queues) = queues {
+        queues.context.store(LEAVING, Ordering::Release);
+    }
+    Leaving {
         queues,
         context: context as usize,
-    })
+        number,
+        elsewhere,
+    }
 }
 
 impl Leaving {
@@ -276,10 +298,13 @@ impl Leaving {
     /// to it; or it has not, and it is as it was.
     pub fn end(self, destroyed: bool) {
         let _changes = CHANGES.lock().unwrap_or_else(PoisonError::into_inner);
-        if destroyed {
-            self.queues.end(self.context);
-        } else {
-            self.queues.context.store(self.context, Ordering::Release);
+        if destroyed && self.elsewhere {
+            set_unpolled(self.context, self.number, false);
+        }
+        match self.queues {
+            Some(queues) if destroyed => queues.end(self.context),
+            Some(queues) => queues.context.store(self.context, Ordering::Release),
+            None => {}
         }
     }
 }
@@ -346,11 +371,15 @@ impl Posted {
             &queues.receive
         };
         let word = half.completed.load(Ordering::Acquire);
-        // A place that was taken off again is nobody's, or that of a request
-        // posted since. Whoever reads of this request has seen its place taken.
+        // Whoever reads of this request has seen its place taken, and those of
+        // requests before it by the same key, of which nothing else is known
+        // any more. Its own place may have been taken off again, and be that of
+        // one posted since: then those up to there, and of what is left at
+        // least the last.
+        let posted = half.posted.load(Ordering::Relaxed);
         (word >> 40) as u32 != self.generation
-            || self.place >= half.posted.load(Ordering::Relaxed)
-            || word & MOST > self.place && !half.is_uncounted()
+            || posted == 0
+            || word & MOST >= posted.min(self.place + 1) && !half.is_uncounted()
     }
 }
 

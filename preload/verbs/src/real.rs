@@ -19,6 +19,7 @@ type NothingOfPd = unsafe extern "C" fn(*mut ibv_pd);
 type RegMrEx = unsafe extern "C" fn(*mut ibv_pd, *mut c_void) -> *mut ibv_mr;
 type RegDmabufMr = unsafe extern "C" fn(*mut ibv_pd, u64, usize, u64, c_int, c_int) -> *mut ibv_mr;
 type OpenDevice = unsafe extern "C" fn(*mut c_void) -> *mut ibv_context;
+type ImportDevice = unsafe extern "C" fn(c_int) -> *mut ibv_context;
 type OfQp = unsafe extern "C" fn(*mut ibv_qp) -> c_int;
 type OfSrq = unsafe extern "C" fn(*mut ibv_srq) -> c_int;
 type ToExtended = unsafe extern "C" fn(*mut ibv_qp) -> *mut ibv_qp_ex;
@@ -35,6 +36,7 @@ static CLOSE_DEVICE: Function = Function::new(c"ibv_close_device", c"IBVERBS_1.1
 static REG_MR_EX: Function = Function::new(c"ibv_reg_mr_ex", c"IBVERBS_1.15");
 static REG_DMABUF_MR: Function = Function::new(c"ibv_reg_dmabuf_mr", c"IBVERBS_1.12");
 static OPEN_DEVICE: Function = Function::new(c"ibv_open_device", c"IBVERBS_1.1");
+static IMPORT_DEVICE: Function = Function::new(c"ibv_import_device", c"IBVERBS_1.10");
 static DESTROY_QP: Function = Function::new(c"ibv_destroy_qp", c"IBVERBS_1.1");
 static DESTROY_SRQ: Function = Function::new(c"ibv_destroy_srq", c"IBVERBS_1.1");
 static QP_TO_QP_EX: Function = Function::new(c"ibv_qp_to_qp_ex", c"IBVERBS_1.6");
@@ -224,6 +226,17 @@ pub unsafe fn open_device(device: *mut c_void) -> *mut ibv_context {
         // SAFETY: its type in <infiniband/verbs.h>.
         held_off(|| unsafe { std::mem::transmute::<*mut c_void, OpenDevice>(found)(device) })
     })
+}
+
+/// # Safety
+/// As `ibv_import_device`.
+pub unsafe fn import_device(fd: c_int) -> *mut ibv_context {
+    IMPORT_DEVICE
+        .require()
+        .map_or(std::ptr::null_mut(), |found| {
+            // SAFETY: its type in <infiniband/verbs.h>.
+            held_off(|| unsafe { std::mem::transmute::<*mut c_void, ImportDevice>(found)(fd) })
+        })
 }
 
 /// # Safety

@@ -1,0 +1,125 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/* Programs that post beside what is usual, under libkdreg-verbs.so: more than a queue takes, to queues whose numbers others had, by a
+ * device that was imported. What comes then must come where it would have come without it. Over the stand-in, where the test is the card. */
+#include "posting.h"
+
+static void read_until_refused_in_pieces(struct ibv_qp *qp, struct ibv_mr *mr)
+{
+    struct ibv_qp_ex *ex = ibv_qp_to_qp_ex(qp);
+    int error = 0;
+    while (!error) {
+        ibv_wr_start(ex);
+        ex->wr_flags = IBV_SEND_SIGNALED;
+        ibv_wr_rdma_read(ex, 0, 0);
+        ibv_wr_set_sge(ex, mr->lkey, (uintptr_t)buffer, SIZE);
+        error = ibv_wr_complete(ex);
+    }
+}
+
+static void read_until_refused(struct ibv_qp *qp, struct ibv_mr *mr)
+{
+    struct ibv_sge sge = {.addr = (uintptr_t)buffer, .length = SIZE, .lkey = mr->lkey};
+    struct ibv_send_wr wr = {.sg_list = &sge, .num_sge = 1, .opcode = IBV_WR_RDMA_READ, .send_flags = IBV_SEND_SIGNALED}, *bad;
+    while (ibv_post_send(qp, &wr, &bad) == 0)
+        ;
+}
+
+static void receive_until_refused(struct ibv_qp *qp, struct ibv_mr *mr)
+{
+    while (post_receive(qp, mr) == 0)
+        ;
+}
+
+static int arrive(struct ibv_qp *qp)
+{
+    return fake_arrive(qp, 'x');
+}
+
+static int answer(struct ibv_qp *qp)
+{
+    return fake_answer(qp, 'x');
+}
+
+/* Posts until the queue is full: what was refused last is no reason to forget what was not. */
+static void full(bool mute)
+{
+    check_says(mute ? "a queue that is full, whose driver does not say which request it refuses" : "a queue that is full");
+    fake_mute(mute);
+    static const struct {
+        void (*post)(struct ibv_qp *, struct ibv_mr *);
+        int (*done)(struct ibv_qp *);
+    } ways[] = {{receive_until_refused, arrive}, {read_until_refused, answer}, {read_until_refused_in_pieces, answer}};
+    for (size_t way = 0; way < sizeof ways / sizeof *ways; way++)
+        for (int done = 0; done < 3; done++) {
+            struct ibv_qp *qp = make_qp(false, false);
+            struct ibv_mr *mr = reg(LOCAL);
+            uint32_t key = mr->lkey;
+            ways[way].post(qp, mr);
+            for (int i = 0; i < done; i++) {
+                CHECK_IS(ways[way].done(qp), IBV_WC_SUCCESS);
+                CHECK_IS(polled(), IBV_WC_SUCCESS);
+            }
+            CHECK_IS(ibv_dereg_mr(mr), 0);
+            CHECK(is_gone(key), "way %zu, %d of 16 done: the rest is outstanding", way, done);
+            memset(buffer, '.', SIZE);
+            CHECK_IS(ways[way].done(qp), IBV_WC_LOC_PROT_ERR);
+            CHECK(buffer[0] == '.' && buffer[SIZE - 1] == '.', "the next owner's memory is as it was");
+            CHECK_IS(polled(), IBV_WC_LOC_PROT_ERR);
+            CHECK_IS(ibv_destroy_qp(qp), 0);
+        }
+    fake_mute(false);
+}
+
+/* Completions of a queue pair that is gone, for which nothing was posted but to a shared queue, and another that has its number. */
+static void numbers(void)
+{
+    check_says("a queue pair with the number of one that left a completion behind");
+    for (int seen = 0; seen < 2; seen++) {
+        struct ibv_qp *old = make_qp(true, false);
+        struct ibv_mr *mr = reg(LOCAL);
+        CHECK_IS(post_receive(old, mr), 0);
+        if (seen)
+            post_read(old, mr, false);
+        CHECK_IS(fake_arrive(old, 'x'), IBV_WC_SUCCESS);
+        CHECK_IS(ibv_dereg_mr(mr), 0);
+        fake_next_number(old->qp_num);
+        CHECK_IS(ibv_destroy_qp(old), 0);
+        struct ibv_qp *qp = make_qp(false, false);
+        mr = reg(LOCAL);
+        uint32_t key = mr->lkey;
+        CHECK_IS(post_receive(qp, mr), 0);
+        CHECK_IS(polled(), IBV_WC_SUCCESS);
+        CHECK_IS(ibv_dereg_mr(mr), 0);
+        CHECK(is_gone(key), "its receive is outstanding, whatever came for the other");
+        CHECK_IS(ibv_destroy_qp(qp), 0);
+    }
+}
+
+/* What is posted by another context, to which this one's domain was brought, is not seen. */
+static void imported(void)
+{
+    check_says("a device that was imported");
+    struct ibv_mr *mr = reg(LOCAL);
+    uint32_t key = mr->lkey;
+    CHECK_IS(ibv_dereg_mr(mr), 0);
+    CHECK(!is_gone(key), "before, it stays");
+    struct ibv_context *second = ibv_import_device(context->cmd_fd);
+    REQUIRE(second, "ibv_import_device: %s", strerror(errno));
+    mr = reg(LOCAL);
+    key = mr->lkey;
+    CHECK_IS(ibv_dereg_mr(mr), 0);
+    CHECK(is_gone(key), "afterwards it does not");
+    CHECK_IS(ibv_close_device(second), 0);
+}
+
+int main(void)
+{
+    check_watchdog(120);
+    open_queues();
+    full(false);
+    full(true);
+    numbers();
+    imported();
+    close_queues();
+    return check_result("given_back");
+}
