@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
-/* Programs that post beside what is usual, under libkdreg-verbs.so: more than a queue takes, to queues whose numbers others had, by a
- * device that was imported. What comes then must come where it would have come without it. Over the stand-in, where the test is the card. */
+/* Programs that post beside what is usual, under libkdreg-verbs.so: more than a queue takes, by keys that they have given back, to queues
+ * whose numbers others had. What comes then must come where it would have come without it. Over the stand-in, where the test is the card. */
 #include "posting.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
 
 static void read_until_refused_in_pieces(struct ibv_qp *qp, struct ibv_mr *mr)
 {
@@ -95,6 +98,80 @@ static void numbers(void)
     }
 }
 
+/* Posted after it was given back: refused by the card, as nobody has the key. */
+static void late(bool shared)
+{
+    check_says(shared ? "a key that was given back, in a shared queue" : "a key that was given back");
+    static void (*const ways[])(struct ibv_qp *, struct ibv_mr *, bool) = {NULL, post_read, post_read_in_pieces};
+    for (size_t way = 0; way < (shared ? 1 : sizeof ways / sizeof *ways); way++) {
+        struct ibv_qp *qp = make_qp(shared, false);
+        struct ibv_mr *mr = reg(LOCAL), copy = *mr;
+        /* Any other is done, so it stays. */
+        CHECK_IS(ibv_dereg_mr(mr), 0);
+        CHECK(shared || !is_gone(copy.lkey), "it stays");
+        memset(buffer, '.', SIZE);
+        if (ways[way])
+            ways[way](qp, &copy, true);
+        else
+            CHECK_IS(post_receive(qp, &copy), 0);
+        CHECK(is_gone(copy.lkey), "the key is good for nothing");
+        CHECK_IS(ways[way] ? fake_answer(qp, 'x') : fake_arrive(qp, 'x'), IBV_WC_LOC_PROT_ERR);
+        CHECK(buffer[0] == '.' && buffer[SIZE - 1] == '.', "the next owner's memory is as it was");
+        CHECK_IS(polled(), IBV_WC_LOC_PROT_ERR);
+        /* And the memory can be registered again. */
+        mr = reg(LOCAL);
+        CHECK(!is_gone(mr->lkey), "a registration of its own");
+        CHECK_IS(ibv_dereg_mr(mr), 0);
+        CHECK_IS(ibv_destroy_qp(qp), 0);
+    }
+}
+
+enum { ROUNDS = 4000 };
+static pthread_barrier_t meet;
+static struct ibv_mr *_Atomic given;
+static struct ibv_qp *racing;
+
+static void *post_meanwhile(void *unused)
+{
+    for (int i = 0; i < ROUNDS; i++) {
+        pthread_barrier_wait(&meet);
+        struct ibv_mr copy = *atomic_load(&given);
+        pthread_barrier_wait(&meet);
+        CHECK_IS(post_receive(racing, &copy), 0);
+        pthread_barrier_wait(&meet);
+    }
+    return unused;
+}
+
+/* One thread posts while another gives back: whichever was first, what comes after both comes nowhere. */
+static void race(void)
+{
+    check_says("a key that is given back while another thread posts it");
+    pthread_t thread;
+    pthread_barrier_init(&meet, NULL, 2);
+    racing = make_qp(false, false);
+    REQUIRE(pthread_create(&thread, NULL, post_meanwhile, NULL) == 0, "pthread_create");
+    for (int i = 0; i < ROUNDS; i++) {
+        struct ibv_mr *mr = reg(LOCAL);
+        uint32_t key = mr->lkey;
+        atomic_store(&given, mr);
+        pthread_barrier_wait(&meet);
+        pthread_barrier_wait(&meet);
+        for (volatile int wait = i % 400; wait > 0; wait--)
+            ;
+        CHECK_IS(ibv_dereg_mr(mr), 0);
+        pthread_barrier_wait(&meet);
+        CHECK(is_gone(key), "round %d: the key is good for nothing", i);
+        CHECK_IS(fake_arrive(racing, 'x'), IBV_WC_LOC_PROT_ERR);
+        CHECK_IS(polled(), IBV_WC_LOC_PROT_ERR);
+        /* An error says nothing of its queue. */
+        CHECK_IS(ibv_destroy_qp(racing), 0);
+        racing = make_qp(false, false);
+    }
+    pthread_join(thread, NULL);
+    CHECK_IS(ibv_destroy_qp(racing), 0);
+}
+
 /* What is posted by another context, to which this one's domain was brought, is not seen. */
 static void imported(void)
 {
@@ -119,6 +196,9 @@ int main(void)
     full(false);
     full(true);
     numbers();
+    late(false);
+    race();
+    late(true);
     imported();
     close_queues();
     return check_result("given_back");

@@ -6,7 +6,7 @@ use crate::domain::{Domain, Key};
 use crate::odp::Verbs;
 use crate::real::{self, Request};
 use crate::registration::Registration;
-use crate::{keep, report};
+use crate::{keep, kept, keys, report};
 use std::ffi::{c_int, c_void};
 use std::ptr::NonNull;
 
@@ -38,6 +38,11 @@ pub unsafe extern "C" fn register(
         domain.give_up(mr);
         return -libc::ENOMEM;
     };
+    if keep::is_sole(access) && !domain.remember(mr, registration, (start, length)) {
+        // SAFETY: made above, and nobody knows it.
+        domain.give_up(unsafe { Registration::end(registration) });
+        return -libc::ENOMEM;
+    }
     // SAFETY: libkdreg gives room for the handle.
     unsafe { handle.write(registration.cast()) };
     0
@@ -49,10 +54,20 @@ pub unsafe extern "C" fn deregister(
     _length: usize,
     handle: *mut c_void,
 ) -> c_int {
-    // SAFETY: from `register`; libkdreg gives each back once.
-    let mr = unsafe { Registration::end(handle.cast()) };
-    // SAFETY: `ctx` is a domain that is never freed.
-    unsafe { &*ctx.cast::<Domain>() }.give_up(mr)
+    // SAFETY: `ctx` is a domain that is never freed, `handle` from `register`;
+    // libkdreg gives each back once.
+    let (domain, registration) = unsafe { (&*ctx.cast::<Domain>(), &*handle.cast()) };
+    let mr = Registration::take(registration);
+    // SAFETY: libibverbs's, until it is given up.
+    let key = unsafe { mr.as_ref() }.map(|mr| mr.lkey);
+    let error = domain.give_up(mr);
+    // After that: who posts the key meanwhile waits for it.
+    if let Some(key) = key {
+        domain.forget(key, registration);
+    }
+    // SAFETY: from `register`, and nobody knows it any more.
+    unsafe { Registration::end(handle.cast()) };
+    error
 }
 
 impl Verbs for Key {
@@ -78,6 +93,34 @@ impl Verbs for Key {
 }
 
 impl Domain {
+    /// Whoever posts the key of a registration that is one user's is to find it;
+    /// `false` when there is no memory for that.
+    fn remember(
+        &self,
+        mr: *mut ibv_mr,
+        registration: *const Registration,
+        range: (usize, usize),
+    ) -> bool {
+        // SAFETY: libibverbs's, just made.
+        let (context, key) = unsafe { ((*mr).context, (*mr).lkey) };
+        if !kept::made(context, key, registration, self.cache(), range) {
+            return false;
+        }
+        let followed = keys::made(context, key);
+        if !followed {
+            kept::unmade(context, key, registration);
+        }
+        followed
+    }
+
+    /// The key is no cache's any more.
+    pub fn forget(&self, key: u32, registration: *const Registration) {
+        let context = self.context();
+        if kept::unmade(context, key, registration) {
+            keys::unmade(context, key);
+        }
+    }
+
     /// Deregisters what the cache has no use for, unless it is kept; minus an errno.
     fn give_up(&self, mr: *mut ibv_mr) -> c_int {
         let Some(mr) = NonNull::new(mr.cast()) else {

@@ -163,7 +163,7 @@ impl Domain {
     }
 
     /// Relaxed: set before the map of domains had this one.
-    fn cache(&self) -> *mut kdreg_cache_t {
+    pub fn cache(&self) -> *mut kdreg_cache_t {
         self.cache.load(Ordering::Relaxed)
     }
 
@@ -210,6 +210,11 @@ impl Domain {
     /// What its registrations may do.
     pub fn access(&self) -> u32 {
         self.key.access
+    }
+
+    /// The device that its protection domain is of.
+    pub fn context(&self) -> *mut ibv_context {
+        self.context as *mut ibv_context
     }
 
     /// iova - addr of its registrations.

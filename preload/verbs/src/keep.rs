@@ -24,10 +24,13 @@
 //!   operations. These are followed from the call that posts them to the
 //!   completion that the program polls (`post`, `queues`, `keys`). A
 //!   registration whose key was in none, or in those only that have completed
-//!   or whose queue is gone, cannot be written by what was posted; new work
-//!   can only name the key when the program posts a key that it gave back.
-//!   While one is outstanding the registration is deregistered really, and the
-//!   card answers with the error that it would have answered with.
+//!   or whose queue is gone, cannot be written by what was posted. While one
+//!   is outstanding the registration is deregistered really, and the card
+//!   answers with the error that it would have answered with. So it does for
+//!   new work, when a program posts a key that it gave back, or that another
+//!   thread gives back meanwhile: what stays by it is deregistered before the
+//!   driver has the request (`kept`). Unless somebody has the same range and
+//!   rights again by then, and with them the key, as could be on any card.
 //!
 //! What is followed is all there is, as far as is known of the device
 //! ([`Sight`]). All of it, when this process opened the device by
@@ -51,6 +54,7 @@
 
 use crate::abi::{ACCESS_LOCAL_WRITE, ACCESS_REMOTE, ibv_context};
 use crate::context::{self, Sight};
+use crate::registration::Registration;
 use crate::{keys, report};
 
 /// Whether a registration with these rights is one user's at a time.
@@ -58,23 +62,27 @@ pub fn is_sole(access: u32) -> bool {
     access & (ACCESS_LOCAL_WRITE | ACCESS_REMOTE) != 0
 }
 
-/// Whether a registration of one user's, which that user gives back, may stay;
-/// else why not.
-pub fn may_stay(
+/// Gives a registration back that is one user's, if it may stay; else why not, and
+/// the user has it still.
+pub fn give_back(
     access: u32,
     context: *mut ibv_context,
     key: u32,
+    found: &Registration,
 ) -> Result<(), &'static report::Count> {
-    if access & ACCESS_LOCAL_WRITE != 0 && keys::is_outstanding(context, key) {
-        return Err(&report::POSTED);
+    // With rights for peers it was made only with the user's word, which covers
+    // what is not seen.
+    let seen = access & ACCESS_REMOTE != 0
+        || match context::sight(context) {
+            Sight::All => true,
+            Sight::Named => keys::was_named(context, key),
+            Sight::Some => false,
+        };
+    if !seen && !keys::is_outstanding(context, key) {
+        return Err(&report::UNSEEN);
     }
-    if access & ACCESS_REMOTE != 0 {
-        // Made only with the user's word, which covers what is not seen.
+    if seen && keys::take_back_if_done(context, key, || found.let_go()) {
         return Ok(());
     }
-    match context::sight(context) {
-        Sight::All => Ok(()),
-        Sight::Named if keys::was_named(context, key) => Ok(()),
-        _ => Err(&report::UNSEEN),
-    }
+    Err(&report::POSTED)
 }

@@ -17,7 +17,10 @@ const SLOTS: usize = 1 << 16;
 const QUEUES: usize = 4;
 
 struct Slot {
-    /// How many programs have a key with this hash.
+    /// How many keys with this hash caches have registered.
+    kept: AtomicU32,
+    /// How many of these programs have. Written under `lock` when a key is
+    /// given back.
     held: AtomicU32,
     /// It was in more queues than there is room for, or in one that is not
     /// known. For good.
@@ -33,6 +36,18 @@ struct Slot {
 
 // SAFETY: `last` is read and written under `lock`.
 unsafe impl Sync for Slot {}
+
+impl Slot {
+    /// Whether the card is done with all that was posted.
+    ///
+    /// # Safety
+    /// Under the lock.
+    unsafe fn is_done(&self) -> bool {
+        // SAFETY: the caller's promise; nothing in here panics.
+        let last = unsafe { &*self.last.get() };
+        last.iter().all(Posted::is_done) && !self.lost.load(Ordering::Relaxed)
+    }
+}
 
 // SAFETY: atomics, an unlocked lock, and no requests: zero is valid.
 static TABLE: Reserved<Slot, SLOTS> = unsafe { Reserved::new() };
@@ -67,6 +82,54 @@ pub fn take_back(context: *mut ibv_context, key: u32) {
     }
 }
 
+/// The same, if the card cannot write by it on behalf of what was posted;
+/// whether that is so. `let_go` makes the registration nobody's, at the same
+/// time for all that post: who posts the key before is seen here, and who posts
+/// it after finds the registration idle (`write`).
+pub fn take_back_if_done(context: *mut ibv_context, key: u32, let_go: impl FnOnce()) -> bool {
+    let Some(slot) = slot(context, key) else {
+        return false;
+    };
+    slot.lock.lock();
+    // SAFETY: under its lock.
+    let done = unsafe { slot.is_done() };
+    if done {
+        slot.held.fetch_sub(1, Ordering::Relaxed);
+        let_go();
+    }
+    slot.lock.unlock();
+    done
+}
+
+/// Whether the card may still write by this key, on behalf of what was posted.
+pub fn is_outstanding(context: *mut ibv_context, key: u32) -> bool {
+    let Some(slot) = slot(context, key) else {
+        return true;
+    };
+    slot.lock.lock();
+    // SAFETY: under its lock.
+    let done = unsafe { slot.is_done() };
+    slot.lock.unlock();
+    !done
+}
+
+/// A cache has registered it; `false` when there is no memory to follow it with.
+/// Relaxed: whoever posts the key has it from a thread that was here.
+pub fn made(context: *mut ibv_context, key: u32) -> bool {
+    let slot = slot(context, key);
+    if let Some(slot) = slot {
+        slot.kept.fetch_add(1, Ordering::Relaxed);
+    }
+    slot.is_some()
+}
+
+/// It has it no more.
+pub fn unmade(context: *mut ibv_context, key: u32) {
+    if let Some(slot) = slot(context, key) {
+        slot.kept.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 /// Notes that work names the keys of `list`.
 pub fn name_all(context: *mut ibv_context, list: &[ibv_sge]) {
     for sge in list {
@@ -87,42 +150,34 @@ pub fn name_one(context: *mut ibv_context, key: u32) {
 }
 
 /// Notes a request that writes by `key`; `None` for one that nothing is known of.
-pub fn write(context: *mut ibv_context, key: u32, posted: Option<Posted>) {
+/// Whether the key may be one that was given back: then what stays registered
+/// by it is to be revoked before the driver has the request.
+#[must_use]
+pub fn write(context: *mut ibv_context, key: u32, posted: Option<Posted>) -> bool {
     if TABLE.known().is_null() {
-        return;
+        return false;
     }
     let Some(slot) = slot(context, key) else {
-        return;
+        return false;
     };
-    if slot.held.load(Ordering::Relaxed) == 0 {
-        return;
+    if slot.kept.load(Ordering::Relaxed) == 0 {
+        return false;
     }
     slot.named.store(name(context, key), Ordering::Relaxed);
-    let Some(posted) = posted else {
-        slot.lost.store(true, Ordering::Relaxed);
-        return;
-    };
     slot.lock.lock();
     // SAFETY: under the lock; nothing in here panics.
     let last = unsafe { &mut *slot.last.get() };
-    let beside = last.iter().position(|other| other.is_beside(&posted));
-    match beside.or_else(|| last.iter().position(Posted::is_done)) {
-        Some(place) => last[place] = posted,
-        None => slot.lost.store(true, Ordering::Relaxed),
+    let place = posted.and_then(|posted| {
+        let beside = last.iter().position(|other| other.is_beside(&posted));
+        beside.or_else(|| last.iter().position(Posted::is_done))
+    });
+    match (place, posted) {
+        (Some(place), Some(posted)) => last[place] = posted,
+        _ => slot.lost.store(true, Ordering::Relaxed),
     }
+    let idle = slot.kept.load(Ordering::Relaxed) > slot.held.load(Ordering::Relaxed);
     slot.lock.unlock();
-}
-
-/// Whether the card may still write by this key, on behalf of what was posted.
-pub fn is_outstanding(context: *mut ibv_context, key: u32) -> bool {
-    let Some(slot) = slot(context, key) else {
-        return true;
-    };
-    slot.lock.lock();
-    // SAFETY: under the lock.
-    let done = unsafe { &*slot.last.get() }.iter().all(Posted::is_done);
-    slot.lock.unlock();
-    !done || slot.lost.load(Ordering::Relaxed)
+    idle
 }
 
 /// Whether work named this key since it was handed out.

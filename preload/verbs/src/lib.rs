@@ -25,6 +25,7 @@ mod domain;
 mod function;
 mod kdreg;
 mod keep;
+mod kept;
 mod keys;
 mod lock;
 mod memory;
@@ -170,12 +171,8 @@ fn release(seen: &ibv_mr, backing: Backing) -> Result<(), (c_int, Backing)> {
     match backing {
         Backing::Shared(domain, entry) => domain.put(entry),
         Backing::Sole(domain, entry, found) => {
-            match keep::may_stay(domain.access(), seen.context, seen.lkey) {
-                Ok(()) => {
-                    keys::take_back(seen.context, seen.lkey);
-                    found.let_go();
-                    domain.put(entry);
-                }
+            match keep::give_back(domain.access(), seen.context, seen.lkey, found) {
+                Ok(()) => domain.put(entry),
                 Err(why) => {
                     let mr = found.take();
                     // SAFETY: held for this one alone.
@@ -186,6 +183,7 @@ fn release(seen: &ibv_mr, backing: Backing) -> Result<(), (c_int, Backing)> {
                     }
                     why.one();
                     keys::take_back(seen.context, seen.lkey);
+                    domain.forget(seen.lkey, found);
                     domain.put_empty(entry);
                 }
             }

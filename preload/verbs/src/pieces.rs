@@ -164,7 +164,7 @@ fn note(qp: *mut ibv_qp_ex, queues: &queues::Queues, keys: impl Iterator<Item = 
     let current = queues.pieces.current.load(Ordering::Relaxed);
     for key in keys {
         if let Some(place) = current.checked_sub(1) {
-            keys::write(context, key, Some(Posted::at(queues, true, place)));
+            post::write(context, key, Some(Posted::at(queues, true, place)));
         } else if named {
             keys::name_one(context, key);
         }

@@ -10,7 +10,7 @@ use crate::abi::*;
 use crate::cancellation::held_off;
 use crate::context::{self, Context, Sight};
 use crate::queues::{self, Posted, Queues};
-use crate::{keys, watch};
+use crate::{kept, keys, real, report, watch};
 use std::ffi::{c_int, c_void};
 use std::mem::transmute;
 use std::sync::atomic::Ordering;
@@ -165,6 +165,25 @@ pub unsafe extern "C-unwind" fn post_srq_recv(
     unsafe { receive(context, queues, wr, bad, call) }
 }
 
+/// Notes a request that writes by `key`, before the driver has it. What stays
+/// registered by a key that was given back goes.
+pub fn write(context: *mut ibv_context, key: u32, posted: Option<Posted>) {
+    if keys::write(context, key, posted) {
+        revoke(context, key);
+    }
+}
+
+#[cold]
+fn revoke(context: *mut ibv_context, key: u32) {
+    let errno = report::errno();
+    // SAFETY: a cache's, which nobody has.
+    let deregister = |mr| unsafe { real::dereg_mr(mr) };
+    if held_off(|| kept::revoke(context, key, deregister)) {
+        keys::unmade(context, key);
+    }
+    report::set_errno(errno);
+}
+
 /// Posts receives.
 ///
 /// # Safety
@@ -186,7 +205,7 @@ unsafe fn receive(
         let posted = queues.map(|queues| Posted::at(queues, false, queues.receive.place()));
         // SAFETY: its buffers.
         for sge in unsafe { sges(request.sg_list, request.num_sge) } {
-            keys::write(context, sge.lkey, posted);
+            write(context, sge.lkey, posted);
         }
         one = request.next;
     }
@@ -267,7 +286,7 @@ unsafe fn send(
             let posted = queues.map(|queues| Posted::at(queues, true, queues.send.place()));
             // SAFETY: its buffers.
             for sge in unsafe { sges(request.sg_list, request.num_sge) } {
-                keys::write(context, sge.lkey, posted);
+                write(context, sge.lkey, posted);
             }
         }
         one = request.next;

@@ -82,6 +82,7 @@ fn on_its_own(
     let like_it = match wrapper.backing.take() {
         Some(Backing::Sole(domain, entry, registration)) => {
             keys::take_back(wrapper.mr.context, wrapper.mr.lkey);
+            domain.forget(wrapper.mr.lkey, registration);
             wrapper.backing = Some(Backing::Own(registration.take()));
             domain.put_empty(entry);
             None
