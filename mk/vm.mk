@@ -10,6 +10,8 @@
 #                               kernel, emulated, with libkdreg built for it; what
 #                               repeats itself does so a fourth as often
 #   ... GUEST_TESTS=<regex>     only the tests whose names match
+#   make test-kernel GUESTS=1   one guest after the other; a guest has 3 GiB, and
+#                               two run beside each other where there are eight
 #   make test-arm64             the library's own C tests, matrix and storms, on
 #                               the stock arm64 kernel, emulated, without the
 #                               module; ARM64_TESTS=<regex>: only some
@@ -19,6 +21,7 @@ CTEST_BUILD ?= $(VM_TOP)/target/ctest
 # Where nothing else was asked for, all; on arm64, what is about the kernel.
 test-kernel-arm64: GUEST_TESTS ?= ^(device|verbs)-|^kernel-matrix$$|^guest-
 GUEST_TESTS ?= .
+GUESTS ?= $(shell awk '/^MemAvailable/ { print $$2 > 8000000 ? 2 : 1 }' /proc/meminfo)
 VM_RUN := $(VM_TOP)/ctest/vm/run
 
 .PHONY: vm vm-prerequisites kernel-tree-ahead test-kernel test-debug-kernel test-kernel-arm64 \
@@ -41,7 +44,7 @@ test-vm: vm-prerequisites kernel-tree
 	@$(VM_TOP)/ctest/vm/selftest
 
 test-kernel: vm-prerequisites module kernel-programs
-	KDREG_GUEST_TESTS='$(GUEST_TESTS)' ctest --test-dir $(CTEST_BUILD) --output-on-failure --no-tests=error -L kernel -R '$(GUEST_TESTS)'
+	KDREG_GUEST_TESTS='$(GUEST_TESTS)' ctest --test-dir $(CTEST_BUILD) --parallel $(GUESTS) --output-on-failure --no-tests=error -L kernel -R '$(GUEST_TESTS)'
 
 # Checked code in an emulated machine is slow and large: limits are stretched,
 # and work is cut. Instructions are not counted there. Ends with a table of all
