@@ -2,7 +2,7 @@
 # libfabric and Open MPI in a guest, over soft-RoCE.
 #
 #   make test-fabric            what docs/fabric.md says of both, and more
-#   make test-fabric FABRIC_TESTS='*openmpi*'    some of ctest/fabric/tests
+#   make test-fabric FABRIC_TESTS='*openmpi* 45-*'    some of ctest/fabric/tests, by patterns
 #   make test-fabric LIBFABRIC_SOURCE=<dir>      with a libfabric newer than the distribution's
 
 FABRIC_TESTS ?= *

@@ -2,12 +2,17 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
 # Usage: test-fabric.sh
 # ctest/fabric/tests in one guest with soft-RoCE and the module, against the
-# library in target/prefix. FABRIC_TESTS chooses among them by a pattern.
+# library in target/prefix. FABRIC_TESTS chooses among them by patterns.
 . "$(dirname "$0")/env.sh"
+. "$(dirname "$0")/guest-tests.sh"
 set -eu
 
 work=$target/fabric
 module=$root/kernel/kdreg.ko
+
+FABRIC_TESTS=${FABRIC_TESTS:-*}
+all_match FABRIC_TESTS ctest/fabric/tests/*
+mapfile -t tests < <(matching "$FABRIC_TESTS" ctest/fabric/tests/*)
 [ "$(id -u)" = 0 ] || skip "the guest's root is the Debian tree of make kernel-tree, which only root can enter"
 
 echo "making what runs in the guest ..."
@@ -25,10 +30,7 @@ awk -v dir="$work/documents" '
     inside { print >name; next }
     { mine = 0 }
 ' README.md docs/fabric.md
-# shellcheck disable=SC2231 # a pattern is what it is
-for test in ctest/fabric/tests/${FABRIC_TESTS:-*}; do
-    install -m 755 "$test" "$work/tests/"
-done
+install -m 755 "${tests[@]}" "$work/tests/"
 
 start=$SECONDS
 status=0
@@ -39,16 +41,6 @@ if [ ! -s "$work/tests/results.txt" ]; then
     tail -n 30 "$work/guest.log"
     die "no test ran"
 fi
-while read -r name result seconds; do
-    checking "$name"
-    case $result in
-    ok) pass "$seconds s" ;;
-    skipped) echo "skipped: $(tail -n 1 "$work/tests/$name.log")" ;;
-    *) fail "$result, after $seconds s; the end of target/fabric/tests/$name.log:" \
-        "$(tail -n 25 "$work/tests/$name.log")" ;;
-    esac
-    # What a test wants to be read.
-    sed -n 's/^| /      | /p' "$work/tests/$name.log"
-done <"$work/tests/results.txt"
+results "$work/tests"
 [ $status = 0 ] || [ $failures -gt 0 ] || fail "the guest ended with status $status" "$(tail -n 20 "$work/guest.log")"
 finish

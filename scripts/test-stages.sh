@@ -55,4 +55,19 @@ ends 0 '' '!!! NOT RUN, so nothing was learned of it: blocked1 blocked2' '!!! no
 what="a failure beside it is one"
 run blocked1 bad
 ends 1 '' '!!! NOT RUN, so nothing was learned of it: blocked1' '!!! no kernel' '' '0 passed, 1 failed, 1 skipped'
+
+# Patterns that choose among a stage's tests: one that names none is an error, and nothing runs.
+# chosen VARIABLE SCRIPT PATTERNS WORDS
+chosen() {
+    checking "$1='$3'"
+    output=$(env LIBFABRIC_SOURCE= "$1=$3" bash "scripts/$2.sh" 2>&1) && status=0 || status=$?
+    case $status,$output in
+    1,*"$4"*) pass ;;
+    *) fail "status $status, and this without \"$4\":" "$output" ;;
+    esac
+}
+chosen PEERS_TESTS test-peers '99-*' "'99-*' names no test; there are: 10-pyverbs"
+chosen PEERS_TESTS test-peers '10-* 99-*' "'99-*' names no test"
+chosen PEERS_TESTS test-peers '45-*' 'LIBFABRIC_SOURCE=<directory of its source>'
+chosen FABRIC_TESTS test-fabric '99-*' "'99-*' names no test; there are: 10-refusals"
 finish
