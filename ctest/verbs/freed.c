@@ -15,11 +15,17 @@ static struct ibv_mr *reg(struct loopback *over, void *buffer, int access)
     return mr;
 }
 
-static void receive(struct loopback *over, char *to, struct ibv_mr *mr)
+static int try_to_receive(struct loopback *over, char *to, const struct ibv_mr *mr)
 {
     struct ibv_sge sge = {.addr = (uintptr_t)to, .length = SIZE, .lkey = mr->lkey};
     struct ibv_recv_wr wr = {.wr_id = 1, .sg_list = &sge, .num_sge = 1}, *bad;
-    REQUIRE(ibv_post_recv(over->qp, &wr, &bad) == 0, "ibv_post_recv: %s", strerror(errno));
+    return ibv_post_recv(over->qp, &wr, &bad);
+}
+
+static void receive(struct loopback *over, char *to, const struct ibv_mr *mr)
+{
+    int error = try_to_receive(over, to, mr);
+    REQUIRE(error == 0, "ibv_post_recv: %s", strerror(error));
 }
 
 static void send_from(struct loopback *over, char *from, struct ibv_mr *mr, uint64_t write_to, uint32_t rkey)
@@ -67,6 +73,38 @@ static void untouched(char *mine)
     free(mine);
 }
 
+enum when { POSTED, POSTED_UNTIL_REFUSED, POSTED_AGAIN };
+
+/* A receive that is posted when its registration is given back, or by its key afterwards. */
+static void given_back(char *source, enum when when)
+{
+    struct loopback over = open_loopback();
+    struct ibv_mr *from = reg(&over, source, 0);
+    char *heap = malloc(SIZE);
+    memset(heap, 0, SIZE);
+    struct ibv_mr *mr = reg(&over, heap, LOCAL), copy = *mr;
+    receive(&over, heap, mr);
+    if (when == POSTED_UNTIL_REFUSED)
+        while (try_to_receive(&over, heap, mr) == 0)
+            ;
+    if (when == POSTED_AGAIN) {
+        send_from(&over, source, from, 0, 0);
+        CHECK_IS(completion(&over, 1), IBV_WC_SUCCESS);
+        CHECK_IS(completion(&over, 2), IBV_WC_SUCCESS);
+    }
+    CHECK_IS(ibv_dereg_mr(mr), 0);
+    heap = next_owner(heap);
+    if (when == POSTED_AGAIN)
+        receive(&over, heap, &copy);
+    send_from(&over, source, from, 0, 0);
+    int status = completion(&over, 2);
+    printf("    the sender is told: %s\n", ibv_wc_status_str(status));
+    CHECK(status != IBV_WC_SUCCESS, "nothing could be received");
+    untouched(heap);
+    CHECK_IS(ibv_dereg_mr(from), 0);
+    close_loopback(&over);
+}
+
 int main(int argc, char **argv)
 {
     check_watchdog(200);
@@ -97,33 +135,28 @@ int main(int argc, char **argv)
     /* The kernel may move pages now and then. */
     CHECK(!benefit || same >= 20, "they are saved");
 
-    check_says("given back while a receive is posted");
-    char *heap = malloc(SIZE);
-    memset(heap, 0, SIZE);
-    struct ibv_mr *mr = reg(&over, heap, LOCAL);
-    receive(&over, heap, mr);
-    CHECK_IS(ibv_dereg_mr(mr), 0);
-    heap = next_owner(heap);
-    send_from(&over, source, from, 0, 0);
-    int status = completion(&over, 2);
-    printf("    the sender is told: %s\n", ibv_wc_status_str(status));
-    CHECK(status != IBV_WC_SUCCESS, "nothing could be received");
-    untouched(heap);
     CHECK_IS(ibv_dereg_mr(from), 0);
     close_loopback(&over);
+
+    check_says("given back while a receive is posted");
+    given_back(source, POSTED);
+    check_says("given back while its queue is full");
+    given_back(source, POSTED_UNTIL_REFUSED);
+    check_says("posted after it was given back");
+    given_back(source, POSTED_AGAIN);
 
     check_says("given back while a peer may still write");
     over = open_loopback();
     from = reg(&over, source, 0);
-    heap = malloc(SIZE);
+    char *heap = malloc(SIZE);
     memset(heap, 0, SIZE);
-    mr = reg(&over, heap, LOCAL | IBV_ACCESS_REMOTE_WRITE);
+    struct ibv_mr *mr = reg(&over, heap, LOCAL | IBV_ACCESS_REMOTE_WRITE);
     uint32_t rkey = mr->rkey;
     CHECK_IS(ibv_dereg_mr(mr), 0);
     uint64_t at = (uintptr_t)heap;
     heap = next_owner(heap);
     send_from(&over, source, from, at, rkey);
-    status = completion(&over, 2);
+    int status = completion(&over, 2);
     printf("    the writer is told: %s\n", ibv_wc_status_str(status));
     /* Both ends are one queue pair: its end as the target may come first. */
     CHECK(status == IBV_WC_REM_ACCESS_ERR || status == IBV_WC_WR_FLUSH_ERR, "the key is good for nothing");
