@@ -9,6 +9,7 @@ use crate::registration::Registration;
 use std::collections::HashMap;
 use std::ffi::{c_int, c_void};
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 /// A registration, and where its cache has it.
 #[derive(Clone, Copy)]
@@ -76,8 +77,9 @@ pub fn revoke(
     loop {
         match try_revoke(context, key, &deregister) {
             Some(revoked) => return revoked,
-            // A cache is deregistering it, and says `unmade` next.
-            None => std::thread::yield_now(),
+            // A cache is deregistering it, and says `unmade` next. Its thread may
+            // need this processor, whichever of both is the more urgent.
+            None => std::thread::sleep(Duration::from_micros(20)),
         }
     }
 }
