@@ -103,10 +103,10 @@ impl Domain {
     ) -> bool {
         // SAFETY: libibverbs's, just made.
         let (context, key) = unsafe { ((*mr).context, (*mr).lkey) };
-        if !kept::made(context, key, registration, self.cache(), range) {
+        let Some(replaced) = kept::made(context, key, registration, self.cache(), range) else {
             return false;
-        }
-        let followed = keys::made(context, key);
+        };
+        let followed = replaced || keys::made(context, key);
         if !followed {
             kept::unmade(context, key, registration);
         }

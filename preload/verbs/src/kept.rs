@@ -28,30 +28,27 @@ unsafe impl Send for Kept {}
 /// queue's `order`; libibverbs deregisters inside, which calls nobody here.
 static KEPT: Mutex<Option<HashMap<(usize, u32), Kept>>> = Mutex::new(None);
 
-/// A cache has made one: `false` when there is no memory to remember it in.
+/// A cache has made one; `None` when there is no memory to remember it in. Whether
+/// it is in the place of another with this key, which is deregistered already,
+/// and of which `unmade` will not be known.
 pub fn made(
     context: *mut ibv_context,
     key: u32,
     registration: *const Registration,
     cache: *mut kdreg_cache_t,
     range: (usize, usize),
-) -> bool {
+) -> Option<bool> {
     let mut kept = KEPT.lock().unwrap_or_else(PoisonError::into_inner);
     let kept = kept.get_or_insert_default();
-    let room = kept.try_reserve(1).is_ok();
-    if room {
-        let (addr, length) = range;
-        kept.insert(
-            (context as usize, key),
-            Kept {
-                registration,
-                cache,
-                addr,
-                length,
-            },
-        );
-    }
-    room
+    kept.try_reserve(1).ok()?;
+    let (addr, length) = range;
+    let one = Kept {
+        registration,
+        cache,
+        addr,
+        length,
+    };
+    Some(kept.insert((context as usize, key), one).is_some())
 }
 
 /// It is no cache's any more; `false` if that was known. The key may be
