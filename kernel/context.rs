@@ -17,7 +17,7 @@
 //!   that an inherited descriptor holds next to nothing: itself, and the status pages that other
 //!   processes see. From then on nobody is the owner.
 //! * **close** of the last reference to the descriptor, by whichever process: its regions are taken
-//!   out, then everything is freed. The last one of a process puts the notifier, too, which is freed
+//!   out, then everything is freed, but for what an inherited mapping holds, as above. The last one of a process puts the notifier, too, which is freed
 //!   when no callback runs any more. Status pages that are still mapped read "changed" for ever.
 //! * **rmmod** is refused by the references that open descriptors and status mappings hold on the
 //!   module; then it waits until the notifiers that were put have been freed.
@@ -40,11 +40,6 @@ use kernel::{
     sync::{Arc, Mutex},
 };
 
-/// About what is left of an ended process while a descriptor of it is open, in bytes: the structure
-/// of its address space, the topmost page table, counters for each processor. There is no way to
-/// ask how much it is.
-const OWNER: usize = 16 << 10;
-
 /// One open descriptor. The locks are described in `kdreg.rs`.
 ///
 /// # Invariants
@@ -54,7 +49,7 @@ const OWNER: usize = 16 << 10;
 pub(crate) struct Context {
     space: Holder,
     account: Arc<Account>,
-    /// For the descriptor itself, and for what it keeps of its process.
+    /// For the descriptor itself; its status has one of its own.
     _charge: Charge,
     status: Arc<Status>,
     /// Serialises CONFIG_DATA.
@@ -76,8 +71,8 @@ impl Context {
     pub(crate) fn new() -> Result<Pin<KBox<Self>>> {
         let space = Holder::of_current()?;
         let account = Account::of_current()?;
-        let own = size_of::<Self>() + Regions::BOXED + size_of::<Status>() + size_of::<Space>();
-        let charge = account.charge(own + OWNER)?;
+        let own = size_of::<Self>() + Regions::BOXED + size_of::<Space>();
+        let charge = account.charge(own)?;
         let status = Status::new(space.owner().clone(), account.clone())?;
         let regions = Regions::new(status.clone())?;
         let context = KBox::pin_init(
@@ -202,7 +197,7 @@ impl Context {
         let generation = crate::first_generation().min(GENERATION_MAX);
         Chunk::new(
             number,
-            self.status.state_page(page)?,
+            self.status.state_page(page)?.ok_or(EINVAL)?,
             generation,
             &self.account,
         )
@@ -279,5 +274,7 @@ impl PinnedDrop for Context {
         // Outside the lock: freeing may sleep.
         drop(chunks);
         self.status.invalidate_all();
+        // A child may have the mapping for as long as it likes.
+        self.status.give_back();
     }
 }

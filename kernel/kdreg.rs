@@ -18,7 +18,7 @@
 //!    nothing is allocated or freed, nothing sleeps, and user memory is not touched. Looking a
 //!    mapping up takes RCU and no lock. Never taken in interrupt context, as notifiers run in
 //!    process context: interrupts stay enabled. Held for 256 regions at most (`space::STEP`),
-//!    whatever a call or a change has to do with; `hold` measures it.
+//!    and to look at 32 descriptors, whatever a call or a change has to do with; `hold` measures it.
 //! 6. The locks inside the wait queues. Waiters are woken after `changes` has been let go.
 //!
 //! `USERS` and `SPACES` (mutexes): what users and processes there are. Leaves, held for a look.
@@ -43,7 +43,7 @@
 //!
 //! `device` (system calls) → `context`, `events` (one descriptor) → `space` (all of a process, what the
 //! spin lock protects) → `members`, `regions` → `slots`, `free_list`, `tree`, `cookies`, `status`.
-//! `notifier` calls into `space`. `account` charges what `slots` and `status` allocate.
+//! `notifier` calls into `space` by way of `marking`, page faults into `status` by `mapping`. `account` charges what `slots` and `status` allocate.
 
 mod abi;
 mod account;
@@ -57,6 +57,8 @@ mod device;
 mod events;
 mod free_list;
 mod hold;
+mod mapping;
+mod marking;
 mod members;
 mod names;
 mod notifier;

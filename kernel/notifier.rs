@@ -15,8 +15,9 @@
 use crate::{
     abi::*,
     change_mask::{Change, Rights},
+    marking::Changing,
     rights,
-    space::{Changing, Space},
+    space::Space,
     table::Table,
 };
 use kernel::{

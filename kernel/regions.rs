@@ -12,9 +12,9 @@ use crate::{
     change_mask::{Change, CLASSES, DISCERNING},
     cookies::Cookies,
     free_list::FreeList,
+    marking::Changing,
     request::Request,
     slots::{Chunk, Slot, Slots, Use, CHUNK_SLOTS, GENERATION_MAX, NIL},
-    space::Changing,
     status::Status,
     tree::IntervalTree,
 };

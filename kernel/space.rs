@@ -9,7 +9,6 @@
 //! kernel calls back when nobody runs in it any more ([`Space::freed`]).
 
 use crate::{
-    change_mask::{Change, Rights},
     hold::{Hold, Timed},
     members::{List, Member, ALL, WATCHING},
     notifier::Notifier,
@@ -40,15 +39,15 @@ pub(crate) fn init() {
 
 /// What the spin lock protects, besides the regions of all members.
 pub(crate) struct Changes {
-    all: List<ALL>,
-    watching: List<WATCHING>,
+    pub(crate) all: List<ALL>,
+    pub(crate) watching: List<WATCHING>,
     /// Changes under way: begun, and not ended yet.
-    in_flight: u32,
+    pub(crate) in_flight: u32,
     /// Whether a region was added since all of those began.
-    added_in_flight: bool,
+    pub(crate) added_in_flight: bool,
     /// Invalidations that let go of the lock half way. No region is added meanwhile, so that they
     /// come to an end whatever the client does.
-    marking: u32,
+    pub(crate) marking: u32,
 }
 
 /// An address space that descriptors are open in.
@@ -64,10 +63,10 @@ pub(crate) struct Space {
     changes: SpinLock<Timed<Changes>>,
     /// MONITOR waits here for large invalidations to finish, close for a member's last use.
     #[pin]
-    settled: CondVar,
+    pub(crate) settled: CondVar,
 }
 
-type Guard<'a> = Hold<'a, Changes>;
+pub(crate) type Guard<'a> = Hold<'a, Changes>;
 
 /// The lock of an address space, held to get at the regions of one of its members.
 pub(crate) struct Locked<'a> {
@@ -105,33 +104,6 @@ impl DerefMut for Locked<'_> {
     }
 }
 
-impl Changes {
-    /// A change ends. Returns whether there may be regions that were added since it began; if not,
-    /// the marking that was done then was all there is to do.
-    ///
-    /// Does not depend on the kernel's pairing: an end more than there were beginnings leaves too
-    /// few in flight, and once there are none left every further end answers yes.
-    fn end(&mut self) -> bool {
-        if self.in_flight == 0 {
-            return true;
-        }
-        let added = self.added_in_flight;
-        self.in_flight -= 1;
-        if self.in_flight == 0 {
-            self.added_in_flight = false;
-        }
-        added
-    }
-}
-
-/// A range of addresses that changes, ends included, and how.
-#[derive(Clone, Copy)]
-pub(crate) struct Changing {
-    pub(crate) start: u64,
-    pub(crate) last: u64,
-    pub(crate) change: Change,
-}
-
 impl Space {
     fn new(owner: ARef<Mm>) -> Result<Arc<Self>> {
         Arc::pin_init(
@@ -157,7 +129,7 @@ impl Space {
     }
 
     #[inline(always)]
-    fn hold(&self) -> Guard<'_> {
+    pub(crate) fn hold(&self) -> Guard<'_> {
         Hold::take(&self.changes)
     }
 
@@ -264,131 +236,6 @@ impl Space {
     pub(crate) unsafe fn freed(this: *const Self) {
         // SAFETY: This is the reference that `listen` set aside.
         drop(unsafe { Arc::from_raw(this) });
-    }
-
-    // --- Changes ---------------------------------------------------------------------------
-
-    /// A change begins: marks the regions that are there. `rights` says what a change of protection
-    /// leaves, and is asked only where that matters. See [`Space::mark`].
-    pub(crate) fn begin_change(&self, changing: Changing, rights: impl FnOnce() -> Rights) {
-        let mut changes = self.hold();
-        changes.in_flight += 1;
-        self.mark(changes, changing, rights);
-    }
-
-    /// A change has been made: marks the regions that were added while it was, which may have been
-    /// registered with pages that are gone now. See [`Space::mark`].
-    pub(crate) fn end_change(&self, changing: Changing, rights: impl FnOnce() -> Rights) {
-        let mut changes = self.hold();
-        if changes.end() {
-            self.mark(changes, changing, rights);
-        }
-    }
-
-    /// Marks every region that overlaps the range and that the change concerns. When this returns,
-    /// their words have changed.
-    ///
-    /// Called by the notifier with memory-management locks held, possibly in reclaim and possibly
-    /// where sleeping is not allowed. Does not sleep, and depends on nobody who might.
-    #[inline(always)]
-    fn mark<'a>(
-        &'a self,
-        mut changes: Guard<'a>,
-        mut changing: Changing,
-        rights: impl FnOnce() -> Rights,
-    ) {
-        let mut rights = Some(rights);
-        let mut settled = false;
-        let mut next = changes.watching.first();
-        while let Some(member) = next {
-            // SAFETY: Members in the list are alive. This one stays there while the lock is held or
-            // it is pinned.
-            let member = unsafe { member.as_ref() };
-            // SAFETY: The lock is held.
-            let regions = unsafe { member.regions() };
-            if regions.is_idle() {
-                next = changes.watching.next(member);
-                if !member.is_pinned() {
-                    // SAFETY: The lock is held, and this is its list.
-                    unsafe { changes.watching.remove(member) };
-                }
-                continue;
-            }
-            if changing.change.is_of_protection() && regions.are_discerning() {
-                // What it says holds for all members, as the mapping does not change meanwhile.
-                if let Some(rights) = rights.take() {
-                    changing.change = changing.change.leaves(rights());
-                }
-            }
-            let marked = regions.mark(&changing, STEP);
-            if marked > 0 {
-                (changes, settled) = self.mark_on(changes, member, &changing, marked, settled);
-            }
-            next = changes.watching.next(member);
-        }
-        drop(changes);
-        if settled {
-            self.settled.notify_all();
-        }
-    }
-
-    /// Goes on with a member of which `marked` regions were marked: with the rest of them, and with
-    /// those who wait for events. Lets go of the lock meanwhile. `settled`: somebody is to be woken
-    /// at the end.
-    #[inline(never)]
-    fn mark_on<'a>(
-        &'a self,
-        mut changes: Guard<'a>,
-        member: &Member,
-        changing: &Changing,
-        mut marked: u32,
-        mut settled: bool,
-    ) -> (Guard<'a>, bool) {
-        member.pin();
-        if marked == STEP {
-            // Many: let others have the lock now and then. What has been marked is out of the trees
-            // and nothing is added meanwhile, so this ends.
-            changes.marking += 1;
-            while marked == STEP {
-                drop(changes);
-                changes = self.hold();
-                // SAFETY: The lock is held, and the member is pinned.
-                marked = unsafe { member.regions() }.mark(changing, STEP);
-            }
-            changes.marking -= 1;
-            settled |= changes.marking == 0;
-        }
-        drop(changes);
-        member.events.wake();
-        let changes = self.hold();
-        settled |= member.unpin();
-        (changes, settled)
-    }
-
-    /// The owner's address space is being torn down: no task is left in it that could read an
-    /// event or look at a word. Gives the memory of all members back. May sleep.
-    pub(crate) fn owner_gone(&self) {
-        let mut settled = false;
-        let mut changes = self.hold();
-        let mut next = changes.all.first();
-        while let Some(member) = next {
-            // SAFETY: Members in the list are alive. This one stays there while the lock is held or
-            // it is pinned.
-            let member = unsafe { member.as_ref() };
-            // SAFETY: The lock is held.
-            let chunks = unsafe { member.regions() }.take_chunks();
-            member.pin();
-            drop(changes);
-            drop(chunks);
-            member.status.owner_gone();
-            changes = self.hold();
-            settled |= member.unpin();
-            next = changes.all.next(member);
-        }
-        drop(changes);
-        if settled {
-            self.settled.notify_all();
-        }
     }
 }
 

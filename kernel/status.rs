@@ -4,7 +4,7 @@
 //!
 //! Page 0 is the header (`kdreg2_status_data`), the pages after it hold the state words. They are
 //! ordinary pages with a permanent mapping in the kernel, through which the kernel writes, and
-//! CONFIG_DATA maps them into the client, which can only ever read them.
+//! CONFIG_DATA maps them into the client, which can only ever read them (`mapping`).
 //!
 //! The mapping has a file of its own. It does not hold the device file, so that closing the
 //! descriptor ends the monitoring at once even while the status pages are still mapped; their
@@ -17,15 +17,12 @@
 use crate::{
     abi::KDREG2_STATUS_VERSION,
     account::{Account, Charge},
-    table::Table,
 };
 use kernel::{
     alloc::{flags::*, KVVec, VBox},
     bindings,
-    error::to_result,
-    ffi::{c_char, c_int, c_uint, c_ulong, c_void},
-    fs::file::flags::O_RDONLY,
-    mm::{virt::VmaNew, Mm},
+    ffi::c_void,
+    mm::Mm,
     new_mutex,
     page::PAGE_SIZE,
     prelude::*,
@@ -35,6 +32,11 @@ use kernel::{
         Arc, Mutex,
     },
 };
+
+/// About what is left of an ended process while a descriptor of it is open or its status pages are
+/// mapped, in bytes: the structure of its address space, the topmost page table, counters for each
+/// processor. There is no way to ask how much it is.
+const OWNER: usize = 16 << 10;
 
 /// A page full of atomics that user space may read at any time.
 pub(crate) struct SharedPage<T: AtomicType, const N: usize> {
@@ -122,10 +124,13 @@ pub(crate) struct Status {
     /// The process that may see them. Kept (`mm_count`) so that the address is not reused for
     /// another one; compared, never used.
     mm: ARef<Mm>,
+    /// For itself, and for what it keeps of that process.
+    _charge: Charge,
     header: HeaderPage,
     /// The header that other processes see: where the words are, and nothing active.
     foreign_header: HeaderPage,
-    /// The state page that other processes see. Never written.
+    /// The state page that other processes see, and the owner once it has closed the descriptor.
+    /// Never written.
     blank: StatePage,
     account: Arc<Account>,
     /// Taken with the mmap lock held (by the fault handler), so nothing that takes that one may
@@ -137,6 +142,7 @@ pub(crate) struct Status {
 impl Status {
     /// Allocates the status pages of a new descriptor. May sleep.
     pub(crate) fn new(mm: ARef<Mm>, account: Arc<Account>) -> Result<Arc<Self>> {
+        let charge = account.charge(size_of::<Self>() + OWNER)?;
         let header = HeaderPage::new(&account)?;
         let foreign_header = HeaderPage::new(&account)?;
         header.word(VERSION).store(KDREG2_STATUS_VERSION, Relaxed);
@@ -146,6 +152,7 @@ impl Status {
         Arc::pin_init(
             try_pin_init!(Self {
                 mm,
+                _charge: charge,
                 header,
                 foreign_header,
                 blank: StatePage::new(&account)?,
@@ -184,23 +191,26 @@ impl Status {
         Ok(())
     }
 
-    /// The page with the state words from `number * StatePage::WORDS` on. May sleep.
-    pub(crate) fn state_page(&self, number: usize) -> Result<Arc<StatePage>> {
+    /// The page with the state words from `number * StatePage::WORDS` on; none when they have been
+    /// given back. May sleep.
+    pub(crate) fn state_page(&self, number: usize) -> Result<Option<Arc<StatePage>>> {
         let mut pages = self.pages.lock();
         match pages.table.get(number) {
-            None => return Err(EINVAL),
-            Some(Some(page)) => return Ok(page.clone()),
+            None => return Ok(None),
+            Some(Some(page)) => return Ok(Some(page.clone())),
             Some(None) => {}
         }
         let page = Arc::new(StatePage::new(&self.account)?, GFP_KERNEL_ACCOUNT)?;
         pages.reset(number, &page);
         pages.table[number] = Some(page.clone());
-        Ok(page)
+        Ok(Some(page))
     }
 
-    /// The process that could see the words is gone, and gives back their pages; what a child
-    /// inherited shows others. No region is active, nor will any be. May sleep.
-    pub(crate) fn owner_gone(&self) {
+    /// Gives the pages of words back: the process that could see them is gone, or has closed the
+    /// descriptor, after [`Status::invalidate_all`]. What it has mapped of them stays for as long as
+    /// that, as memory of its own; whatever else is looked at is the page that others see. No region
+    /// is active, nor will any be. May sleep.
+    pub(crate) fn give_back(&self) {
         let mut pages = self.pages.lock();
         let table = core::mem::replace(&mut pages.table, KVVec::new());
         let charge = pages.charge.take();
@@ -249,70 +259,15 @@ impl Status {
             .store(pending.into(), Release);
     }
 
-    fn mapping_size(max: u32) -> usize {
-        (1 + (max as usize).div_ceil(StatePage::WORDS)) * PAGE_SIZE
-    }
-
-    /// Maps header and words of `max` slots into the current process and returns the address.
-    pub(crate) fn map(self: &Arc<Self>, max: u32) -> Result<usize> {
-        const PROT_READ: c_ulong = 1;
-        const MAP_SHARED: c_ulong = 1;
-
-        let private = Arc::into_raw(self.clone());
-        // SAFETY: The name and the file operations are static. On success the file owns the
-        // reference in `private`, which `release` gives up; `FOPS.owner` keeps the module loaded.
-        let file = unsafe {
-            anon_inode_getfile(
-                c"[kdreg]".as_char_ptr(),
-                FOPS.as_ptr(),
-                private.cast_mut().cast::<c_void>(),
-                O_RDONLY as c_int,
-            )
-        };
-        if let Err(err) = kernel::error::from_err_ptr(file) {
-            // SAFETY: The pointer comes from `into_raw` above and nobody took it over.
-            drop(unsafe { Arc::from_raw(private) });
-            return Err(err);
-        }
-        // SAFETY: `file` is a valid file; the caller is a system call, so there is a current mm
-        // and none of its locks are held.
-        let address = unsafe {
-            bindings::vm_mmap(
-                file,
-                0,
-                Self::mapping_size(max) as c_ulong,
-                PROT_READ,
-                MAP_SHARED,
-                0,
-            )
-        };
-        // SAFETY: This is the reference that `anon_inode_getfile` gave us; the mapping has its own.
-        unsafe { bindings::fput(file) };
-        // The last page of the address space encodes error numbers.
-        to_result(if address as isize >= -4095 && (address as isize) < 0 {
-            address as c_int
-        } else {
-            0
-        })?;
-        Ok(address as usize)
-    }
-
-    /// Undoes [`Status::map`].
-    pub(crate) fn unmap(address: usize, max: u32) {
-        // SAFETY: Unmapping memory of the current process is what it could do itself at any time.
-        // It fails only for want of memory; the mapping stays then, and does no harm.
-        let _ = unsafe { bindings::vm_munmap(address as c_ulong, Self::mapping_size(max)) };
-    }
-
-    /// Address of the words in a mapping at `address`.
-    pub(crate) fn words_at(address: usize) -> u64 {
-        (address + PAGE_SIZE) as u64
+    /// Whether these are the status pages of that process.
+    pub(crate) fn is_of(&self, mm: *const bindings::mm_struct) -> bool {
+        core::ptr::eq(self.mm.as_raw(), mm)
     }
 
     /// The page at `offset` of the mapping, for the owner or for another process.
     ///
     /// Returns it inside `use_page`, during which it is sure to stay.
-    fn with_page<R>(
+    pub(crate) fn with_page<R>(
         &self,
         offset: usize,
         owner: bool,
@@ -321,96 +276,11 @@ impl Status {
         match (offset, owner) {
             (0, true) => Ok(use_page(self.header.page())),
             (0, false) => Ok(use_page(self.foreign_header.page())),
-            (_, true) => Ok(use_page(self.state_page(offset - 1)?.page())),
+            (_, true) => Ok(match self.state_page(offset - 1)? {
+                Some(page) => use_page(page.page()),
+                None => use_page(self.blank.page()),
+            }),
             (_, false) => Ok(use_page(self.blank.page())),
         }
     }
-}
-
-#[allow(improper_ctypes)]
-extern "C" {
-    // Exported to GPL modules; not among the generated bindings. The lint minds a structure without
-    // fields deep inside `struct file`, which C has too.
-    fn anon_inode_getfile(
-        name: *const c_char,
-        fops: *const bindings::file_operations,
-        private: *mut c_void,
-        flags: c_int,
-    ) -> *mut bindings::file;
-}
-
-static FOPS: Table<bindings::file_operations> = Table::new(bindings::file_operations {
-    owner: crate::compat::this_module(),
-    mmap: Some(mmap),
-    release: Some(release),
-    ..pin_init::zeroed()
-});
-
-static VM_OPS: Table<bindings::vm_operations_struct> = Table::new(bindings::vm_operations_struct {
-    fault: Some(fault),
-    ..pin_init::zeroed()
-});
-
-/// # Safety
-///
-/// Called by the kernel, for a file made in [`Status::map`], with a vma that is being set up.
-unsafe extern "C" fn mmap(_file: *mut bindings::file, vma: *mut bindings::vm_area_struct) -> c_int {
-    // SAFETY: The vma is undergoing initial setup.
-    let new = unsafe { VmaNew::from_raw(vma) };
-    // Read-only for ever: mprotect() cannot bring back what is cleared here. DONTEXPAND also keeps
-    // userfaultfd and guard pages off, with either of which fork() would copy the page tables.
-    if let Err(err) = new
-        .try_clear_maywrite()
-        .and_then(|()| new.try_clear_mayexec())
-    {
-        return err.to_errno();
-    }
-    new.set_dontexpand();
-    new.set_dontdump();
-    // SAFETY: The vma is being set up and not yet shared.
-    unsafe { (*vma).vm_ops = VM_OPS.as_ptr() };
-    0
-}
-
-/// # Safety
-///
-/// Called by the kernel when the last reference to a file made in [`Status::map`] goes.
-unsafe extern "C" fn release(_inode: *mut bindings::inode, file: *mut bindings::file) -> c_int {
-    // SAFETY: `private_data` is the reference that `Status::map` gave to the file; no mapping is
-    // left and nothing else can use the file.
-    drop(unsafe { Arc::<Status>::from_raw((*file).private_data.cast::<Status>()) });
-    0
-}
-
-/// # Safety
-///
-/// Called by the kernel on a page fault in a vma set up by [`mmap`].
-unsafe extern "C" fn fault(vmf: *mut bindings::vm_fault) -> bindings::vm_fault_t {
-    // SAFETY: The fault handler may look at the fault, at its vma (locked or under the mmap lock),
-    // and at the file, which the vma holds.
-    let (mm, status, offset) = unsafe {
-        let vma = (*vmf).__bindgen_anon_1.vma;
-        let file = (*vma).vm_file;
-        (
-            (*vma).vm_mm,
-            &*(*file).private_data.cast::<Status>(),
-            (*vmf).__bindgen_anon_1.pgoff,
-        )
-    };
-    let owner = mm == status.mm.as_raw();
-    status
-        .with_page(offset, owner, |page| {
-            // Takes a reference of its own on the page. Never writable: `write` is false, and so
-            // is the protection of the vma.
-            //
-            // SAFETY: `vmf` is the fault being handled and `page` stays for the call.
-            unsafe { bindings::vmf_insert_page_mkwrite(vmf, page, false) }
-        })
-        .unwrap_or_else(|err| {
-            if err == ENOMEM {
-                bindings::vm_fault_reason_VM_FAULT_OOM as c_uint
-            } else {
-                bindings::vm_fault_reason_VM_FAULT_SIGBUS as c_uint
-            }
-        })
 }

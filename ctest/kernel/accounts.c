@@ -7,6 +7,7 @@
 #include "kt.h"
 
 #include <grp.h>
+#include <limits.h>
 #include <signal.h>
 #include <sys/resource.h>
 
@@ -302,6 +303,75 @@ static void inherited(void)
     all_given_back();
 }
 
+/* Bytes of the hostile user, with one descriptor to ask by. */
+static long used_now(void)
+{
+    int told[2];
+    long now;
+    pid_t child;
+
+    CHECK(pipe(told) == 0, "%m");
+    child = fork();
+    if (child == 0) {
+        become(HOSTILE);
+        int fd = open_one(16, NULL);
+
+        CHECK(fd >= 0, "%m");
+        now = used(0, fd);
+        CHECK(write(told[1], &now, sizeof now) == sizeof now);
+        _exit(0);
+    }
+    CHECK(read(told[0], &now, sizeof now) == sizeof now, "%m");
+    CHECK(kt_wait(child) == 0);
+    close(told[0]);
+    close(told[1]);
+    return now;
+}
+
+/* Nobody has the descriptor, a child has its mapping. That keeps what it takes to
+ * show it, and the structure of an address space; which is charged for. */
+static void mapped(void)
+{
+    enum { STRUCTURE = 16 << 10 };
+    long before = used_now(), after = LONG_MAX;
+    int told[2];
+    pid_t parent, heir;
+
+    CHECK(pipe(told) == 0, "%m");
+    parent = fork();
+    if (parent == 0) {
+        become(HOSTILE);
+        const struct kdreg2_status_data *status;
+        int fd = open_one(SLOTS, &status);
+
+        CHECK(fd >= 0, "%m");
+        touch(status);
+        heir = fork();
+        if (heir == 0) {
+            close(fd);
+            pause();
+            _exit(0);
+        }
+        close(fd);
+        CHECK(write(told[1], &heir, sizeof heir) == sizeof heir);
+        pause();
+    }
+    CHECK(read(told[0], &heir, sizeof heir) == sizeof heir, "%m");
+    kill(parent, SIGKILL);
+    CHECK(waitpid(parent, NULL, 0) == parent, "%m");
+    /* The heir may not have closed it yet. */
+    for (int i = 0; i < 3000 && after > before + (64 << 10); i++) {
+        if (i)
+            usleep(10000);
+        after = used_now();
+    }
+    printf("mapped: %ld bytes more with the mapping alone\n", after - before);
+    CHECK(after <= before + (64 << 10));
+    CHECK(after >= before + STRUCTURE, "what the mapping keeps is not charged for");
+    kill(heir, SIGKILL);
+    all_given_back();
+}
+
 /* CAP_SYS_RESOURCE goes beyond. */
 static void root(void)
 {
@@ -328,6 +398,7 @@ int main(void)
     limited('w');
     words_beyond();
     inherited();
+    mapped();
     root();
     return 0;
 }

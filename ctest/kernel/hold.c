@@ -5,15 +5,17 @@
  * Only where the module measures it (measure_holds=1) and where time is made of
  * instructions; skipped elsewhere.
  *
- * The bound is that of one step: 256 regions, whatever there are in all.
+ * The bound is that of one step: 256 regions, or a few descriptors, whatever
+ * there are in all.
  */
 #include "kt.h"
 
+#include <sys/resource.h>
 #include <time.h>
 
 /* For a region of a step: its trees are deeper where there are more, and an
  * interrupt may come in between. */
-enum { STEP = 256, PER_REGION = 800, BATCH = 4096 };
+enum { STEP = 256, PER_REGION = 800, BATCH = 4096, DESCRIPTORS = 500, MASKS = 32 };
 
 static struct kdreg_monitor_entry entries[BATCH];
 static struct kdreg_unmonitor_entry ends[BATCH];
@@ -94,14 +96,44 @@ static void measure(size_t regions, uint64_t (*cookie)(uint64_t), const char *na
     CHECK(kt_wait(child) == 0);
 }
 
+/* One change in a process with many descriptors, and with as many trees in each as
+ * there are masks of changes that it concerns; none of their regions overlaps it. */
+static void descriptors(unsigned count)
+{
+    pid_t child = fork();
+
+    if (child == 0) {
+        char *memory = kt_space(2 * page);
+        int fd = -1;
+
+        for (unsigned i = 0; i < count; i++) {
+            fd = kt_open();
+            kt_config(fd, MASKS);
+            for (uint32_t mask = 0; mask < MASKS; mask++)
+                kt_monitor_mask(fd, memory, 1, mask, KDREG_CHANGE_CLEAR | mask << 2, 0);
+        }
+        long before = longest(fd);
+        CHECK(madvise(memory + page, page, MADV_DONTNEED) == 0, "%m");
+        long after = longest(fd);
+        printf("%u descriptors of %u masks: %ld before, %ld by a change\n", count, MASKS, before,
+               after);
+        fflush(stdout);
+        CHECK(after <= STEP * PER_REGION, "the lock was held for %ld instructions", after);
+        exit(0);
+    }
+    CHECK(kt_wait(child) == 0);
+}
+
 int main(void)
 {
+    struct rlimit files = {DESCRIPTORS + 64, DESCRIPTORS + 64};
     int fd = kt_open();
 
     page = kt_page();
     if (longest(fd) < 0)
         kt_skip("the module does not measure (measure_holds)");
     close(fd);
+    CHECK(setrlimit(RLIMIT_NOFILE, &files) == 0, "%m");
     printf("the longest hold up to each step, in instructions:\n"
            "| regions | cookies |  added |  again | marked | flushed | all ended | resized |\n");
     fflush(stdout);
@@ -109,5 +141,6 @@ int main(void)
         measure(regions, honest, "honest");
         measure(regions, hostile, "hostile");
     }
+    descriptors(DESCRIPTORS);
     return 0;
 }
