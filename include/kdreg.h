@@ -156,6 +156,11 @@
 #define KDREG_CAUSE_LOST 7u
 
 /**
+ * kdreg_cache_prioritize(): never evicted.
+ */
+#define KDREG_PRIORITY_PINNED 255
+
+/**
  * kdreg_entry_check(): the backend cannot tell, or not of this part alone.
  */
 #define KDREG_ENTRY_UNKNOWN 0
@@ -1015,6 +1020,18 @@ int kdreg_cache_drain(kdreg_cache_t *cache,
  */
 int kdreg_cache_evict(kdreg_cache_t *cache,
                       size_t bytes);
+
+/**
+ * Has an entry, which the caller holds, evicted after all those of a smaller priority: 0 is
+ * what each begins with, up to 254; KDREG_PRIORITY_PINNED never is, neither for the limits of
+ * the cache or its group, nor where `reg` lacks memory, nor by kdreg_cache_evict(). It lasts
+ * until the entry is not found any more, because its memory changes, or it is dropped; a
+ * registration that takes its place has the largest priority of those whose place it takes.
+ *
+ * Returns 0; -ENOENT when the entry is not cached, or not any more; -EINVAL for another priority,
+ * and when it is not an entry of this cache or nobody holds it; -EBADF; -ECHILD.
+ */
+int kdreg_cache_prioritize(kdreg_cache_t *cache, kdreg_entry_t *entry, uint32_t priority);
 
 /**
  * Takes another reference on an entry that the caller holds, to be put back by a

@@ -188,9 +188,9 @@ ctest/kernel/fuzz.c 418
 ctest/kernel/lifetime.c 415
 ctest/matrix/changes.c 537
 ctest/peers.c 425
-libkdreg/examples/cost.rs 448
+libkdreg/examples/cost.rs 445
 libkdreg/src/cache/reaper.rs 459
-libkdreg/src/cache/state.rs 439
+libkdreg/src/cache/state.rs 418
 libkdreg/src/ffi/monitor.rs 463
 libkdreg/src/monitor/mod.rs 403
 libkdreg/tests/cache_model.rs 447

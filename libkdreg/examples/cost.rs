@@ -174,8 +174,9 @@ fn in_c(regions: usize, operations: usize, offset: usize, find: bool) -> Duratio
 
 /// A call of the C interface on entries that are found, so many times: `with`
 /// (`kdreg_cache_get_with` and `_put`), or of one that is held: `hold`
-/// (`kdreg_cache_hold` and `_put`), `check` (`kdreg_entry_check`).
+/// (`kdreg_cache_hold` and `_put`), `check` (`kdreg_entry_check`), `pin` (`kdreg_cache_prioritize`).
 fn on_entries(regions: usize, operations: usize, kind: &str) -> Duration {
+    use ffi::cache::{kdreg_cache_prioritize as pin, kdreg_entry_check as check};
     let (_manual, monitor) = Manual::open().unwrap();
     let cache = cache_in_c(monitor, 0);
     let with = ffi::cache::kdreg_get_attr {
@@ -216,12 +217,8 @@ fn on_entries(regions: usize, operations: usize, kind: &str) -> Duration {
                 black_box(ffi::cache::kdreg_cache_hold(cache, held[next]));
                 black_box(ffi::cache::kdreg_cache_put(cache, held[next]));
             }
-            _ => {
-                let address = address as *const _;
-                black_box(ffi::cache::kdreg_entry_check(
-                    cache, held[next], address, 64,
-                ));
-            }
+            "pin" => _ = black_box(pin(cache, held[next], 1)),
+            _ => _ = black_box(check(cache, held[next], address as _, 64)),
         }
     }
     began.elapsed()
@@ -426,7 +423,7 @@ fn main() {
         "hit" => in_c(regions, operations, 0, false),
         "interior" => in_c(regions, operations, PAGE + 512, false),
         "find" => in_c(regions, operations, 0, true),
-        "with" | "hold" | "check" => on_entries(regions, operations, &kind),
+        "with" | "hold" | "check" | "pin" => on_entries(regions, operations, &kind),
         "rust" => in_rust(regions, operations, Variant::Plain),
         "shared" => in_rust(regions, operations, Variant::Elsewhere),
         "in-turn" => in_rust(regions, operations, Variant::InTurn),

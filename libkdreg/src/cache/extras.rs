@@ -36,6 +36,8 @@ pub(crate) struct Extra {
     pub(super) next: AtomicU32,
     /// It is not to be merged. Written before the entry is published.
     apart: AtomicBool,
+    /// How late it is evicted; 0 unless it is live. Under the lock.
+    priority: AtomicU8,
 }
 
 // SAFETY: null pointers and zeroes are an entry without any of it; what it owns
@@ -60,6 +62,15 @@ impl Extra {
 
     pub fn is_apart(&self) -> bool {
         self.apart.load(Ordering::Relaxed)
+    }
+
+    pub fn priority(&self) -> u8 {
+        self.priority.load(Ordering::Relaxed)
+    }
+
+    /// Returns the former one.
+    pub fn set_priority(&self, priority: u8) -> u8 {
+        self.priority.swap(priority, Ordering::Relaxed)
     }
 
     /// Notes that `range` has changed, by what the caller says. Under the lock.

@@ -42,6 +42,13 @@ impl Held<'_> {
         self.inner.standing(self.entry, range)
     }
 
+    /// Has it evicted after all that has a smaller priority; 0 is what each begins
+    /// with, [`PINNED`](super::PINNED) never. `ENOENT` for what is not cached, or
+    /// not any more.
+    pub fn prioritize(&self, priority: u8) -> Result<(), Errno> {
+        self.inner.prioritize(self.entry, priority)
+    }
+
     /// The caller's bytes in it; null where there are none.
     pub fn data(&self) -> *mut u8 {
         self.entry.data()

@@ -21,6 +21,7 @@
 //   serving     what a miss registers, and what of it is served
 //   miss        the course of a miss
 //   room        making room for it
+//   priority    what goes last, or never
 //   register    registering where memory is short
 //   publish     making it findable
 //   watches     the watches of ranges that were merged
@@ -79,6 +80,7 @@ mod lookup;
 mod lru;
 mod miss;
 mod page_index;
+mod priority;
 mod publish;
 mod put;
 mod reaper;
@@ -118,6 +120,7 @@ pub use asking::{Ask, Registration};
 pub use group::{Group, GroupOptions};
 pub use held::Held;
 pub use limits::{Name, Options};
+pub use priority::PINNED;
 pub use state::Cause;
 pub use statistics::Statistics;
 pub use telling::Departure;

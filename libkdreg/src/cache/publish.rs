@@ -1,14 +1,16 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Publishing: a registration that was made becomes an entry to be found.
 
+use super::entries::Entries;
 use super::links::List;
 use super::miss::Attempt;
 use super::release::Spent;
 use super::serving::Request;
-use super::state::{Alone, State};
-use super::watches::Watched;
+use super::state::{Alone, Cause, State};
+use super::watches::{Pieces, Watched};
 use super::{Handle, Inner};
 use crate::threads;
+use std::ops::ControlFlow;
 use std::sync::atomic::Ordering;
 
 /// How publishing went.
@@ -73,7 +75,8 @@ impl Inner {
                 // event that cannot be taken in before the lock is let go,
                 // and then finds the entry live.
                 if !alone {
-                    state.supersede(&self.entries, request, pieces.as_deref_mut(), &mut retired);
+                    let pieces = pieces.as_deref_mut();
+                    state.supersede(&self.entries, request, index, pieces, &mut retired);
                 }
                 if request.terms.no_merge {
                     self.has_extras.store(true, Ordering::Relaxed);
@@ -122,6 +125,32 @@ impl Inner {
                 self.put(self.entries.at(rival));
                 Attempt::Changed
             }
+        }
+    }
+}
+
+impl State {
+    /// Drops the live entries that `request` makes superfluous, whose entry is
+    /// `heir` from now on. `pieces` takes over what watches parts of them.
+    // Out of line: what overlaps nothing, as most, does without it.
+    #[inline(never)]
+    fn supersede(
+        &mut self,
+        entries: &Entries,
+        request: &Request,
+        heir: u32,
+        mut pieces: Option<&mut Pieces>,
+        retired: &mut List,
+    ) {
+        while let Some(index) = self
+            .visit_superseded(entries, request, &mut ControlFlow::Break)
+            .break_value()
+        {
+            if let Some(pieces) = &mut pieces {
+                pieces.inherit(entries.at(index), entries.extra(index), request.access);
+            }
+            self.inherit_priority(entries, heir, index);
+            self.drop_live(entries, index, Cause::Superseded, retired);
         }
     }
 }

@@ -4,6 +4,7 @@
 use super::entries::{Entries, Entry};
 use super::limits::Options;
 use super::links::List;
+use super::priority::{PINNED, Turn};
 use super::refs::{BATCH, NOBODY, revoke_all};
 use super::serving::Request;
 use super::state::{Alone, Cause, State};
@@ -78,11 +79,34 @@ impl State {
         incoming: Option<&Request>,
         retired: &mut List,
     ) -> bool {
-        self.evict_one_if(entries, incoming, retired, |_| true)
+        if self.has_priorities() {
+            return self.evict_one_in_turn(entries, incoming, retired);
+        }
+        self.evict_one_if(entries, incoming, retired, |_| true, |_| true)
     }
 
-    /// As `evict_one`, until the least recently used that is left is not to be
-    /// evicted.
+    /// As `evict_one`, where entries have priorities.
+    #[cold]
+    #[inline(never)]
+    fn evict_one_in_turn(
+        &mut self,
+        entries: &Entries,
+        incoming: Option<&Request>,
+        retired: &mut List,
+    ) -> bool {
+        let mut next = Turn::of(self.least_priority());
+        while let Some(mut turn) = next {
+            let has_turn = |index| turn.is_of(entries.extra(index).priority());
+            if self.evict_one_if(entries, incoming, retired, |_| true, has_turn) {
+                return true;
+            }
+            next = turn.next();
+        }
+        false
+    }
+
+    /// As `evict_one`, of those whose turn it is, until the least recently used
+    /// that is left is not to be evicted.
     #[inline(always)]
     pub(super) fn evict_one_if(
         &mut self,
@@ -90,8 +114,9 @@ impl State {
         incoming: Option<&Request>,
         retired: &mut List,
         wanted: impl Fn(&Entry) -> bool,
+        mut has_turn: impl FnMut(u32) -> bool,
     ) -> bool {
-        // Spared entries that came to the top wait here.
+        // Spared entries that came to the top wait here, and those passed over.
         let mut spared = List::EMPTY;
         let mut evicted = false;
         let mut ahead: Option<Ahead> = None;
@@ -105,7 +130,8 @@ impl State {
                 break;
             }
             let apart = entry.refs.is_counted_apart();
-            if incoming.is_some_and(|request| request.supersedes(entry)) {
+            let superseded = incoming.is_some_and(|request| request.supersedes(entry));
+            if superseded || !has_turn(index) {
                 self.lru.remove(&mut self.links, index);
                 spared.push(&mut self.links, index);
             } else if entry.refs.revoke_idle(threads::caller()) {
@@ -141,7 +167,11 @@ impl State {
             ahead.reopen(entries);
         }
         while let Some(index) = spared.pop(&mut self.links) {
-            self.lru.file(&mut self.links, entries, index);
+            if incoming.is_some_and(|request| request.supersedes(entries.at(index))) {
+                self.lru.file(&mut self.links, entries, index);
+            } else {
+                self.file_last(entries, index);
+            }
         }
         evicted
     }
@@ -214,7 +244,8 @@ impl State {
             }
             let entry = entries.at(index);
             let idle = !entry.refs.in_use(threads::owners());
-            if idle && !spared.is_some_and(|request| request.supersedes(entry)) {
+            let pinned = self.priority(entries, index) == PINNED;
+            if idle && !pinned && !spared.is_some_and(|request| request.supersedes(entry)) {
                 over.entries = over.entries.saturating_sub(1);
                 over.bytes = over.bytes.saturating_sub(entry.range().len());
             }

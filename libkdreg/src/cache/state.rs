@@ -7,11 +7,11 @@ use super::drop::Done;
 use super::entries::{Entries, Entry};
 use super::links::{EntryLinks, List, UnderWay};
 use super::lru::Lru;
+use super::priority::Kept;
 use super::refs::{Detach, revoke_all};
 use super::serving::Request;
 use super::statistics::Statistics;
 use super::telling::Untold;
-use super::watches::Pieces;
 #[cfg(test)]
 use crate::interval_tree::NIL;
 use crate::interval_tree::Tree;
@@ -60,6 +60,7 @@ pub(crate) struct State {
     /// The live entries, by range.
     pub tree: Tree,
     pub(super) lru: Lru,
+    pub(super) kept: Kept,
     /// Slots of entries that were released.
     free: List,
     /// Slots never used so far begin here.
@@ -109,6 +110,7 @@ impl State {
             links,
             tree: Tree::new(),
             lru,
+            kept: Kept::NONE,
             free: List::EMPTY,
             fresh: State::FIRST_SLOT,
             taken: 0,
@@ -368,6 +370,7 @@ impl State {
         let range = unsafe { entries.at_unchecked(index) }.range();
         self.tree.remove(&mut self.links, index);
         self.lru.remove(&mut self.links, index);
+        self.end_priority(entries, index);
         self.cached -= 1;
         self.cached_bytes -= range.len();
         match cause {
@@ -377,26 +380,6 @@ impl State {
             Cause::Evicted => self.counts.evictions += 1,
             Cause::Superseded => self.counts.merges += 1,
             Cause::Flushed => {}
-        }
-    }
-
-    /// Drops the live entries that `request` makes superfluous.
-    /// `pieces` takes over what watches parts of them.
-    pub fn supersede(
-        &mut self,
-        entries: &Entries,
-        request: &Request,
-        mut pieces: Option<&mut Pieces>,
-        retired: &mut List,
-    ) {
-        while let Some(index) = self
-            .visit_superseded(entries, request, &mut ControlFlow::Break)
-            .break_value()
-        {
-            if let Some(pieces) = &mut pieces {
-                pieces.inherit(entries.at(index), entries.extra(index), request.access);
-            }
-            self.drop_live(entries, index, Cause::Superseded, retired);
         }
     }
 

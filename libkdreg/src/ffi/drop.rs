@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Dropping an entry, and draining a cache, in C.
+//! Dropping an entry, draining a cache, and what is to go first, in C.
 
-use super::boundary::{count_of_callbacks, status_of_callbacks};
+use super::boundary::{count_of_callbacks, status, status_of_callbacks};
 use super::{handle, kdreg_cache_t, kdreg_entry_t};
-use crate::cache::{Cache, Done, Entry};
+use crate::cache::{Cache, Done, Entry, PINNED};
+use crate::errno::Errno;
 use crate::unwinding::{self, call_void};
 use std::ffi::{c_int, c_void};
 
@@ -82,4 +83,30 @@ pub extern "C-unwind" fn kdreg_cache_drain(
 #[unsafe(no_mangle)]
 pub extern "C-unwind" fn kdreg_cache_evict(cache: *mut kdreg_cache_t, bytes: usize) -> c_int {
     count_of_callbacks(|| handle::resolve::<Cache>(cache)?.inner().evict(bytes))
+}
+
+/// kdreg_cache_prioritize(): never evicted.
+pub const KDREG_PRIORITY_PINNED: u32 = 255;
+const _: () = assert!(KDREG_PRIORITY_PINNED == PINNED as u32);
+
+/// Has an entry, which the caller holds, evicted after all those of a smaller priority: 0 is
+/// what each begins with, up to 254; KDREG_PRIORITY_PINNED never is, neither for the limits of
+/// the cache or its group, nor where `reg` lacks memory, nor by kdreg_cache_evict(). It lasts
+/// until the entry is not found any more, because its memory changes, or it is dropped; a
+/// registration that takes its place has the largest priority of those whose place it takes.
+///
+/// Returns 0; -ENOENT when the entry is not cached, or not any more; -EINVAL for another priority,
+/// and when it is not an entry of this cache or nobody holds it; -EBADF; -ECHILD.
+#[unsafe(no_mangle)]
+pub extern "C-unwind" fn kdreg_cache_prioritize(
+    cache: *mut kdreg_cache_t,
+    entry: *mut kdreg_entry_t,
+    priority: u32,
+) -> c_int {
+    status(|| {
+        let cache = handle::resolve::<Cache>(cache)?;
+        let priority = u8::try_from(priority).map_err(|_| Errno::EINVAL)?;
+        let entry = entry.cast_const().cast::<Entry>();
+        cache.inner().prioritize(entry, priority)
+    })
 }

@@ -9,7 +9,7 @@
 //   cache      the cache: making, ending, dropping
 //   lookup     get, find and put
 //   scatter    the same of scatter lists
-//   drop       dropping an entry, draining a cache
+//   drop       dropping an entry, draining a cache, what goes first
 //   group      caches that share limits
 //   entry      what is known of an entry that is held
 //   show       what a cache says of itself

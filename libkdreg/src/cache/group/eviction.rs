@@ -2,9 +2,10 @@
 //! Making room in a group: whose entries go.
 
 use super::super::links::List;
+use super::super::priority::Turn;
 use super::super::room::Room;
 use super::super::serving::Request;
-use super::super::{Inner, entries::Stamp};
+use super::super::{Inner, entries::Entry, entries::Stamp};
 use super::{Group, Member, Pool, Visit};
 use crate::unwinding;
 use std::cell::Cell;
@@ -217,9 +218,26 @@ impl Pool {
     }
 
     /// Evicts the entry of all members that is idle and was used before all others
-    /// that are, sparing what is superseded.
+    /// of its priority that are, sparing what is superseded.
     fn choose<'p>(
         &'p self,
+        members: &mut [Member],
+        incoming: Option<Incoming<'_>>,
+    ) -> Option<Victim<'p>> {
+        let mut turn = Turn::of(0)?;
+        loop {
+            let victim = self.choose_in(&mut turn, members, incoming);
+            if victim.is_some() {
+                return victim;
+            }
+            turn = turn.next()?;
+        }
+    }
+
+    /// As `choose`, in a turn. Every member's entries have had it when there is none.
+    fn choose_in<'p>(
+        &'p self,
+        turn: &mut Turn,
         members: &mut [Member],
         incoming: Option<Incoming<'_>>,
     ) -> Option<Victim<'p>> {
@@ -240,7 +258,7 @@ impl Pool {
             let member = members.get_mut(first?)?;
             let spared = incoming.and_then(|incoming| incoming.of(&member.cache));
             let mut retired = List::EMPTY;
-            match member.evict_until(bounds.1, spared, &mut retired) {
+            match member.evict_until(turn, bounds.1, spared, &mut retired) {
                 None => {
                     return Some(Victim {
                         visit: Visit::new(self, member),
@@ -258,6 +276,7 @@ impl Member {
     /// before; else, when it was: `NONE`, if there is no such entry.
     fn evict_until(
         &mut self,
+        turn: &mut Turn,
         limit: u64,
         spared: Option<&Request>,
         retired: &mut List,
@@ -265,13 +284,19 @@ impl Member {
         let entries = &self.cache.entries;
         let later = Cell::new(NONE);
         let mut state = self.cache.state.lock();
-        let evicted = state.evict_one_if(entries, spared, retired, |entry| {
+        if !turn.is_of(state.least_priority()) {
+            return Some(NONE);
+        }
+        let wanted = |entry: &Entry| {
             let used = Stamp::clock(entry.stamp.load(Ordering::Relaxed));
             if used > limit {
                 later.set(used);
             }
             used <= limit
-        });
+        };
+        let any = state.has_priorities();
+        let has_turn = |index| !any || turn.is_of(entries.extra(index).priority());
+        let evicted = state.evict_one_if(entries, spared, retired, wanted, has_turn);
         (!evicted).then(|| later.get())
     }
 }
