@@ -14,9 +14,11 @@
 //! and steps to be taken away), then a file for each protocol.
 
 mod guard;
+mod index;
 mod litmus;
 mod log;
 mod machine;
 mod mutants;
 mod ownership;
 mod program;
+mod shared;
