@@ -38,14 +38,14 @@ static __always_inline void end_everything(void)
 static __always_inline void released(struct bpf_link *link)
 {
 	struct watched_programs *all = bpf_map_lookup_elem(&watched, &only);
-	__u32 id = BPF_CORE_READ(link, prog, aux, id);
+	__u32 id = BPF_CORE_READ(link, id);
 	bool ours = false;
 
 	if (!all || !id)
 		return;
 	for (int i = 0; i < WATCHED_PROGRAMS; i++)
-		ours |= all->programs[i].id == id;
-	if (ours || all->scheduler_id == id)
+		ours |= all->programs[i].link == id;
+	if (ours || all->scheduler_link == id)
 		end_everything();
 }
 

@@ -81,17 +81,21 @@ enum watched_program {
 	WATCHED_PROGRAMS,
 };
 
-/* One of them. Its slot is written before the program is attached, and stays. */
+/*
+ * One of them. Where it counts is written before the program is attached, and stays.
+ * The link's number, and not the program's: a link may be released long after it was
+ * let go of, when the program has been attached anew.
+ */
 struct watched {
 	__u64 active; /* per-CPU address: how many run it; 0: it is not attached */
 	__u64 stats;  /* per-CPU address of its bpf_prog_stats */
-	__u32 id;
+	__u32 link;   /* 0: nobody depends on it */
 	__u32 reserved;
 };
 
 struct watched_programs {
 	struct watched programs[WATCHED_PROGRAMS];
-	__u32 scheduler_id; /* the guard's own program */
+	__u32 scheduler_link; /* the guard's own program's */
 	__u32 reserved;
 };
 

@@ -127,6 +127,7 @@ struct bpf_prog {
 };
 
 struct bpf_link {
+	__u32 id;
 	struct bpf_prog *prog;
 };
 

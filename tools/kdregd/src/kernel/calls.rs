@@ -130,6 +130,19 @@ pub fn map_id(map: BorrowedFd<'_>) -> io::Result<u32> {
     Ok(info.id)
 }
 
+/// The number of a link.
+pub fn link_id(link: BorrowedFd<'_>) -> io::Result<u32> {
+    // SAFETY: integers and pointers, of which zeros are a value.
+    let mut info: libbpf_sys::bpf_link_info = unsafe { mem::zeroed() };
+    let mut length = size_of::<libbpf_sys::bpf_link_info>() as u32;
+    // SAFETY: the kernel writes no more than `length` bytes; the pointers in it, of
+    // kinds of links that have names, are NULL.
+    check(unsafe {
+        libbpf_sys::bpf_link_get_info_by_fd(link.as_raw_fd(), &mut info, &mut length)
+    })?;
+    Ok(info.id)
+}
+
 /// A descriptor of the program with a number. Needs CAP_SYS_ADMIN.
 pub fn program_by_id(id: u32) -> io::Result<OwnedFd> {
     // SAFETY: no pointers.

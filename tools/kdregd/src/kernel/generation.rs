@@ -193,6 +193,8 @@ impl Generation {
             let link = attach_one(self.program(program.name), how, target)?;
             calls::pin(link.as_fd(), &link_pin(&self.directory, program.name))
                 .with_context(|| format!("cannot pin the link of {}", program.name))?;
+            // Behind its pin: one that had none would be missed by nobody.
+            guarded::own(self, program, link.as_fd())?;
             self.links.insert(program.name, link);
         }
         Ok(())
@@ -205,7 +207,11 @@ impl Generation {
             .iter()
             .filter(|program| self.is_linked(program))
             .collect();
-        guarded::watch(self, &linked)
+        guarded::watch(self, &linked)?;
+        for program in linked {
+            guarded::own(self, program, self.links[program.name].as_fd())?;
+        }
+        Ok(())
     }
 
     /// Attaches what a mode needs, if it is not.

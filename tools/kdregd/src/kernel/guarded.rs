@@ -10,8 +10,9 @@ use std::os::fd::BorrowedFd;
 
 /// `struct program_place`.
 const PLACE: usize = 24;
-/// `struct watched`: active, stats, id.
+/// `struct watched`: active, stats, link.
 const SLOT: usize = 24;
+const LINK: usize = 16;
 
 /// A number at a place in bytes.
 fn word(bytes: &[u8], at: usize) -> u64 {
@@ -46,13 +47,10 @@ pub fn watch(generation: &Generation, programs: &[&Program]) -> Result<()> {
     let places = calls::iterate(generation.program("programs"), 0).context("list of programs")?;
     change(generation, |value| {
         for program in programs {
-            let id = id(generation.program(program.name))?;
-            if program.name == SCHEDULER {
-                value[WATCHED * SLOT..][..4].copy_from_slice(&id.to_ne_bytes());
-            }
             let Some(number) = program.watched else {
                 continue;
             };
+            let id = id(generation.program(program.name))?;
             let place = places
                 .chunks_exact(PLACE)
                 .find(|place| half(place, 16) == id)
@@ -63,7 +61,21 @@ pub fn watch(generation: &Generation, programs: &[&Program]) -> Result<()> {
                 program.name
             );
             let slot = &mut value[number * SLOT..][..SLOT];
-            slot[..PLACE].copy_from_slice(place);
+            slot[..LINK].copy_from_slice(&place[..LINK]);
+        }
+        Ok(())
+    })
+}
+
+/// A program that is attached by a link, which is pinned: from now on nothing is
+/// certain once that goes.
+pub fn own(generation: &Generation, program: &Program, link: BorrowedFd<'_>) -> Result<()> {
+    let number = calls::link_id(link).context("what a link is")?;
+    change(generation, |value| {
+        if program.name == SCHEDULER {
+            value[WATCHED * SLOT..][..4].copy_from_slice(&number.to_ne_bytes());
+        } else if let Some(slot) = program.watched {
+            value[slot * SLOT + LINK..][..4].copy_from_slice(&number.to_ne_bytes());
         }
         Ok(())
     })
@@ -74,7 +86,7 @@ pub fn watch(generation: &Generation, programs: &[&Program]) -> Result<()> {
 pub fn disown(generation: &Generation, programs: &[&Program]) -> Result<()> {
     change(generation, |value| {
         for number in programs.iter().filter_map(|program| program.watched) {
-            value[number * SLOT + 16..][..4].copy_from_slice(&0u32.to_ne_bytes());
+            value[number * SLOT + LINK..][..4].copy_from_slice(&0u32.to_ne_bytes());
         }
         Ok(())
     })
