@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
-/* cost NAME
+/* cost NAME [BESIDE]
  * What things cost with the backend that KDREG_BACKEND asks for (none: without the library watching anything), in instructions where time is
- * made of them (ctest/vm/run --icount), as a row of a table. Medians; a look at the clock is left out. Pages are there when they are changed.
- * Where time is not made of instructions they are nanoseconds, or what the processor's clock counts. */
+ * made of them (ctest/vm/run --icount), as a row of a table; and, called BESIDE, a row of another process while this one is a client. Medians; a
+ * look at the clock is left out. Pages are there when they are changed. Where time is not made of instructions they are nanoseconds, or what the
+ * processor's clock counts. */
 #include <sched.h>
 #include <sys/prctl.h>
 
@@ -163,6 +164,17 @@ int main(int argc, char **argv)
     printf("| %s | %llu | %llu | %llu | %llu | %llu | %llu | %llu | %llu | %llu | %llu |\n", name, (unsigned long long)valid, (unsigned long long)hit,
            (unsigned long long)miss, (unsigned long long)watched, (unsigned long long)unwatched, (unsigned long long)discarded,
            (unsigned long long)protected, (unsigned long long)uninvolved, (unsigned long long)others, (unsigned long long)switched);
+    if (argc > 2) {
+        fflush(stdout);
+        pid_t child = check_fork();
+        if (child == 0) {
+            setenv("KDREG_BACKEND", "none", 1);
+            execl("/proc/self/exe", argv[0], argv[2], (char *)NULL);
+            _exit(1);
+        }
+        int status;
+        CHECK(waitpid(child, &status, 0) == child && status == 0, "the process beside it: %#x", status);
+    }
     CHECK_IS(kdreg_cache_destroy(cache), 0);
     CHECK_IS(kdreg_close(monitor), 0);
     return atomic_load(&check_failures) != 0;
