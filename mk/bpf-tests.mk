@@ -7,6 +7,8 @@
 #   make test-bpf BPF_KERNELS=6.12   on one
 #   make test-bpf-long               10^6 changes for the hostile test, all of the
 #                                    matrix, 4,096 clients: hours
+#   make test-bpf-consumers          verbs, libfabric and Open MPI on it, where
+#                                    soft-RoCE is; BPF_TESTS=<regex>: some
 #   make bpf-cost                    what it costs there, in instructions
 # What else can be chosen: the head of scripts/test-bpf.sh.
 
@@ -15,7 +17,7 @@ BPF_KERNELS ?= 6.1 6.12 newest
 # No stage of `make test` yet: --uninstall can meet a kdregd that begins anew at
 # that moment, and then leaves things behind (seen once in six).
 
-.PHONY: test-bpf test-bpf-full test-bpf-long bpf-cost bpf-programs
+.PHONY: test-bpf test-bpf-full test-bpf-long test-bpf-consumers bpf-cost bpf-programs
 test-bpf: bpf-programs ## kdregd and the bpf backend on three stock kernels, in guests
 	@BPF_SET=short bash scripts/test-bpf.sh $(BPF_KERNELS)
 
@@ -24,6 +26,9 @@ test-bpf-full: bpf-programs
 
 test-bpf-long: bpf-programs
 	@BPF_CHANGES=1000000 BPF_ALL_WAYS=1 BPF_MATRIX_EVERY=1 BPF_CLIENTS=4096 bash scripts/test-bpf.sh $(BPF_KERNELS)
+
+test-bpf-consumers: bpf-programs ## verbs, libfabric and Open MPI on the bpf backend, in guests
+	@bash scripts/test-bpf-consumers.sh $(BPF_KERNELS)
 
 bpf-programs: vm-prerequisites kernel-tree kdregd prefix
 	@sh scripts/test-c.sh build

@@ -1,11 +1,12 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT OR Apache-2.0
-# Usage: pair.sh KDREG_BW device|namespaces
+# Usage: pair.sh KDREG_BW device|namespaces [BACKEND]
 # Two processes and a real verbs device: RDMA writes from one to the other over
 # soft-RoCE, over one device, or between two network namespaces with a device
 # in each, at the two ends of a veth pair.
 bw=$1
 where=$2
+backend=${3:-kernel}
 work=$(mktemp -d)
 port=18520
 # Seconds for either end.
@@ -54,12 +55,12 @@ namespaces() {
 case $where in
 device) trap 'rm -rf "$work"' EXIT ;;
 namespaces) namespaces || fail "two namespaces with a device in each" ;;
-*) echo "usage: pair.sh KDREG_BW device|namespaces"; exit 2 ;;
+*) echo "usage: pair.sh KDREG_BW device|namespaces [BACKEND]"; exit 2 ;;
 esac
 
 "${far[@]}" timeout "$limit" "$bw" --listen --port $port --device $far_device --sizes 64K >"$work/server" 2>&1 &
 server=$!
-"${near[@]}" timeout "$limit" "$bw" --connect $address --port $port --device $near_device --backend kernel \
+"${near[@]}" timeout "$limit" "$bw" --connect $address --port $port --device $near_device --backend "$backend" \
     --sizes 4K,64K --reuse 0,100 --transfers 40 --rounds 1 --depth 2 --csv "$work/out.csv" --svg "$work/out.svg" ||
     fail "the measuring end ended with $?"
 wait $server || fail "the listening end ended with $?"
@@ -67,8 +68,8 @@ cat "$work/server" "$work/out.csv"
 
 # Each of the ten has moved what it was to move: kdreg_bw has the other end read the first and last byte of the
 # last transfer to it, and fails if they are not the ones that were written.
-awk -F, '
-    $1 == "verbs" && $2 == "kernel" { rows++ }
+awk -F, -v backend="$backend" '
+    $1 == "verbs" && $2 == backend { rows++ }
     $1 == "verbs" && !($7 > 0 && $8 > 0 && $10 > 0) { print "no figures"; bad = 1 }
     $5 == "each" && $12 != 1 { print "each: " $12 " registrations"; bad = 1 }
     $5 == "libkdreg" && $4 == 100 && !($13 > 0.95 && $12 < 0.05) { print $13 " hits at full reuse"; bad = 1 }

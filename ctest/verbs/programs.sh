@@ -1,8 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT OR Apache-2.0
 # Usage: programs.sh LIBKDREG-VERBS.SO
-# Unmodified programs of the distribution over soft-RoCE, both ends under the preload, on each backend. Those that let peers at their memory
-# have no monitor, as nothing of theirs is kept.
+# Unmodified programs of the distribution over soft-RoCE, both ends under the preload, on each backend (BACKENDS). Those that let peers at their
+# memory have no monitor, as nothing of theirs is kept.
 preload=$1
 failed=0
 # Everything takes longer on a kernel that checks itself.
@@ -60,7 +60,7 @@ both() {
 }
 
 # 18515 (hexadecimal 4853) is their default port.
-for KDREG_BACKEND in kernel userfaultfd; do
+for KDREG_BACKEND in ${BACKENDS:-kernel userfaultfd}; do
     export KDREG_BACKEND
     ends ibv_rc_pingpong -d rxe0 -g "$gid" -n 200 -s 16384
     # -u 20: four seconds for an acknowledgement, rather than a sixteenth.
