@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What is said when the program ends, if it is wanted.
 
-use super::kdreg::{self, kdreg_fabric_t};
+use crate::kdreg::{self, kdreg_fabric_t};
+use crate::libfabric;
 use std::ffi::{CStr, c_int};
-use std::sync::atomic::{AtomicI32, AtomicPtr, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, Ordering};
 
 /// Set, and neither empty nor 0, this prints statistics at exit.
 const VARIABLE: &str = "KDREG_FABRIC_STATS";
@@ -14,6 +15,16 @@ static IMPORT: AtomicPtr<kdreg_fabric_t> = AtomicPtr::new(std::ptr::null_mut());
 static ERROR: AtomicI32 = AtomicI32::new(0);
 /// The process that it belongs to: a forked child has nothing to say.
 static PROCESS: AtomicI32 = AtomicI32::new(0);
+
+/// Whether a call was seen. Relaxed: only one caller may see `false`. Another
+/// thread whose first fi_getinfo returns meanwhile may open its domain before the
+/// import: then libfabric refuses, and libkdreg says so.
+static CALLED: AtomicBool = AtomicBool::new(false);
+
+/// A call was seen; whether it is the first.
+pub(crate) fn first_call() -> bool {
+    !CALLED.swap(true, Ordering::Relaxed)
+}
 
 /// Remembers the import for the end of the program.
 pub(crate) fn imported(import: *mut kdreg_fabric_t, error: c_int) {
@@ -49,12 +60,12 @@ extern "C" fn print() {
         return;
     }
     let wanted = std::env::var_os(VARIABLE).is_some_and(|value| !value.is_empty() && value != "0");
-    let line = if crate::was_called() {
+    let line = if CALLED.load(Ordering::Relaxed) {
         if !wanted {
             return;
         }
         summary()
-    } else if crate::loaded().is_none() {
+    } else if libfabric::loaded().is_none() {
         if !wanted {
             return;
         }

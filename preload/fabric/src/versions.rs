@@ -3,7 +3,8 @@
 //! it in next: a program calls the one it was linked with, and gets that one.
 //! fabric.map has the same list.
 
-use super::{import_once, real};
+use crate::import::import_once;
+use crate::libfabric::real;
 use std::arch::global_asm;
 use std::ffi::{c_char, c_int, c_void};
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What libkdreg can do on this machine.
 
-use crate::{line, quoted};
+use crate::output::{line, quoted};
 use kdreg::log;
 use kdreg::monitor::bpf::status;
 use kdreg::monitor::{self, BACKEND_VARIABLE, Capabilities, Kind, Monitor, Options, Probe};

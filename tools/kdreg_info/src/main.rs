@@ -3,11 +3,11 @@
 //! ucx_info and ompi_info; and what it is doing in a running process.
 
 mod machine;
+mod output;
 mod process;
 mod report;
 mod watch;
 
-use std::io::{self, Write as _};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -36,14 +36,6 @@ Without an option, everything but JSON about the machine. Exit status: 0; 1 if
 the backend that the environment asks for does not work here, or the process
 or kdregd cannot be asked; 2 for a bad option.
 ";
-
-/// Appends a line to a text; that cannot fail.
-#[macro_export]
-macro_rules! line {
-    ($text:expr, $($format:tt)*) => {{
-        let _ = writeln!($text, $($format)*);
-    }};
-}
 
 /// What was asked for.
 #[derive(Default)]
@@ -127,11 +119,6 @@ fn parse(mut arguments: lexopt::Parser) -> Result<Arguments, lexopt::Error> {
     Ok(parsed)
 }
 
-/// A JSON string.
-fn quoted(value: &str) -> String {
-    serde_json::Value::from(value).to_string()
-}
-
 fn about_the_machine(arguments: &Arguments) -> ExitCode {
     let mut text = String::new();
     let mut good = true;
@@ -156,24 +143,12 @@ fn about_the_machine(arguments: &Arguments) -> ExitCode {
         Some('v') => machine::version(&mut text),
         Some(_) => text.push_str(USAGE),
     }
-    match print(&text) {
+    match output::print(&text) {
         Ok(()) if good => ExitCode::SUCCESS,
         Ok(()) => ExitCode::FAILURE,
         Err(what) => {
             eprintln!("kdreg_info: {what}");
             ExitCode::FAILURE
         }
-    }
-}
-
-/// Writes to standard output. A reader that went away, as `| head` does, is no
-/// error.
-fn print(text: &str) -> Result<(), String> {
-    let mut out = io::stdout();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            Err(format!("cannot write: {error}"))
-        }
-        _ => Ok(()),
     }
 }

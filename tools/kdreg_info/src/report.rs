@@ -4,8 +4,8 @@
 //! The process may be anybody's: whatever is not a plain word or number is
 //! dropped, so that nothing it says can reach a terminal as a command.
 
+use crate::output::{line, quoted};
 use crate::process::Seen;
-use crate::{line, quoted};
 use std::fmt::Write as _;
 use std::time::Duration;
 

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! A process shown once, or again and again.
 
-use crate::{print, process, report};
-use report::Report;
+use crate::output::print;
+use crate::process;
+use crate::report::Report;
 use std::io::IsTerminal as _;
 use std::time::{Duration, Instant};
 
