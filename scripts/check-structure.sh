@@ -132,14 +132,19 @@ done
 
 # Circles. What is in one still may not draw others in: the line goes when it does.
 known='
-libkdreg/src barrier sync threads unwinding
-preload/verbs/src callbacks context domain function keep keys pieces post queues real report watch
+libkdreg/src/cache drop entries extras group limits links lru room serving state statistics telling watches
+libkdreg/src/ffi cache callbacks lookup scatter
+libkdreg/src/monitor bpf state_words subscription table
+libkdreg/src/monitor/bpf client reader
+libkdreg/src/monitor/userfaultfd let_go watch
+preload/verbs/src callbacks context domain function keep keys pieces post queues real report rereg the_root watch
+tools/kdregd/src/kernel clients generation guarded orders
+tools/kdregd/src/selftest change changes memory userfault
 '
 # Says which of a directory's parts, pairs of which come in, need each other.
 circles() { # DIRECTORY
     allowed=$(echo "$known" | sed -n "s:^$1 ::p")
-    # What runs in a circle tsort names, a line each.
-    found=$(tsort 2>&1 >/dev/null | sed -n '/loop/d; s/^tsort: //p' | sort -u)
+    found=$(awk -f "$root/scripts/circles.awk" | sort)
     for part in $found; do
         case " $allowed " in
         *" $part "*) ;;
@@ -151,18 +156,33 @@ circles() { # DIRECTORY
     done
 }
 
-# Of a crate, the modules at its top.
-for directory in libkdreg/src tools/kdreg_info/src preload/fabric/src preload/verbs/src bench/src tools/kdregd/src; do
-    cd "$root/$directory" 2>/dev/null || continue
-    for file in $(find . -name '*.rs' | sed 's:^\./::' | sort); do
-        case $file in main.rs | lib.rs | tests.rs | */tests.rs | */tests/*) continue ;; esac
-        part=${file%%/*}
-        part=${part%.rs}
-        for name in $(names "$file" | sed 's/::.*//' | sort -u); do
-            [ "$name" = "$part" ] || { [ ! -e "$name.rs" ] && [ ! -d "$name" ]; } || echo "$part $name"
-        done
-    done | sort -u >"$target/uses"
-    circles "$directory" <"$target/uses"
+# Of a crate, the modules at its top, and those of each module.
+for crate in libkdreg/src tools/kdreg_info/src preload/fabric/src preload/verbs/src bench/src tools/kdregd/src; do
+    cd "$root/$crate"
+    for directory in $(find . -name '*.rs' -exec dirname {} \; | sed 's:^\./*::' | sort -u | grep -v -e '^tests$' -e '/tests$'; echo .); do
+        case $directory in
+        .) inside= prefix= ;;
+        *) inside=$directory/ prefix=$(echo "$directory" | sed 's:/:\:\::g')::
+        esac
+        for file in $(find "$directory" -name '*.rs' | sed 's:^\./::' | sort); do
+            part=${file#"$inside"}
+            case $part in main.rs | lib.rs | mod.rs | tests.rs | */tests.rs | */tests/*) continue ;; esac
+            part=${part%%/*}
+            part=${part%.rs}
+            for name in $(names "$file" | sed -n "s/^$prefix//p" | sed 's/::.*//' | sort -u); do
+                if [ "$name" = "$part" ]; then
+                    continue
+                elif [ -e "$inside$name.rs" ] || [ -d "$inside$name" ]; then
+                    echo "$part $name"
+                # The root uses every module.
+                elif [ "$directory" = . ] && grep -qsE "^(pub(\(crate\))? )?fn $name\b" lib.rs main.rs; then
+                    echo "$part the_root"
+                    echo "the_root $part"
+                fi
+            done
+        done | sort -u >"$target/uses"
+        circles "$crate${inside:+/$directory}" <"$target/uses"
+    done
 done
 # Of programs in C, the files.
 cd "$root"

@@ -14,8 +14,8 @@
 
 use crate::errno::Errno;
 use crate::log::{self, Level};
+use crate::pause;
 use crate::process::PerProcess;
-use crate::sync;
 use std::sync::atomic::{AtomicBool, Ordering, fence};
 use std::time::Duration;
 
@@ -91,7 +91,7 @@ fn withdrawn() {
             format_args!("membarrier(2) is refused since a filter was installed: hits cost more"),
         );
     }
-    sync::sleep(Duration::from_millis(20));
+    pause::sleep(Duration::from_millis(20));
 }
 
 #[cfg(test)]

@@ -51,6 +51,7 @@
 #![warn(missing_docs)]
 
 pub mod adaptors;
+mod background;
 mod barrier;
 pub mod cache;
 mod cancellation;
@@ -68,6 +69,7 @@ mod memory;
 pub mod migrating {}
 mod hazard;
 pub mod monitor;
+mod pause;
 mod prefetch;
 mod process;
 mod race_detector;
@@ -76,7 +78,8 @@ mod reservation;
 #[doc(hidden)]
 pub mod status_page;
 mod sync;
-mod threads;
+mod thread_pointer;
+mod thread_registry;
 mod uapi;
 mod unwinding;
 

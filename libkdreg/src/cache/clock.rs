@@ -8,7 +8,7 @@ use super::refs::AtOwn;
 use super::state::State;
 use super::statistics::Shard;
 use crate::hazard::Owner;
-use crate::threads::{self, OWN_NUMBERS};
+use crate::thread_registry::{self, OWN_NUMBERS};
 use std::sync::atomic::Ordering;
 
 impl Inner {
@@ -20,7 +20,7 @@ impl Inner {
     /// between threads they are as close as the last miss.
     #[inline]
     pub(super) fn touch(&self, entry: &Entry, number: usize) {
-        if number != threads::SHARED_NUMBER {
+        if number != thread_registry::SHARED_NUMBER {
             return self.touch_own(entry, number);
         }
         let shard = &self.shards[number];
@@ -77,7 +77,7 @@ impl Inner {
             .epoch
             .load(Ordering::Relaxed)
             .max(Stamp::end_of(state.lru.newest()));
-        let stamp = if number == threads::SHARED_NUMBER {
+        let stamp = if number == thread_registry::SHARED_NUMBER {
             shard
                 .stamp
                 .fetch_max(Stamp::before(epoch, number), Ordering::Relaxed);

@@ -4,7 +4,7 @@
 use super::entries::Stamp;
 use super::{Cache, Held};
 use crate::errno::Errno;
-use crate::threads;
+use crate::thread_registry;
 use crate::unwinding;
 use std::fmt;
 use std::io::{self, Write};
@@ -60,7 +60,7 @@ impl Cache {
         for index in 0..used {
             let entry = inner.entries.at(index);
             let live = entry.refs.is_live();
-            if !live && !entry.refs.in_use(threads::owners()) {
+            if !live && !entry.refs.in_use(thread_registry::owners()) {
                 continue;
             }
             let state = match (live, entry.has_changed()) {
@@ -78,7 +78,7 @@ impl Cache {
                 range.len(),
                 entry.access(),
                 entry.handle(),
-                entry.refs.count(threads::owners()),
+                entry.refs.count(thread_registry::owners()),
                 Stamp::clock(entry.stamp.load(Ordering::Relaxed)),
             )?;
             self.describe(out, index)?;

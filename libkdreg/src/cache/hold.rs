@@ -5,19 +5,19 @@ use super::Inner;
 use super::entries::Entry;
 use super::refs;
 use crate::errno::Errno;
-use crate::threads;
+use crate::thread_registry;
 
 impl Inner {
     /// Whether a reference is out on an entry that a caller says it holds.
     /// Takes the lock only where the counts, one read after the other, do not
     /// say.
     pub(super) fn is_held(&self, entry: &Entry) -> Result<bool, Errno> {
-        let held = match entry.refs.held(threads::owners()) {
+        let held = match entry.refs.held(thread_registry::owners()) {
             refs::Held::Perhaps => {
                 self.home.check()?;
                 let _state = self.state.lock();
-                entry.refs.disown(threads::caller());
-                entry.refs.held(threads::owners())
+                entry.refs.disown(thread_registry::caller());
+                entry.refs.held(thread_registry::owners())
             }
             known => known,
         };

@@ -9,7 +9,7 @@ use super::{Held, Inner};
 use crate::errno::Errno;
 use crate::race_detector::{take_over, unwatched};
 use crate::range::Range;
-use crate::threads;
+use crate::thread_registry;
 use crate::unwinding;
 use std::mem::MaybeUninit;
 use std::sync::atomic::Ordering;
@@ -37,7 +37,7 @@ impl Inner {
         let offset = self.page_index.first(address)?;
         // SAFETY: the page index holds entries of this cache only, or 0.
         let entry = unsafe { self.entries.at_offset(offset) };
-        let at = entry.refs.enter_own(threads::caller())?;
+        let at = entry.refs.enter_own(thread_registry::caller())?;
         // SAFETY: that is what being at it means.
         if !unsafe { entry.is_hit(settled, (address, length), access) } {
             return None;
@@ -114,7 +114,7 @@ impl Inner {
     #[inline]
     fn take(&self, entry: &Entry, range: Range, access: u32) -> bool {
         let serves = || entry.serves(range, access);
-        let Some(number) = entry.refs.take_own(threads::caller(), serves) else {
+        let Some(number) = entry.refs.take_own(thread_registry::caller(), serves) else {
             return self.take_elsewhere(entry, range, access);
         };
         if self.is_current(entry) {
@@ -140,7 +140,7 @@ impl Inner {
         match entry.refs.take() {
             // With the reference the fields hold still: look again.
             Ok(()) if entry.serves(range, access) && self.is_current(entry) => {
-                let number = threads::number();
+                let number = thread_registry::number();
                 let last = entry.stamp.load(Ordering::Relaxed);
                 self.touch(entry, number);
                 self.used_by_another(entry, number, last);
@@ -209,7 +209,7 @@ impl Inner {
     pub(super) fn use_found(&self, range: Range, index: u32) -> Option<Found> {
         let entry = self.entries.at(index);
         if self.is_current(entry) {
-            self.touch(entry, threads::number());
+            self.touch(entry, thread_registry::number());
             self.note(range, entry);
             return Some(Found::Entry(index));
         }

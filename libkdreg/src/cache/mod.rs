@@ -103,7 +103,7 @@ use crate::memory::Share;
 use crate::monitor::{Capabilities, Kind, Monitor, Needs, Validity};
 use crate::process::Home;
 use crate::range::{Range, page_size};
-use crate::threads::OWN_NUMBERS;
+use crate::thread_registry::OWN_NUMBERS;
 pub(crate) use drop::Done;
 pub(crate) use entries::Entry;
 use entries::{Entries, Stamp};

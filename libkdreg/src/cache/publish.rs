@@ -9,7 +9,7 @@ use super::serving::Request;
 use super::state::{Alone, Cause, State};
 use super::watches::{Pieces, Watched};
 use super::{Handle, Inner};
-use crate::threads;
+use crate::thread_registry;
 use std::ops::ControlFlow;
 use std::sync::atomic::Ordering;
 
@@ -41,7 +41,7 @@ impl Inner {
     ) -> Attempt {
         let Watched { region, pieces } = watched;
         // Not under the lock: a thread's first number allocates.
-        let number = threads::number();
+        let number = thread_registry::number();
         // SAFETY: a slot that was taken is committed.
         let entry = unsafe { self.entries.at_unchecked(index) };
         // Its ranges it has since room was made for it.

@@ -8,14 +8,14 @@ use super::refs::{self, Put};
 use super::sharing::put_shared;
 use crate::errno::Errno;
 use crate::race_detector::unwatched;
-use crate::threads;
+use crate::thread_registry;
 use crate::unwinding;
 
 impl Inner {
     /// Puts a reference back.
     #[inline]
     pub(crate) fn put(&self, entry: &Entry) {
-        if !entry.refs.put_own(threads::caller()) {
+        if !entry.refs.put_own(thread_registry::caller()) {
             self.put_elsewhere(entry);
         }
     }
@@ -36,7 +36,7 @@ impl Inner {
     /// the last to hold is left to the reaper.
     #[inline]
     pub(super) fn put_unused(&self, entry: &Entry) {
-        if !entry.refs.put_own(threads::caller()) {
+        if !entry.refs.put_own(thread_registry::caller()) {
             self.put_unused_elsewhere(entry);
         }
     }
@@ -58,7 +58,7 @@ impl Inner {
     #[inline(always)]
     pub(crate) fn put_quickly(&self, entry: *const Entry) -> bool {
         match self.entries.find(entry) {
-            Some(entry) => entry.refs.put_own(threads::caller()),
+            Some(entry) => entry.refs.put_own(thread_registry::caller()),
             None => false,
         }
     }
@@ -66,7 +66,7 @@ impl Inner {
     /// As `put_quickly`, by whichever thread.
     pub(crate) fn put_checked(&self, entry: *const Entry) -> Result<(), Errno> {
         let entry = self.entries.find(entry).ok_or(Errno::EINVAL)?;
-        if entry.refs.put_own(threads::caller()) {
+        if entry.refs.put_own(thread_registry::caller()) {
             Ok(())
         } else {
             self.put_checked_elsewhere(entry)
@@ -141,17 +141,17 @@ impl Inner {
     /// for that time more than what is out.
     pub(super) fn is_in_use(&self, index: u32) -> bool {
         let refs = &self.entries.at(index).refs;
-        refs.in_use(threads::owners()) && {
+        refs.in_use(thread_registry::owners()) && {
             // Ownerships are ended under the lock.
             let _state = self.state.lock();
-            refs.count(threads::owners()) > self.untold_references(index)
+            refs.count(thread_registry::owners()) > self.untold_references(index)
         }
     }
 
     /// Whether the entry a C caller holds is still valid.
     pub(crate) fn is_valid_entry(&self, entry: *const Entry) -> bool {
         self.entries.find(entry).is_some_and(|entry| {
-            entry.refs.held(threads::owners()) != refs::Held::No
+            entry.refs.held(thread_registry::owners()) != refs::Held::No
                 && self.is_current(entry)
                 && !self.entries.extra_of(entry).is_marked(entry.range())
         })

@@ -16,6 +16,7 @@ mod caches;
 
 use self::caches::{Caches, STATUS, STOP, name};
 use super::Inner;
+use crate::background::{self, Stack, Thread, way};
 use crate::cancellation;
 use crate::descriptor::Descriptor;
 use crate::errno::Errno;
@@ -24,10 +25,9 @@ use crate::lock::{Condvar, Mutex, MutexGuard};
 use crate::log::{self, Level};
 use crate::memory::Share;
 use crate::monitor::{Monitor, eventfd};
+use crate::pause;
 use crate::process::PerProcess;
 use crate::status_page::{self, StatusPage};
-use crate::sync;
-use crate::threads::{self, Stack, Thread, realtime};
 use crate::unwinding;
 use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -274,7 +274,7 @@ fn start(shared: &Share<Shared>) -> Result<Thread, Errno> {
         );
     }
     let shared = shared.clone();
-    threads::spawn(c"kdreg-reaper", Stack::Ordinary, move || {
+    background::spawn(c"kdreg-reaper", Stack::Ordinary, move || {
         rest(&shared);
         run(&shared, page.ok());
         if unwinding::is_held() {
@@ -348,7 +348,7 @@ fn run(shared: &Shared, mut page: Option<StatusPage>) {
     let mut resting: Option<u64> = None;
     let mut waited = false;
     loop {
-        realtime::step_off();
+        way::step_off();
         let limit = match resting {
             Some(_) => Monitor::REST.as_millis() as i32,
             None => -1,
@@ -407,7 +407,7 @@ fn run(shared: &Shared, mut page: Option<StatusPage>) {
                 return;
             }
         }
-        sync::sleep(NAP);
+        pause::sleep(NAP);
     }
 }
 

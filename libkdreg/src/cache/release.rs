@@ -9,7 +9,7 @@ use crate::errno::Errno;
 use crate::log::{self, Level};
 use crate::monitor::{Event, Reason, RegionName};
 use crate::range::Range;
-use crate::threads::local::INNERMOST;
+use crate::thread_registry::local::INNERMOST;
 use crate::unwinding;
 use std::cell::Cell;
 use std::sync::atomic::Ordering;

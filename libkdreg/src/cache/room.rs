@@ -8,7 +8,7 @@ use super::priority::{PINNED, Turn};
 use super::refs::{BATCH, NOBODY, revoke_all};
 use super::serving::Request;
 use super::state::{Alone, Cause, State};
-use crate::threads;
+use crate::thread_registry;
 use std::ops::ControlFlow;
 
 /// By how much the limits would be exceeded.
@@ -46,7 +46,7 @@ impl Ahead {
             // What was used since it was filed is filed again when it comes up.
             entry.refs.is_counted_apart()
                 && entry.filed_stamp().is_some()
-                && entry.refs.in_use(threads::owners())
+                && entry.refs.in_use(thread_registry::owners())
         };
         let next = state.lru.next(&state.links, 8 * BATCH).filter(in_use);
         for (place, index) in ahead.entries.iter_mut().zip(next) {
@@ -54,7 +54,7 @@ impl Ahead {
             ahead.count += 1;
         }
         let refs = |&index: &u32| &entries.at(index).refs;
-        revoke_all(ahead.all().iter().map(refs), threads::caller());
+        revoke_all(ahead.all().iter().map(refs), thread_registry::caller());
         ahead
     }
 
@@ -134,7 +134,7 @@ impl State {
             if superseded || !has_turn(index) {
                 self.lru.remove(&mut self.links, index);
                 spared.push(&mut self.links, index);
-            } else if entry.refs.revoke_idle(threads::caller()) {
+            } else if entry.refs.revoke_idle(thread_registry::caller()) {
                 self.unlink(entries, index, Cause::Evicted);
                 if self.tells {
                     // Idle: told of by who deregisters it.
@@ -243,7 +243,7 @@ impl State {
                 break;
             }
             let entry = entries.at(index);
-            let idle = !entry.refs.in_use(threads::owners());
+            let idle = !entry.refs.in_use(thread_registry::owners());
             let pinned = self.priority(entries, index) == PINNED;
             if idle && !pinned && !spared.is_some_and(|request| request.supersedes(entry)) {
                 over.entries = over.entries.saturating_sub(1);

@@ -27,7 +27,7 @@ use super::state::State;
 use crate::barrier;
 use crate::lock::MutexGuard;
 use crate::range::Range;
-use crate::threads::{self, SHARED_NUMBER};
+use crate::thread_registry::{self, SHARED_NUMBER};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// After how many hits on entries that another thread used before it, a thread
@@ -73,8 +73,11 @@ fn one_in(many: u64, place: &AtomicU64) -> bool {
 #[inline]
 pub(super) fn put_shared(entry: &Entry) -> bool {
     entry.refs.is_shared() && {
-        let number = threads::number();
-        number != SHARED_NUMBER && entry.refs.put_shared(threads::owners(), number as u8)
+        let number = thread_registry::number();
+        number != SHARED_NUMBER
+            && entry
+                .refs
+                .put_shared(thread_registry::owners(), number as u8)
     }
 }
 
@@ -82,12 +85,12 @@ impl Inner {
     /// As `take` for one entry, if it is shared.
     #[inline]
     pub(super) fn take_shared(&self, entry: &Entry, range: Range, access: u32) -> bool {
-        let number = threads::number();
+        let number = thread_registry::number();
         let serves = || entry.serves(range, access);
         if number == SHARED_NUMBER
             || !entry
                 .refs
-                .take_shared(threads::owners(), number as u8, serves)
+                .take_shared(thread_registry::owners(), number as u8, serves)
         {
             return false;
         }
@@ -142,7 +145,7 @@ impl Inner {
     #[cold]
     fn take_over(&self, entry: &Entry, number: u8) {
         if let Some(_state) = self.free_state() {
-            entry.refs.revoke(threads::caller());
+            entry.refs.revoke(thread_registry::caller());
             // It may have been found out only just now.
             let owner = if barrier::is_available() {
                 number
@@ -158,7 +161,7 @@ impl Inner {
     /// the count of `turns`.
     #[cold]
     fn have_shared(&self, entry: &Entry, turns: u64) {
-        let owners = threads::owners();
+        let owners = thread_registry::owners();
         let lessons = self.lessons.load(Ordering::Relaxed);
         let is_time =
             turns % (TURNS << lessons) == 0 && (owners.can_lend() || turns % TURNS_IN_NEED == 0);
@@ -179,7 +182,7 @@ impl Inner {
             else {
                 return;
             };
-            other.refs.disown(threads::caller());
+            other.refs.disown(thread_registry::caller());
         }
         share(entry);
     }
@@ -192,8 +195,8 @@ impl Inner {
     #[inline]
     pub(super) fn put_back_elsewhere(&self, entry: &Entry) {
         let is_shared = entry.refs.is_shared();
-        if is_shared || entry.refs.is_owned_by(threads::caller()) {
-            let number = threads::number();
+        if is_shared || entry.refs.is_owned_by(thread_registry::caller()) {
+            let number = thread_registry::number();
             if number != SHARED_NUMBER && one_in(ELSEWHERE, &self.shards[number].elsewhere) {
                 match is_shared {
                     true => self.count_anew(entry, number as u8),
@@ -210,14 +213,14 @@ impl Inner {
             if !entry.refs.is_shared() {
                 return;
             }
-            if entry.refs.counts_here(threads::owners(), number) {
+            if entry.refs.counts_here(thread_registry::owners(), number) {
                 share(entry);
             } else {
                 // Under the lock: no lesson is lost.
                 let lessons = self.lessons.load(Ordering::Relaxed);
                 self.lessons
                     .store((lessons + 1).min(LESSONS), Ordering::Relaxed);
-                entry.refs.disown(threads::caller());
+                entry.refs.disown(thread_registry::caller());
             }
         }
     }
@@ -226,7 +229,7 @@ impl Inner {
     #[cold]
     fn try_alone(&self, entry: &Entry) {
         if let Some(_state) = self.free_state() {
-            entry.refs.disown(threads::caller());
+            entry.refs.disown(thread_registry::caller());
         }
     }
 
@@ -242,10 +245,10 @@ impl Inner {
 
 /// Has a live entry shared if there is a place. Under the lock.
 fn share(entry: &Entry) {
-    entry.refs.share(threads::caller());
+    entry.refs.share(thread_registry::caller());
     // It may have been found out only just now.
     if !barrier::is_available() {
-        entry.refs.disown(threads::caller());
+        entry.refs.disown(thread_registry::caller());
     }
 }
 

@@ -16,7 +16,7 @@ use super::telling::Untold;
 use crate::interval_tree::NIL;
 use crate::interval_tree::Tree;
 use crate::range::Range;
-use crate::threads;
+use crate::thread_registry;
 use std::mem::MaybeUninit;
 use std::ops::ControlFlow;
 
@@ -308,7 +308,7 @@ impl State {
         if self.tells {
             self.keep_untold(entries, index, cause);
         }
-        entries.at(index).refs.revoke(threads::caller());
+        entries.at(index).refs.revoke(thread_registry::caller());
         let outcome = entries.at(index).refs.detach();
         debug_assert_ne!(outcome, Detach::NotLive);
         self.unlink(entries, index, cause);
@@ -356,7 +356,7 @@ impl State {
     /// As `drop_live` for several, those of them that are live.
     pub fn drop_all(&mut self, entries: &Entries, batch: &[u32], cause: Cause, retired: &mut List) {
         let refs = |&index: &u32| &entries.at(index).refs;
-        revoke_all(batch.iter().map(refs), threads::caller());
+        revoke_all(batch.iter().map(refs), thread_registry::caller());
         for &index in batch {
             if entries.at(index).refs.is_live() {
                 self.drop_live(entries, index, cause, retired);

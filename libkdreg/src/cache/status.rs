@@ -5,7 +5,7 @@
 
 use super::entries::Stamp;
 use super::{Inner, Name};
-use crate::threads;
+use crate::thread_registry;
 use std::fmt::Write;
 use std::sync::atomic::Ordering;
 
@@ -90,7 +90,7 @@ impl Inner {
                 range.start(),
                 range.len(),
                 entry.access(),
-                entry.refs.count(threads::owners()),
+                entry.refs.count(thread_registry::owners()),
                 Stamp::clock(entry.stamp.load(Ordering::Relaxed)),
             );
         }

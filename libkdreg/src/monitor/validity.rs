@@ -4,7 +4,7 @@
 use super::bpf::{Reader, Standing as LogStanding};
 use super::guard::{Guard, Standing};
 use super::in_flight::{InFlight, changes_in_flight};
-use crate::sync;
+use crate::pause;
 use std::os::fd::RawFd;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -145,7 +145,7 @@ fn settle_logged(reader: &Reader) -> LogStanding {
         || reader.catch_up(),
         |nap| match nap {
             None => std::thread::yield_now(),
-            Some(nap) => sync::sleep(nap),
+            Some(nap) => pause::sleep(nap),
         },
     )
 }
@@ -178,7 +178,7 @@ fn settle_guarded(guard: &Guard) -> bool {
         match guard.standing() {
             Standing::Settled => return true,
             Standing::Busy if round < AWAKE => std::thread::yield_now(),
-            Standing::Busy => sync::sleep(NAP),
+            Standing::Busy => pause::sleep(NAP),
             Standing::Dead => return false,
         }
     }
@@ -238,7 +238,7 @@ impl Guarded {
             if round < AWAKE {
                 std::thread::yield_now();
             } else {
-                sync::sleep(NAP);
+                pause::sleep(NAP);
             }
         }
         false

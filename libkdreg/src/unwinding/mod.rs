@@ -21,7 +21,7 @@
 
 mod trampoline;
 
-use crate::threads::local::HELD;
+use crate::thread_registry::local::HELD;
 use std::ffi::{c_char, c_int, c_void};
 use std::sync::atomic::{AtomicBool, Ordering};
 

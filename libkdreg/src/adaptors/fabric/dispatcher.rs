@@ -4,13 +4,13 @@
 
 use super::ranges::Key;
 use super::{Imported, Subscriptions};
+use crate::background::{self, Stack};
 use crate::descriptor::Descriptor;
 use crate::errno::Errno;
 use crate::lock::{Condvar, Mutex};
 use crate::memory::Share;
 use crate::monitor::{Event, eventfd};
 use crate::process::PerProcess;
-use crate::threads::{self, Stack};
 use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -72,7 +72,7 @@ pub(super) fn start(imported: &'static Imported) -> Result<(), Errno> {
     if *phase != Phase::NotStarted {
         return Ok(());
     }
-    threads::spawn(c"kdreg-fabric", Stack::Ordinary, move || {
+    background::spawn(c"kdreg-fabric", Stack::Ordinary, move || {
         run(imported);
         *dispatcher.phase.lock() = Phase::Ended;
         dispatcher.ended.notify_all();

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! When an entry was used.
 
-use crate::threads::OWN_NUMBERS;
+use crate::thread_registry::OWN_NUMBERS;
 
 /// A time on a thread's clock, and the thread's number in the low seven bits.
 /// In the order of the clock, for the uses of one thread. The bit between says,

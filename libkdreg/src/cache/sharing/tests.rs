@@ -52,7 +52,7 @@ fn with_cache(max_entries: usize, test: impl FnOnce(&Cache, &Manual)) {
     drop(cache);
     assert_eq!(counting.0.load(Ordering::Relaxed), 0);
     assert_eq!(
-        threads::owners().shared_from(0).count(),
+        thread_registry::owners().shared_from(0).count(),
         0,
         "a place is lost"
     );
@@ -101,13 +101,13 @@ fn what_two_threads_use_in_turn_is_shared() {
         assert!(!entry(cache, 1).refs.is_shared(), "one thread's own");
         let hits = cache.statistics().unwrap().hits;
         let held = [get(cache, 0), get(cache, 0)];
-        assert_eq!(shared.refs.count(threads::owners()), 2);
+        assert_eq!(shared.refs.count(thread_registry::owners()), 2);
         assert!(std::thread::scope(|scope| {
             scope.spawn(|| drop(get(cache, 0)));
             cache.inner.any_in_use()
         }));
         drop(held);
-        assert_eq!(shared.refs.count(threads::owners()), 0);
+        assert_eq!(shared.refs.count(thread_registry::owners()), 0);
         assert!(!cache.inner.any_in_use());
         assert_eq!(cache.statistics().unwrap().hits, hits + 3);
         assert!(shared.refs.is_shared());
@@ -200,7 +200,7 @@ fn where_all_places_are_lent_one_gives_way() {
         while shared() < regions.len() {
             take_turns(cache, &regions, TURNS as usize);
         }
-        assert!(!threads::owners().can_lend());
+        assert!(!thread_registry::owners().can_lend());
         take_turns(cache, &[50], TURNS_IN_NEED as usize + 1);
         assert!(entry(cache, 50).refs.is_shared());
         assert_eq!(shared(), regions.len() - 1);
@@ -229,7 +229,7 @@ fn after_a_put_by_another_thread_users_count_for_themselves_again() {
         let held = get(cache, 0);
         std::thread::scope(|scope| scope.spawn(|| drop(held)).join().unwrap());
         let elsewhere = || {
-            let shard = &cache.inner.shards[threads::number()];
+            let shard = &cache.inner.shards[thread_registry::number()];
             shard.elsewhere.load(Ordering::Relaxed)
         };
         let mut last = elsewhere();
@@ -242,7 +242,7 @@ fn after_a_put_by_another_thread_users_count_for_themselves_again() {
         drop(get(cache, 0));
         assert!(shared.refs.is_shared());
         assert_eq!(elsewhere(), last, "where it counts");
-        assert_eq!(shared.refs.count(threads::owners()), 0);
+        assert_eq!(shared.refs.count(thread_registry::owners()), 0);
     });
 }
 
@@ -265,7 +265,7 @@ fn after_a_put_by_another_thread_the_owner_counts_for_itself_again() {
         assert!(!puts_quickly(), "below zero");
         (0..2 * ELSEWHERE).for_each(|_| drop(get(cache, 0)));
         assert!(puts_quickly());
-        assert_eq!(own.refs.count(threads::owners()), 0);
+        assert_eq!(own.refs.count(thread_registry::owners()), 0);
     });
 }
 

@@ -18,8 +18,8 @@ use crate::errno::Errno;
 use crate::lock::Mutex;
 use crate::memory::Share;
 use crate::monitor::refusal::Refusal;
+use crate::pause;
 use crate::process::{self, Home, PerProcess};
-use crate::sync;
 use std::os::fd::{AsRawFd, RawFd};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -93,7 +93,7 @@ impl Client {
                 Err(refusal) if refusal.error == Errno::EAGAIN && Instant::now() < limit => {}
                 other => break other?,
             }
-            sync::sleep(NAP);
+            pause::sleep(NAP);
         };
         close_in_child(enrolled.connection.as_raw_fd());
         close_in_child(enrolled.ring_fd.as_raw_fd());

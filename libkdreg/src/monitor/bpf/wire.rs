@@ -8,7 +8,7 @@ use crate::environment;
 use crate::errno::Errno;
 use crate::lock::Mutex;
 use crate::monitor::refusal::Refusal;
-use crate::sync;
+use crate::pause;
 use std::mem::{offset_of, size_of};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::time::{Duration, Instant};
@@ -107,7 +107,7 @@ impl Connection {
                         note_silence(&address.sun_path);
                         return Err(broken("it takes no connection", error));
                     }
-                    sync::sleep(Duration::from_millis(1));
+                    pause::sleep(Duration::from_millis(1));
                 }
                 error => return Err(absent(path, error)),
             }

@@ -19,6 +19,7 @@ use super::backlog::Backlog;
 use super::claims;
 use super::discards::{self, Discards};
 use super::disturbed::Disturbed;
+use crate::background::{self, Stack, Thread, way};
 use crate::errno::Errno;
 use crate::memory::Share;
 use crate::monitor::in_flight::{Identity, Whose};
@@ -27,7 +28,6 @@ use crate::monitor::{Kind, Reason};
 use crate::process;
 use crate::range::Range;
 use crate::status_page::{self, ShortText, StatusPage};
-use crate::threads::{self, Stack, Thread, realtime};
 use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd, RawFd};
 
 /// What the handler shares with those who monitor.
@@ -57,7 +57,7 @@ pub(super) fn start(
     // Monitors work without it: they are only not to be seen from outside.
     let mut page = StatusPage::new().ok();
     let identity = Identity::of(userfaultfd.as_raw_fd());
-    threads::spawn(c"kdreg-events", Stack::Small, move || {
+    background::spawn(c"kdreg-events", Stack::Small, move || {
         let fd = userfaultfd.into_raw_fd();
         let end = run(fd, identity, stop, &events, page.as_mut());
         // Nothing is valid from here on.
@@ -111,7 +111,7 @@ fn run(
     let mut backlog = Backlog::new();
     let mut vain = 0;
     loop {
-        realtime::step_off();
+        way::step_off();
         let limit = if backlog.is_empty() {
             LOOK_AROUND
         } else {

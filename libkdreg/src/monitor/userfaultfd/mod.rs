@@ -52,15 +52,15 @@ use super::refusal::Refusal;
 use super::table::{Matching, Removed, Table};
 use super::validity::{AWAKE, NAP, PATIENCE};
 use super::{Event, Reason, Region, Validity, eventfd, subscription};
+use crate::background::{Thread, way};
 use crate::cancellation::held_off;
 use crate::descriptor::Descriptor;
 use crate::errno::Errno;
 use crate::lock::Mutex;
 use crate::memory::Share;
+use crate::pause;
 use crate::process::{self, Home};
 use crate::range::Range;
-use crate::sync;
-use crate::threads::{Thread, realtime};
 use handler::Events;
 pub(super) use let_go::REST_TIME as REST;
 use let_go::When;
@@ -128,7 +128,7 @@ impl Userfaultfd {
                 return Err(error.into());
             }
         };
-        realtime::notice_all(&handler);
+        way::notice_all(&handler);
         Ok(Share::new(Userfaultfd {
             fd: raw,
             events,
@@ -162,7 +162,7 @@ impl Userfaultfd {
     /// [`Backend::monitor`], by a thread that is not cancelled.
     fn begin(&self, subscriber: &Subscriber, range: Range, cookie: u64) -> Result<Region, Errno> {
         if let Some(handler) = &self.handler {
-            realtime::notice(handler);
+            way::notice(handler);
         }
         self.settle()?;
         let (slot, generation) = self.table().insert(subscriber.id, range, cookie)?;
@@ -196,7 +196,7 @@ impl Userfaultfd {
                 Standing::Settled if !in_flight => break,
                 Standing::Dead => return Err(Errno::ENXIO),
                 _ if round < AWAKE => std::thread::yield_now(),
-                Standing::Busy if !in_flight => sync::sleep(NAP),
+                Standing::Busy if !in_flight => pause::sleep(NAP),
                 _ => break,
             }
         }
@@ -210,7 +210,7 @@ impl Userfaultfd {
         for round in 0..PATIENCE {
             match guard.standing() {
                 Standing::Busy if round < AWAKE => std::thread::yield_now(),
-                Standing::Busy => sync::sleep(NAP),
+                Standing::Busy => pause::sleep(NAP),
                 Standing::Settled | Standing::Dead => return,
             }
         }

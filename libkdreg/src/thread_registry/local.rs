@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! StateWords of the calling thread: by its number, which is found without a call,
+//! Words of the calling thread: by its number, which is found without a call,
 //! and for threads beyond those that have one of their own, under a key.
 
 use super::specific::Specific;

@@ -1,18 +1,19 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The library's own threads, and a number for each of the application's.
+// Files, in reading order:
+//   specific  a word for each thread, kept by the C library
+//   local     the same by the thread's number
+//! The application's threads: a small number for each that calls the library,
+//! and by it what it has of its own here, its hazard record first.
 
 pub(crate) mod local;
-pub(crate) mod realtime;
-mod spawn;
 mod specific;
-mod terms;
 
 use crate::hazard::{Caller, Owner, Owners};
 use crate::sync::{self, PLACES};
+use crate::thread_pointer::{Me, identity};
 use std::ffi::c_void;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
-pub(crate) use spawn::{Stack, Thread, spawn};
 use specific::Specific;
 
 /// Numbers from 1 to this belong to one live thread alone.
@@ -49,67 +50,6 @@ pub(crate) fn caller() -> Caller<'static> {
 /// The threads as owners.
 pub(crate) fn owners() -> &'static Owners {
     &OWNERS
-}
-
-/// What tells the calling thread from every other that lives: its thread
-/// pointer. Never 0.
-#[inline(always)]
-#[cfg(target_arch = "x86_64")]
-fn identity() -> usize {
-    let pointer;
-    // SAFETY: reads a register's worth of the thread's own memory: by the ABI
-    // of thread-local storage the word at the thread pointer holds the thread
-    // pointer. Not `pure`: code that runs before and after a callback may run
-    // in different threads (fibers).
-    unsafe {
-        std::arch::asm!("mov {}, fs:0", out(reg) pointer, options(nostack, preserves_flags, readonly));
-    }
-    pointer
-}
-
-/// As above.
-#[inline(always)]
-#[cfg(target_arch = "aarch64")]
-fn identity() -> usize {
-    let pointer;
-    // SAFETY: reads a register.
-    unsafe {
-        std::arch::asm!("mrs {}, tpidr_el0", out(reg) pointer, options(nostack, preserves_flags, nomem));
-    }
-    pointer
-}
-
-/// As above; what the C library calls the thread by.
-#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
-fn identity() -> usize {
-    // SAFETY: no preconditions.
-    unsafe { libc::pthread_self() as usize }
-}
-
-/// The calling thread.
-#[derive(Clone, Copy)]
-pub(crate) struct Me;
-
-impl Me {
-    /// Whether this is what tells the calling thread from others.
-    #[inline(always)]
-    pub(crate) fn is(self, identity: usize) -> bool {
-        #[cfg(target_arch = "x86_64")]
-        {
-            let difference;
-            // SAFETY: as in `identity`. Compared in one step, since a hit has few
-            // registers.
-            unsafe {
-                std::arch::asm!("xor {}, fs:0", inlateout(reg) identity => difference, options(nostack, readonly));
-            }
-            let difference: usize = difference;
-            difference == 0
-        }
-        #[cfg(not(target_arch = "x86_64"))]
-        {
-            identity == self::identity()
-        }
-    }
 }
 
 /// Numbers in use, a bit each. Acquire/Release: the next owner of a number

@@ -16,15 +16,10 @@
 //!   changes them in all threads at once, and ends the process when one of
 //!   them may not what the others may.
 
-use super::realtime::{elsewhere, note_caller, set_own_processors};
+use super::processors::{Processors, WORDS, processors_of, set_own_processors};
+use super::realtime::{elsewhere, note_caller};
 use std::ffi::{c_int, c_void};
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, AtomicUsize, Ordering};
-
-/// StateWords of a set of processors: twice as many as Linux has been built for.
-pub(super) const WORDS: usize = 256;
-
-/// A set of processors, as the kernel reads it.
-pub(super) type Processors = [u64; WORDS];
 
 /// What the process was given when the library was loaded. Written by whoever
 /// comes first, at load time but for programs that leave out the constructor.
@@ -53,25 +48,6 @@ extern "C" fn learn() {
     let slack = unsafe { libc::prctl(libc::PR_GET_TIMERSLACK) };
     SLACK.store(usize::try_from(slack).unwrap_or(0), Ordering::Relaxed);
     KNOWN.store(true, Ordering::Release);
-}
-
-/// The processors that a thread may use; 0: the calling one. None: not to be
-/// known.
-pub(super) fn processors_of(thread: libc::pid_t) -> Processors {
-    let mut own: Processors = [0; WORDS];
-    // SAFETY: the kernel writes no more than it is told there is room for. The
-    // system call itself: the C library's function has a type of fixed size.
-    let length = unsafe {
-        libc::syscall(
-            libc::SYS_sched_getaffinity,
-            thread,
-            size_of_val(&own),
-            own.as_mut_ptr(),
-        )
-    };
-    // What the kernel did not write is 0.
-    debug_assert!(length <= size_of_val(&own) as libc::c_long);
-    own
 }
 
 /// The niceness of a thread; 0: of the calling one.
