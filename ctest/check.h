@@ -172,13 +172,13 @@ __attribute__((unused)) static char *check_space(size_t length)
     return memory;
 }
 
-/* The bpf backend is told of changes to any memory of the process, and in one of its modes of those to memory that has pages. */
+/* The bpf backend is told of changes to any memory of the process; in one of its modes of discards where there are pages, and not why. */
 __attribute__((unused)) static bool check_is_bpf(kdreg_t *monitor)
 {
     return strcmp(kdreg_backend_name(monitor), "bpf") == 0;
 }
 
-/* Sees to it that there are pages, which a change can take away, where a change of memory that has none may not be seen. */
+/* Sees to it that there are pages, which a discard can take away, where one of memory that has none may not be seen. */
 __attribute__((unused)) static void check_pages(kdreg_t *monitor, void *memory, size_t length)
 {
     volatile char *bytes = memory;

@@ -87,9 +87,7 @@ char *file_map_fresh(char *addr, size_t pages, int flags, uint64_t *stamps)
 {
     uint64_t fresh[RUN];
     size_t first = file_take(pages, fresh);
-    /* Who is told of pages alone has to have some. */
-    int populate = check_is_bpf(storm.monitor) ? MAP_POPULATE : 0;
-    char *mapped = mmap(addr, pages * file.page_size, PROT_READ | PROT_WRITE, MAP_SHARED | populate | flags, file.fd, (off_t)(first * file.page_size));
+    char *mapped = mmap(addr, pages * file.page_size, PROT_READ | PROT_WRITE, MAP_SHARED | flags, file.fd, (off_t)(first * file.page_size));
     if (mapped == MAP_FAILED) {
         file_drop(fresh, pages);
         return NULL;

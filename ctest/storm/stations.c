@@ -58,9 +58,8 @@ static void take_over(struct worker *worker, struct station *station)
     uint64_t fresh[RUN];
     size_t first = file_take(PAGES, fresh);
     char *mapped = MAP_FAILED;
-    int populate = check_is_bpf(storm.monitor) ? MAP_POPULATE : 0;
     for (int tries = 0; tries < 1000000 && mapped == MAP_FAILED && !atomic_load(&storm.stop); tries++)
-        mapped = mmap(station->addr, length, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED_NOREPLACE | populate, file_descriptor(), (off_t)(first * file_page_size()));
+        mapped = mmap(station->addr, length, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED_NOREPLACE, file_descriptor(), (off_t)(first * file_page_size()));
     if (mapped == MAP_FAILED) {
         file_drop(fresh, PAGES);
         station->mapped = false;
