@@ -70,6 +70,7 @@ long 56-refused 900 "$build/bpf/bpf_crowd" --clients 2048 --refused 1000
 # These come last: they end that kdregd, or the guard.
 long 80-halfway 300 "$root/ctest/bpf/halfway"
 short 85-wakes 300 "$build/bpf/bpf_wakes" "$root/ctest/bpf/daemon" ftrace-on
+short 86-begins 900 "$root/ctest/bpf/begins" $([ "$set" = all ] && echo 4 || echo 1)
 
 # script DIRECTORY NAME SECONDS: what comes on standard input.
 script() {

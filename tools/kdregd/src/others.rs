@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What other builds of kdregd, and checks that were killed, have left pinned.
 
+use crate::alone::Lock;
 use crate::kernel::features::Features;
 use crate::kernel::generation::{self, Generation, build_name};
 use crate::kernel::remains::{self, Object};
@@ -31,7 +32,7 @@ fn directories(root: &Path) -> Result<Vec<PathBuf>> {
 
 /// Removes what is of no use to anybody any more. The programs of another build
 /// stay while one of its clients lives.
-pub fn retire(root: &Path, features: &Features) {
+pub fn retire(root: &Path, features: &Features, lock: &Lock) {
     let found = directories(root).unwrap_or_default();
     for directory in found {
         let name = directory.file_name().unwrap_or_default().to_string_lossy();
@@ -39,11 +40,11 @@ pub fn retire(root: &Path, features: &Features) {
             if Path::new("/proc").join(process).exists() {
                 continue;
             }
-            remove_all(&directory)
+            remove_all(&directory, lock)
         } else if name == build_name() || is_in_use(&directory, features) {
             continue;
         } else {
-            generation::remove_pins(&directory)
+            generation::remove_pins(&directory, lock)
         };
         match removed {
             Ok(()) => eprintln!("kdregd: {}: removed, nobody uses it", directory.display()),
@@ -82,13 +83,13 @@ pub fn objects(root: &Path) -> Result<Vec<Object>> {
 }
 
 /// Removes all that is pinned in the directories of one, and that.
-pub fn remove_all(root: &Path) -> Result<()> {
+pub fn remove_all(root: &Path, lock: &Lock) -> Result<()> {
     for directory in directories(root)? {
         // A check's are one level down.
         for inner in directories(&directory)? {
-            generation::remove_pins(&inner)?;
+            generation::remove_pins(&inner, lock)?;
         }
-        generation::remove_pins(&directory)?;
+        generation::remove_pins(&directory, lock)?;
     }
     match fs::remove_dir(root) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! From loading the programs to the last client, and what else is done with them.
 
-use crate::alone::Lock;
+use crate::alone::{Lock, Serving};
 use crate::kernel::features::Features;
 use crate::kernel::generation::{self, Generation};
 use crate::kernel::orders;
@@ -19,11 +19,13 @@ use crate::{check as report, others};
 use anyhow::Result;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use std::collections::BTreeMap;
+use std::path::Path;
 
 /// Serves until a signal comes. Clients keep what they have.
 pub fn serve(options: &Options) -> Result<i32> {
     signals::hold()?;
     kernel::quiet();
+    let _serving = Serving::begin(&options.pins)?;
     // Before anything takes long: whoever connects meanwhile is kept waiting.
     let listener = Listener::open(&options.socket)?;
     let most = getrlimit(Resource::RLIMIT_NOFILE)?.1;
@@ -31,10 +33,10 @@ pub fn serve(options: &Options) -> Result<i32> {
     let mut alone = Lock::take(&options.pins)?;
     loop {
         let features = Features::find()?;
-        let generation = open(options, &features)?;
+        let generation = open(options, &features, &alone)?;
         // What is there now is found by who uninstalls.
         drop(alone);
-        let mut server = begin(options, features, generation);
+        let mut server = begin(options, features, generation, &options.pins);
         let mut end = try_modes(options, &mut server)?;
         for mode in Mode::ALL {
             match server.proofs.get(&mode).map(Proof::against) {
@@ -52,7 +54,9 @@ pub fn serve(options: &Options) -> Result<i32> {
             }
         }
         if end == End::Done {
-            others::retire(&options.pins, &server.features);
+            let alone = Lock::take(&options.pins)?;
+            others::retire(&options.pins, &server.features, &alone);
+            drop(alone);
             say("ready");
             end = Loop::new(&mut server, Some(&listener))?.run(None)?;
         }
@@ -64,6 +68,8 @@ pub fn serve(options: &Options) -> Result<i32> {
         alone = Lock::take(&options.pins)?;
         if server.generation.is_uninstalled()? {
             say("uninstalled: ends");
+            // What is left by one that was killed while it uninstalled.
+            server.generation.remove(&alone)?;
             // The lock's, if nobody else has anything there by now.
             let _ = std::fs::remove_dir(&options.pins);
             return Ok(0);
@@ -71,7 +77,7 @@ pub fn serve(options: &Options) -> Result<i32> {
         say(
             "nothing is certain any more (programs were detached, or are about to be): begins anew",
         );
-        server.generation.remove()?;
+        server.generation.remove(&alone)?;
     }
 }
 
@@ -81,17 +87,19 @@ fn say(text: &str) {
 }
 
 /// Loads what is to be loaded, or finds it.
-fn open(options: &Options, features: &Features) -> Result<Generation> {
-    let (generation, found) = Generation::open(&options.pins, features, options.limits.clients)?;
+fn open(options: &Options, features: &Features, lock: &Lock) -> Result<Generation> {
+    let clients = options.limits.clients;
+    let (generation, found) = Generation::open(&options.pins, features, clients, lock)?;
     if found {
         say("goes on with the programs that are loaded");
     }
     Ok(generation)
 }
 
-fn begin(options: &Options, features: Features, generation: Generation) -> Server {
+fn begin(options: &Options, features: Features, generation: Generation, pins: &Path) -> Server {
     Server {
         generation,
+        pins: pins.to_owned(),
         features,
         limits: options.limits,
         clients: Clients::default(),
@@ -109,7 +117,7 @@ fn try_modes(options: &Options, server: &mut Server) -> Result<End> {
             server.refused.insert(mode, why);
         } else {
             let before = server.generation.is_attached(mode);
-            let proof = match server.generation.attach_mode(mode) {
+            let proof = match server.attach_mode(mode) {
                 Ok(()) => match trial::run(server, mode)? {
                     Ok(proof) => proof,
                     Err(end) => return Ok(end),
@@ -118,7 +126,7 @@ fn try_modes(options: &Options, server: &mut Server) -> Result<End> {
             };
             // What costs the uninvolved something is not there before it is wanted.
             if !before && (mode == Mode::Flush || !proof.holds()) {
-                server.generation.detach_mode(mode)?;
+                server.detach_mode(mode)?;
             }
             server.proofs.insert(mode, proof);
         }
@@ -145,9 +153,8 @@ pub fn check(options: &Options) -> Result<i32> {
         }
     };
     // Beside the one that serves, and gone afterwards.
-    let pins = options
-        .pins
-        .join(format!("{}{}", others::CHECK, std::process::id()));
+    let root = &options.pins;
+    let pins = root.join(format!("{}{}", others::CHECK, std::process::id()));
     let limits = crate::server::limits::Limits {
         clients: 16,
         ..options.limits
@@ -159,8 +166,11 @@ pub fn check(options: &Options) -> Result<i32> {
         socket: options.socket.clone(),
         ..*options
     };
-    let tried = open(&options, &features).and_then(|generation| {
-        let mut server = begin(&options, features, generation);
+    let lock = Lock::take(root)?;
+    let opened = open(&options, &features, &lock);
+    drop(lock);
+    let tried = opened.and_then(|generation| {
+        let mut server = begin(&options, features, generation, root);
         let end = try_modes(&options, &mut server)?;
         Ok((server, end))
     });
@@ -175,7 +185,10 @@ pub fn check(options: &Options) -> Result<i32> {
         }
         i32::from(server.offered() == 0)
     });
-    others::remove_all(&pins)?;
+    let lock = Lock::take(root)?;
+    others::remove_all(&pins, &lock)?;
+    // Unless somebody else has something there.
+    let _ = std::fs::remove_dir(root);
     result
 }
 
@@ -198,7 +211,7 @@ pub fn uninstall(options: &Options) -> Result<i32> {
         }
     }
     // Others end theirs when their links go.
-    others::remove_all(&options.pins)?;
+    others::remove_all(&options.pins, &alone)?;
     drop(alone);
     remains::wait(&pinned)?;
     Ok(0)

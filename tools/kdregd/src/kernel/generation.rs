@@ -7,6 +7,7 @@ use super::features::Features;
 use super::guarded;
 use super::orders;
 use super::programs::{MAPS, Mode, PROGRAMS, Part, Program};
+use crate::alone::Lock;
 use anyhow::{Context, Result, anyhow, bail};
 use kdreg::monitor::bpf::abi;
 use libbpf_rs::{MapCore, MapFlags, MapHandle, ObjectBuilder};
@@ -41,7 +42,12 @@ pub struct Generation {
 impl Generation {
     /// The one that is pinned below `root`, if it is whole and alive; else one
     /// that is made now. Whether it had been there. `clients` is for a new one.
-    pub fn open(root: &Path, features: &Features, clients: u32) -> Result<(Generation, bool)> {
+    pub fn open(
+        root: &Path,
+        features: &Features,
+        clients: u32,
+        lock: &Lock,
+    ) -> Result<(Generation, bool)> {
         let directory = root.join(build_name());
         fs::create_dir_all(root).with_context(|| root.display().to_string())?;
         if directory.exists() {
@@ -53,15 +59,16 @@ impl Generation {
                 Ok(generation) => {
                     // It may have died while nobody was there to say so.
                     orders::wake_all(&generation)?;
-                    generation.remove()?;
+                    generation.remove(lock)?;
                 }
                 Err(error) => {
                     eprintln!("kdregd: {}: {error:#}: made anew", directory.display());
-                    remove_pins(&directory)?;
+                    remove_pins(&directory, lock)?;
                 }
             }
         }
-        Ok((Generation::load(&directory, features, clients)?, false))
+        let generation = Generation::load(&directory, features, clients, lock)?;
+        Ok((generation, false))
     }
 
     pub fn reopen(directory: &Path, features: &Features) -> Result<Generation> {
@@ -96,12 +103,17 @@ impl Generation {
         Ok(generation)
     }
 
-    fn load(directory: &Path, features: &Features, clients: u32) -> Result<Generation> {
+    fn load(
+        directory: &Path,
+        features: &Features,
+        clients: u32,
+        lock: &Lock,
+    ) -> Result<Generation> {
         // Under another name until it is whole.
         let mut unfinished = directory.as_os_str().to_owned();
         unfinished.push(UNFINISHED);
         let unfinished = PathBuf::from(unfinished);
-        remove_pins(&unfinished)?;
+        remove_pins(&unfinished, lock)?;
         // A BPF file system has no dots in names.
         fs::create_dir(&unfinished).with_context(|| {
             format!(
@@ -214,8 +226,12 @@ impl Generation {
         Ok(())
     }
 
-    /// Attaches what a mode needs, if it is not.
-    pub fn attach_mode(&mut self, mode: Mode) -> Result<()> {
+    /// Attaches what a mode needs, if it is not. Not if nothing is certain any more:
+    /// who made it so removes the names, and another's may be there by now.
+    pub fn attach_mode(&mut self, mode: Mode, _lock: &Lock) -> Result<()> {
+        if self.is_dead()? {
+            bail!("nothing is certain any more");
+        }
         self.attach(
             PROGRAMS
                 .iter()
@@ -231,8 +247,12 @@ impl Generation {
             .all(|program| self.links.contains_key(program.name))
     }
 
-    /// Detaches what a mode needs. There must not be a client who uses it.
-    pub fn detach_mode(&mut self, mode: Mode) -> Result<()> {
+    /// Detaches what a mode needs. There must not be a client who uses it. What is
+    /// dead stays as it is, for who removes it.
+    pub fn detach_mode(&mut self, mode: Mode, _lock: &Lock) -> Result<()> {
+        if self.is_dead()? {
+            return Ok(());
+        }
         let programs: Vec<&'static Program> = PROGRAMS
             .iter()
             .filter(|program| program.part == Part::Mode(mode))
@@ -300,8 +320,8 @@ impl Generation {
     /// Takes all of it out of the kernel, save what clients have mapped. The
     /// guard is dead before the first program is gone: its programs see to that,
     /// and whoever means to do this has said so before.
-    pub fn remove(self) -> Result<()> {
-        remove_pins(&self.directory)
+    pub fn remove(self, lock: &Lock) -> Result<()> {
+        remove_pins(&self.directory, lock)
     }
 }
 
@@ -332,7 +352,7 @@ fn remove_pin(path: &Path) -> Result<()> {
 
 /// Removes a directory of pins, if there is one: links first, so that what they
 /// write to is there to the end.
-pub fn remove_pins(directory: &Path) -> Result<()> {
+pub fn remove_pins(directory: &Path, _lock: &Lock) -> Result<()> {
     let entries = match fs::read_dir(directory) {
         Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),

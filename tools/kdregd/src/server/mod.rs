@@ -13,17 +13,22 @@ pub mod signals;
 pub mod status;
 pub mod wire;
 
+use crate::alone::Lock;
 use crate::kernel::features::Features;
 use crate::kernel::generation::Generation;
 use crate::kernel::programs::Mode;
 use crate::proof::Proof;
+use anyhow::Result;
 use clients::Clients;
 use limits::Limits;
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 /// All that kdregd knows, of one generation.
 pub struct Server {
     pub generation: Generation,
+    /// The directory that is locked while a mode is attached or detached.
+    pub pins: PathBuf,
     pub features: Features,
     pub limits: Limits,
     pub clients: Clients,
@@ -34,6 +39,22 @@ pub struct Server {
 }
 
 impl Server {
+    /// Attaches what a mode needs, if it is not.
+    pub fn attach_mode(&mut self, mode: Mode) -> Result<()> {
+        // As long as one serves, nobody else detaches it.
+        if self.generation.is_attached(mode) {
+            return Ok(());
+        }
+        let lock = Lock::take(&self.pins)?;
+        self.generation.attach_mode(mode, &lock)
+    }
+
+    /// Detaches it. There must not be a client who uses it.
+    pub fn detach_mode(&mut self, mode: Mode) -> Result<()> {
+        let lock = Lock::take(&self.pins)?;
+        self.generation.detach_mode(mode, &lock)
+    }
+
     /// The modes that clients are offered.
     pub fn offered(&self) -> u32 {
         let proven = self.proofs.iter().filter(|(_, proof)| proof.holds());
