@@ -42,7 +42,7 @@ void wire_receive(int socket, struct wire_received *received)
     struct msghdr message = {.msg_iov = &into, .msg_iovlen = 1, .msg_control = control.bytes, .msg_controllen = sizeof control.bytes};
     struct pollfd ready = {socket, POLLIN, 0};
     received->fd_count = 0;
-    if (poll(&ready, 1, 60000) != 1) {
+    if (poll(&ready, 1, 600000) != 1) {
         received->length = -ETIMEDOUT;
         return;
     }

@@ -63,7 +63,7 @@ int wire_connect(void);
 /* Sends any bytes as one message. Returns 0 or -errno. */
 int wire_send(int socket, const void *bytes, unsigned long length);
 
-/* Waits for a message, a minute at most (-ETIMEDOUT). */
+/* Waits for a message, ten minutes at most, which only a hang takes (-ETIMEDOUT). */
 void wire_receive(int socket, struct wire_received *received);
 
 /* Closes the descriptors that came. */

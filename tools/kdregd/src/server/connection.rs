@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
-/// How long a client may take to enrol.
+/// How long a client may take for each thing it has to say.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Who is at the other end, as the kernel says.
@@ -85,9 +85,17 @@ impl Connection {
         })
     }
 
-    /// Whether it has taken too long.
+    /// Whether it has taken too long. Who has said something waits for us.
     pub fn is_late(&self, now: Instant) -> bool {
-        !matches!(self.state, State::Granted { .. }) && now >= self.deadline
+        !matches!(self.state, State::Granted { .. })
+            && now >= self.deadline
+            && !wire::has_something(self.socket.as_fd())
+    }
+
+    /// It has said something, and is to say something more.
+    pub fn challenge(&mut self, challenged: Challenged) {
+        self.state = State::Challenged(challenged);
+        self.deadline = Instant::now() + PATIENCE;
     }
 
     /// Sends what is left to be sent, as far as that goes. Whether all is sent.
@@ -106,5 +114,47 @@ impl Connection {
     pub fn send(&mut self, packets: impl IntoIterator<Item = Vec<u8>>) -> Result<bool, Errno> {
         self.waiting.extend(packets);
         self.flush()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
+
+    /// Where many enrol at once, and kdregd is the one who is late.
+    #[test]
+    fn who_has_spoken_is_not_late() {
+        let (ours, theirs) = socketpair(
+            AddressFamily::Unix,
+            SockType::SeqPacket,
+            None,
+            SockFlag::SOCK_CLOEXEC,
+        )
+        .unwrap();
+        let peer = Peer {
+            pid: std::process::id(),
+            uid: 0,
+            trial: None,
+        };
+        let mut connection = Connection::new(ours, peer).unwrap();
+        let much_later = Instant::now() + 2 * PATIENCE;
+        assert!(!connection.is_late(Instant::now()));
+        assert!(connection.is_late(much_later));
+        wire::send(theirs.as_fd(), b"hello", &[]).unwrap();
+        assert!(!connection.is_late(much_later));
+        let mut buffer = [0; kdreg::monitor::bpf::abi::MESSAGE_MAX];
+        wire::receive(connection.socket.as_fd(), &mut buffer);
+        assert!(connection.is_late(much_later));
+        // It has been answered, and has its time again.
+        connection.deadline = Instant::now();
+        connection.challenge(Challenged {
+            mm: 1,
+            start_time: 1,
+            executions: 1,
+            nonce: 1,
+            capacity: 64,
+        });
+        assert!(!connection.is_late(Instant::now() + PATIENCE / 2));
     }
 }

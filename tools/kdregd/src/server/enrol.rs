@@ -99,7 +99,7 @@ pub fn hello(
     }
     let task = process(server, peer)?;
     let nonce = random()?;
-    connection.state = State::Challenged(Challenged {
+    connection.challenge(Challenged {
         mm: task.mm,
         start_time: task.start_time,
         executions: task.executions,
@@ -134,7 +134,6 @@ pub fn proof(
             .may_add(peer.uid, challenged.capacity, &server.limits)?;
     }
     server
-        .generation
         .attach_mode(mode)
         .with_context(|| format!("cannot attach what mode {} needs", mode.name()))?;
     make_room(server, challenged.mm, other)?;

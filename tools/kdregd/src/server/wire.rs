@@ -3,6 +3,7 @@
 
 use kdreg::monitor::bpf::abi;
 use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{self, ControlMessage, ControlMessageOwned, MsgFlags, UnixAddr, sockopt};
 use std::io::{IoSlice, IoSliceMut, Write as _};
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
@@ -48,6 +49,12 @@ pub fn send(socket: BorrowedFd<'_>, bytes: &[u8], descriptors: &[RawFd]) -> Resu
 /// From now on the kernel says of each packet who sent it.
 pub fn tell_senders(socket: BorrowedFd<'_>) -> Result<(), Errno> {
     socket::setsockopt(&socket, sockopt::PassCred, &true)
+}
+
+/// Whether there is a packet that nobody has received, or its end.
+pub fn has_something(socket: BorrowedFd<'_>) -> bool {
+    let mut fds = [PollFd::new(socket, PollFlags::POLLIN)];
+    poll(&mut fds, PollTimeout::ZERO).is_ok_and(|ready| ready > 0)
 }
 
 /// Receives a packet. Never waits. Descriptors that come with it are closed by
