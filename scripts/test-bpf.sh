@@ -87,7 +87,8 @@ write_tests() {
     mkdir -p "$dir"
     for mode in $modes; do
         number=$((number + 1))
-        environment="export PATH=$work:\$PATH KDREGD='$daemon' KDREGD_MODE=$mode"
+        # Limits are there for what hangs, not for a machine that is busy.
+        environment="export PATH=$work:\$PATH KDREGD='$daemon' KDREGD_MODE=$mode KDREG_BPF_TIMEOUT=600"
         # control NAME SECONDS COMMAND
         control() { printf '%s\nexec %s\n' "$environment" "'$root/ctest/bpf/daemon' $3" | script "$dir" "$number-$mode-$1" "$2"; }
         control 00-start 300 start

@@ -325,3 +325,24 @@ fn the_environment_says_how_long_the_log_is() {
     let region = open().monitor(map(4096), 1).unwrap();
     let _ = region;
 }
+
+/// How long it waits, too; for ever is not to be had.
+#[test]
+fn the_environment_says_how_long_kdregd_has() {
+    let _alone = alone();
+    let _daemon = Daemon::honest(abi::MODE_NOTIFIER, 64);
+    for (value, opens) in [
+        ("60", true),
+        ("", true),
+        ("0", false),
+        ("3601", false),
+        ("long", false),
+    ] {
+        // SAFETY: as in `Daemon::start`.
+        unsafe { std::env::set_var("KDREG_BPF_TIMEOUT", value) };
+        let opened = Monitor::open(&options());
+        // SAFETY: as above.
+        unsafe { std::env::remove_var("KDREG_BPF_TIMEOUT") };
+        assert_eq!(opened.is_ok(), opens, "{value}");
+    }
+}

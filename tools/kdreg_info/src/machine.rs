@@ -33,6 +33,11 @@ const VARIABLES: &[Variable] = &[
                   unset",
     },
     Variable {
+        name: "KDREG_BPF_TIMEOUT",
+        values: "seconds, from 1 to 3600",
+        meaning: "how long a process that begins waits for kdregd; 2 when unset",
+    },
+    Variable {
         name: log::VARIABLE,
         values: "off, error, warn, info, debug",
         meaning: "how much is said on standard error; warn when unset",

@@ -13,6 +13,7 @@ use super::maps::Maps;
 use super::marks::Standing;
 use super::reader::Reader;
 use super::subscribe::Subscription;
+use super::wire::patience;
 use crate::descriptor::File;
 use crate::errno::Errno;
 use crate::lock::Mutex;
@@ -42,9 +43,6 @@ static CURRENT: PerProcess<Current> = PerProcess::new();
 /// until kdregd has seen that a connection was closed; and how long to wait.
 const BUSY: u32 = 20;
 const NAP: Duration = Duration::from_millis(5);
-
-/// How long it may say that too many are enrolling: all ranks of a node do at once.
-const CROWDED: Duration = Duration::from_secs(2);
 
 /// How often a drain tries to apply the log to its end.
 const ROUNDS: u32 = 256;
@@ -86,7 +84,8 @@ impl Client {
         let home = Home::here()?;
         let mut subscription = Subscription::default();
         let mut tries = 0;
-        let limit = Instant::now() + CROWDED;
+        // It may say that too many are enrolling: all ranks of a node do at once.
+        let limit = Instant::now() + patience()?;
         let enrolled = loop {
             match enrol(&mut subscription) {
                 Err(refusal) if refusal.error == Errno::EBUSY && tries < BUSY => tries += 1,

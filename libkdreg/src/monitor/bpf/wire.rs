@@ -13,9 +13,27 @@ use std::mem::{offset_of, size_of};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::time::{Duration, Instant};
 
-/// How long kdregd has for everything: a program that opens a monitor is not to
-/// wait for one that hangs.
+/// How long kdregd has for everything, unless the environment says: a program that
+/// opens a monitor is not to wait for one that hangs.
 const PATIENCE: Duration = Duration::from_secs(2);
+
+/// So long. Whoever starts more processes at once than a machine has time for may give
+/// it more.
+pub(super) fn patience() -> Result<Duration, Refusal> {
+    let Some(value) = environment::variable(c"KDREG_BPF_TIMEOUT") else {
+        return Ok(PATIENCE);
+    };
+    match value.as_str() {
+        "" => Ok(PATIENCE),
+        text => match text.parse() {
+            Ok(seconds @ 1..=3600) => Ok(Duration::from_secs(seconds)),
+            _ => Err(Refusal::new(
+                Errno::EINVAL,
+                format_args!("KDREG_BPF_TIMEOUT={text} is no number of seconds from 1 to 3600"),
+            )),
+        },
+    }
+}
 
 /// For how long one that did hang is not asked again: a program opens many monitors, and
 /// forks, and is to wait once.
@@ -61,7 +79,7 @@ impl Connection {
     pub fn open() -> Result<Connection, Refusal> {
         let chosen = environment::variable(c"KDREG_BPF_SOCKET");
         let path = chosen.as_ref().map_or(abi::SOCKET, |value| value.as_str());
-        let limit = Instant::now() + PATIENCE;
+        let limit = Instant::now() + patience()?;
         let address = address(path)?;
         // A program under a filter of system calls may not be allowed sockets.
         if let Err(error) = look_for(&address) {
