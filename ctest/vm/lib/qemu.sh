@@ -54,7 +54,7 @@ qemu_command() {
     # ends the guest rather than leave it half alive; an NMI (see cut_off) does
     # too, after a report on all tasks and CPUs. Emulation is slow: lock-up and
     # stall detectors wait long enough not to go off for that alone.
-    qemu+=(-append "console=$console loglevel=5 panic=-1 oops=panic $machine_append \
+    qemu+=(-append "console=$console loglevel=5 panic=-1 oops=panic $machine_append $(tsc_parameter) \
 panic_sys_info=tasks,all_bt,locks watchdog_thresh=60 rcupdate.rcu_cpu_stall_timeout=120 \
 log_buf_len=4M net.ifnames=0 ${append[*]}")
 }
