@@ -97,8 +97,8 @@ fn end(c: &mut Code, lines: usize, steps: &Steps) {
     let add = |found: Value, sum: Value| Some(found + sum + CLOSED - CLOSING);
     let release = steps.has("settle: release of the sum");
     c.update(5, WORD, held(4), add, (false, release));
-    for line in 0..lines {
-        c.store_as(COUNT[line], 0, steps.has("settle: release of the zeroes"));
+    for &count in &COUNT[..lines] {
+        c.store_as(count, 0, steps.has("settle: release of the zeroes"));
     }
     c.store_as(LENT, 0, steps.has("give back: release"));
 }
