@@ -6,10 +6,26 @@
 
 /// The library's fences are a compiler fence and membarrier(2): of a light and
 /// a heavy one, one comes wholly before the other, which is what `SeqCst` says
-/// of two fences. It says so of two light ones as well, which the library must
-/// not rely on; and does not, since those that share an entry look at the word
-/// and at their own lines only, neither of which another of them writes but by
-/// atomic additions.
+/// of two fences. It says two things more, neither of which may be relied on:
+///
+/// * Two light ones have an order as well. That matters where each of two threads
+///   reads, after its light fence, what the other wrote before its own. Light fences
+///   are in `enter` alone. What is read after it, up to `leave`, is the entry's word
+///   and fields, and the thread's own counts (`enter_as`, `take_at`, `put_at`). Of
+///   these another thread that has no heavy fence writes the word alone, and only
+///   its count, by atomic additions: state and owner change under the lock, and
+///   what else is there was published with them. To one word all accesses have an
+///   order without any fence. Of two words, each thread may miss what the other
+///   added: it looks at the count to tell whether references of its own were put
+///   back by others, who had them from it, and knew of its own count by that.
+/// * A store after it is a release. So where a thread goes on to another entry,
+///   loom takes the store in `enter` for one, and does not miss that of `leave`,
+///   nor the order of the count before it.
+///
+/// tests/weak_memory has the same protocols on a machine where a light fence is no
+/// operation, and a heavy one an interruption of each thread at a time of its own;
+/// without `leave`'s release, and with what a compiler might do without either light
+/// fence, they go wrong there.
 mod sync {
     pub(crate) use loom::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
 
