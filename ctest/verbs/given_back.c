@@ -182,6 +182,7 @@ static void imported(void)
     CHECK(!is_gone(key), "before, it stays");
     struct ibv_context *second = ibv_import_device(context->cmd_fd);
     REQUIRE(second, "ibv_import_device: %s", strerror(errno));
+    CHECK(is_gone(key), "what stayed is gone");
     mr = reg(LOCAL);
     key = mr->lkey;
     CHECK_IS(ibv_dereg_mr(mr), 0);

@@ -30,6 +30,8 @@ pub unsafe extern "C" fn ibv_import_device(fd: c_int) -> *mut ibv_context {
     let context = unsafe { real::import_device(fd) };
     if !context.is_null() && !watch::is_forked_child() {
         context::lose_sight();
+        // What stays so far stays no longer: nobody would see it posted.
+        domain::flush();
     }
     context
 }
