@@ -199,8 +199,6 @@ limit=400
 longer='
 kernel/device.rs 408
 kernel/regions.rs 627
-kernel/space.rs 443
-kernel/status.rs 416
 ctest/badinput.c 540
 ctest/callbacks.c 433
 ctest/kernel/detect.c 532

@@ -192,27 +192,41 @@ static void same_user(size_t slots)
     CHECK(kt_wait(child) == 0);
 }
 
-/* What the user has when only this descriptor is there. */
-static void all_given_back(void)
+/* Bytes of the hostile user, with one descriptor to ask by: `most` at most, sooner or later,
+ * as a process may be held for a moment longer than it lives. */
+static long used_at_last(long most)
 {
-    pid_t child = fork();
+    int told[2];
+    long now = LONG_MAX;
+    pid_t child;
 
+    CHECK(pipe(told) == 0, "%m");
+    child = fork();
     if (child == 0) {
         become(HOSTILE);
         int fd = open_one(16, NULL);
-        long now = -1;
 
         CHECK(fd >= 0, "%m");
-        /* A process may be held for a moment longer than it lives. */
-        for (int i = 0; i < 3000 && (now < 0 || now > (64 << 10)); i++) {
+        for (int i = 0; i < 3000 && now > most; i++) {
             if (i)
                 usleep(10000);
             now = used(0, fd);
         }
-        CHECK(now <= 64 << 10, "%ld bytes were not given back", now);
+        CHECK(write(told[1], &now, sizeof now) == sizeof now);
         _exit(0);
     }
+    CHECK(read(told[0], &now, sizeof now) == sizeof now, "%m");
     CHECK(kt_wait(child) == 0);
+    close(told[0]);
+    close(told[1]);
+    return now;
+}
+
+static void all_given_back(void)
+{
+    long now = used_at_last(64 << 10);
+
+    CHECK(now <= 64 << 10, "%ld bytes were not given back", now);
 }
 
 static void limited(char what)
@@ -303,37 +317,12 @@ static void inherited(void)
     all_given_back();
 }
 
-/* Bytes of the hostile user, with one descriptor to ask by. */
-static long used_now(void)
-{
-    int told[2];
-    long now;
-    pid_t child;
-
-    CHECK(pipe(told) == 0, "%m");
-    child = fork();
-    if (child == 0) {
-        become(HOSTILE);
-        int fd = open_one(16, NULL);
-
-        CHECK(fd >= 0, "%m");
-        now = used(0, fd);
-        CHECK(write(told[1], &now, sizeof now) == sizeof now);
-        _exit(0);
-    }
-    CHECK(read(told[0], &now, sizeof now) == sizeof now, "%m");
-    CHECK(kt_wait(child) == 0);
-    close(told[0]);
-    close(told[1]);
-    return now;
-}
-
 /* Nobody has the descriptor, a child has its mapping. That keeps what it takes to
  * show it, and the structure of an address space; which is charged for. */
 static void mapped(void)
 {
     enum { STRUCTURE = 16 << 10 };
-    long before = used_now(), after = LONG_MAX;
+    long before = used_at_last(64 << 10), after;
     int told[2];
     pid_t parent, heir;
 
@@ -359,12 +348,7 @@ static void mapped(void)
     CHECK(read(told[0], &heir, sizeof heir) == sizeof heir, "%m");
     kill(parent, SIGKILL);
     CHECK(waitpid(parent, NULL, 0) == parent, "%m");
-    /* The heir may not have closed it yet. */
-    for (int i = 0; i < 3000 && after > before + (64 << 10); i++) {
-        if (i)
-            usleep(10000);
-        after = used_now();
-    }
+    after = used_at_last(before + (64 << 10));
     printf("mapped: %ld bytes more with the mapping alone\n", after - before);
     CHECK(after <= before + (64 << 10));
     CHECK(after >= before + STRUCTURE, "what the mapping keeps is not charged for");
