@@ -324,7 +324,7 @@ static void mapped(void)
     enum { STRUCTURE = 16 << 10 };
     long before = used_at_last(64 << 10), after;
     int told[2];
-    pid_t parent, heir;
+    pid_t parent, heir, closed[2];
 
     CHECK(pipe(told) == 0, "%m");
     parent = fork();
@@ -336,16 +336,19 @@ static void mapped(void)
         CHECK(fd >= 0, "%m");
         touch(status);
         heir = fork();
-        if (heir == 0) {
-            close(fd);
-            pause();
-            _exit(0);
-        }
         close(fd);
+        if (heir == 0)
+            heir = getpid();
+        else
+            heir = 0;
         CHECK(write(told[1], &heir, sizeof heir) == sizeof heir);
         pause();
+        _exit(0);
     }
-    CHECK(read(told[0], &heir, sizeof heir) == sizeof heir, "%m");
+    /* Both have closed it, and only then the parent ends. */
+    CHECK(read(told[0], &closed[0], sizeof heir) == sizeof heir &&
+              read(told[0], &closed[1], sizeof heir) == sizeof heir, "%m");
+    heir = closed[0] + closed[1];
     kill(parent, SIGKILL);
     CHECK(waitpid(parent, NULL, 0) == parent, "%m");
     after = used_at_last(before + (64 << 10));

@@ -7,7 +7,7 @@ preload=$1
 failed=0
 # Everything takes longer on a kernel that checks itself.
 slowness=${KDREG_TEST_SLOWNESS:-1}
-limit=$((180 * slowness))
+limit=$((900 * slowness))
 
 # The index of the address that the interface's IP address gives: the last one.
 port=/sys/class/infiniband/rxe0/ports/1
