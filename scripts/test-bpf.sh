@@ -43,34 +43,36 @@ PATH=$PATH:/usr/sbin
 command -v bpftool >/dev/null || not_run "bpftool is not installed (Debian: bpftool)"
 
 # short and long NAME SECONDS COMMAND...: a test that runs under each mode's
-# kdregd, in any case or when all are wanted.
+# kdregd, in any case or when all are wanted. turn N NAME...: on one kernel in
+# three otherwise, in the other mode on the next. The seconds are for what hangs.
 list=$work/list
 rm -rf "$work"
 mkdir -p "$work"
-short() { printf '%s\n' "$*" >>"$list"; }
+short() { printf -- '- %s\n' "$*" >>"$list"; }
 long() { [ "$set" != all ] || short "$@"; }
-long 05-check 120 "$daemon" --check
-short 10-changes 900 "$build/bpf/bpf_changes" --changes $((changes / 2))
+turn() { if [ "$set" = all ]; then shift; short "$@"; else printf '%s\n' "$*" >>"$list"; fi; }
+long 05-check 900 "$daemon" --check
+long 10-changes 1800 "$build/bpf/bpf_changes" --changes $((changes / 2))
 short 15-hostile "$((1800 + changes / 20))" "$root/ctest/bpf/hostile" ${BPF_ALL_WAYS:+--all} "$build/bpf/bpf_changes" --hostile --changes "$changes"
-long 20-matrix 3600 "$build/matrix/matrix" --every "$every" bpf
-short 25-storm 600 "$build/storm/storm" --backend bpf --seconds $seconds
-long 26-storm-evict-fork 600 "$build/storm/storm" --backend bpf --seconds $seconds --evict --fork
-long 30-foreign 900 "$build/foreign"
-long 31-forks 900 "$build/forks"
-long 32-lifecycle 900 "$build/lifecycle" --cycles "$cycles" "$build/libtenant_one.so" "$build/libtenant_two.so"
+short 20-matrix 3600 "$build/matrix/matrix" --every "$every" bpf
+short 25-storm 1800 "$build/storm/storm" --backend bpf --seconds $seconds
+short 26-storm-evict-fork 1800 "$build/storm/storm" --backend bpf --seconds $seconds --evict --fork
+turn 0 30-foreign 1800 "$build/foreign"
+turn 1 31-forks 1800 "$build/forks"
+turn 2 32-lifecycle 1800 "$build/lifecycle" --cycles "$cycles" "$build/libtenant_one.so" "$build/libtenant_two.so"
 long 33-discards 900 "$build/discards"
 long 34-underway 900 "$build/underway"
 long 35-events 900 "$build/events"
 long 40-harmless 1800 "$build/harmless/kdreg_harmless" --kind anonymous --state "part cached"
 long 41-remaps 900 "$build/remaps"
 long 42-ownwatch 900 "$build/ownwatch"
-short 50-phases 900 "$build/bpf/bpf_phases" --rounds $([ "$set" = all ] && echo 5 || echo 1)
+short 50-phases 1800 "$build/bpf/bpf_phases" --rounds $([ "$set" = all ] && echo 5 || echo 1)
 long 55-crowd 900 "$build/bpf/bpf_crowd" --clients "$clients"
 long 56-refused 900 "$build/bpf/bpf_crowd" --clients 2048 --refused 1000
 # These come last: they end that kdregd, or the guard.
-long 80-halfway 300 "$root/ctest/bpf/halfway"
-short 85-wakes 300 "$build/bpf/bpf_wakes" "$root/ctest/bpf/daemon" ftrace-on
-short 86-begins 900 "$root/ctest/bpf/begins" $([ "$set" = all ] && echo 4 || echo 1)
+long 80-halfway 1800 "$root/ctest/bpf/halfway"
+turn 1 85-wakes 1800 "$build/bpf/bpf_wakes" "$root/ctest/bpf/daemon" ftrace-on
+turn 2 86-begins 1800 "$root/ctest/bpf/begins" $([ "$set" = all ] && echo 4 || echo 1)
 
 # script DIRECTORY NAME SECONDS: what comes on standard input.
 script() {
@@ -83,7 +85,7 @@ cp "$(command -v bpftool)" "$work/bpftool"
 
 # What a guest runs, in the order of its names: mode by mode.
 write_tests() {
-    local dir=$1 mode number=0 name seconds command environment
+    local dir=$1 kernel=$2 mode number=0 turn name seconds command environment
     mkdir -p "$dir"
     for mode in $modes; do
         number=$((number + 1))
@@ -91,21 +93,22 @@ write_tests() {
         environment="export PATH=$work:\$PATH KDREGD='$daemon' KDREGD_MODE=$mode KDREG_BPF_TIMEOUT=600"
         # control NAME SECONDS COMMAND
         control() { printf '%s\nexec %s\n' "$environment" "'$root/ctest/bpf/daemon' $3" | script "$dir" "$number-$mode-$1" "$2"; }
-        control 00-start 300 start
-        while read -r name seconds command; do
+        control 00-start 900 start
+        while read -r turn name seconds command; do
             [[ $mode-$name =~ $only ]] || continue
+            [ "$turn" = - ] || [ "$kernels" = 1 ] || [ $(((kernel + number) % 3)) = "$turn" ] || continue
             printf "%s\n'$root/ctest/bpf/daemon' offered || exit\nKDREG_BACKEND=bpf exec %s\n" "$environment" "$command" |
                 sed "s/part cached/'&'/" | script "$dir" "$number-$mode-$name" "$seconds"
         done <"$list"
-        control 90-uninstall 120 uninstall
-        control 91-left 60 left
+        control 90-uninstall 900 uninstall
+        control 91-left 900 left
         [ "$set" = all ] && [[ $mode-95-upheavals =~ $only ]] || continue
         printf "%s\n'$root/ctest/bpf/daemon' offered || exit\nKDREG_BACKEND=bpf exec %s\n" "$environment" "'$build/bpf/bpf_upheavals' '$root/ctest/bpf/daemon'" |
-            script "$dir" "$number-$mode-95-upheavals" 1800
+            script "$dir" "$number-$mode-95-upheavals" 3600
     done
 }
 
-# one KERNEL: a guest, and what came of it.
+# one KERNEL NUMBER: a guest, and what came of it.
 one() {
     local kernel=$1 dir=$work/$1 start=$SECONDS status=0 ran= name result seconds
     echo "kernel $kernel:"
@@ -114,7 +117,7 @@ one() {
         : >"$work/$kernel.missing"
         return
     fi
-    write_tests "$dir"
+    write_tests "$dir" "$2"
     ctest/vm/run --kernel-package "$kernel" --dev-kvm --memory 3072 --swap 128 --hugepages 16 \
         --share "$target" --timeout 7200 --log "$work/$kernel.console" --tests "$dir" >"$work/$kernel.log" 2>&1 || status=$?
     if [ ! -s "$dir/results.txt" ]; then
@@ -139,9 +142,11 @@ one() {
 
 # A guest leaves half of two processors idle: the kernels' are up together, and
 # their reports come one after the other.
+kernels=$# number=0
 for kernel; do
-    { one "$kernel"; exit $failures; } >"$work/$kernel.report" 2>&1 &
+    { one "$kernel" $number; exit $failures; } >"$work/$kernel.report" 2>&1 &
     guests="${guests:-} $kernel:$!"
+    number=$((number + 1))
 done
 missing=
 for guest in $guests; do
