@@ -77,7 +77,14 @@ int programs(struct bpf_iter__bpf_prog *context)
 	return 0;
 }
 
-enum { ORDER_LOOK = 0, ORDER_END = 1, ORDER_UNINSTALL = 2, ORDER_WAKE = 3 };
+enum {
+	ORDER_LOOK = 0,
+	ORDER_END = 1,
+	ORDER_UNINSTALL = 2,
+	ORDER_WAKE = 3,
+	ORDER_EXPECT = 4, /* a log is about to be put in */
+	ORDER_FORGET = 5, /* and was not */
+};
 
 /* What is to be done with a log, and what it was like. */
 struct order {
@@ -109,6 +116,13 @@ int orders(struct order *order)
 		wake(mm);
 		return 0;
 	}
+	if (order->what == ORDER_EXPECT || order->what == ORDER_FORGET) {
+		__u32 *place = place_of(mm);
+
+		if (place)
+			__sync_fetch_and_add(place, order->what == ORDER_EXPECT ? 1 : -1);
+		return 0;
+	}
 	map = find_log(mm);
 	log = map ? bpf_map_lookup_elem(map, &only) : NULL;
 	if (!log)
@@ -119,7 +133,7 @@ int orders(struct order *order)
 	order->identity = log->identity;
 	order->mode = log->mode;
 	order->capacity = log->capacity;
-	if (order->what == ORDER_END && end_log(log))
+	if (order->what == ORDER_END && end_log(mm, log))
 		wake(mm);
 	return 0;
 }

@@ -14,7 +14,7 @@ int BPF_PROG(exit_space, struct mm_struct *mm)
 	void *map = find_log(key);
 	struct kdreg_log *log = map ? bpf_map_lookup_elem(map, &only) : NULL;
 
-	if (log && end_log(log))
+	if (log && end_log(key, log))
 		/* Without room kdregd finds it when it next looks through all. */
 		bpf_ringbuf_output(&ends, &key, sizeof(key), 0);
 	leave(EXIT_MMAP);

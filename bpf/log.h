@@ -24,6 +24,21 @@
 	} while (0)
 #endif
 
+/*
+ * Where logs like that of an address space are counted. Counted up before the log can
+ * be found; down, by whoever ends it, once it says that nothing in it is certain.
+ */
+static __always_inline __u32 *place_of(__u64 mm)
+{
+	struct places *all = bpf_map_lookup_elem(&places, &only);
+	__u32 low;
+
+	/* A number to the verifier, which lets nobody multiply a pointer. */
+	asm volatile("%0 = %1" : "=w"(low) : "w"((__u32)mm));
+	/* Fibonacci's: the upper 14 bits. */
+	return all ? &all->logs[(low * 0x9e3779b1U) >> 18] : NULL;
+}
+
 /* The log of an address space; NULL: nobody watches it. */
 static __always_inline void *find_log(__u64 mm)
 {
@@ -47,12 +62,16 @@ static __always_inline void wake(__u64 mm)
 /* [start, end) of the address space has changed, or is about to. */
 static __always_inline void log_change(__u64 mm, __u64 start, __u64 end, __u32 change)
 {
-	void *map = find_log(mm);
+	__u32 *place = place_of(mm);
 	struct kdreg_log *log;
+	void *map;
 	__u64 n, done;
 	__u32 element;
 	char *pair;
 
+	if (!place || !*(volatile __u32 *)place)
+		return;
+	map = find_log(mm);
 	if (!map)
 		return;
 	log = bpf_map_lookup_elem(map, &only);
@@ -80,10 +99,17 @@ static __always_inline void log_change(__u64 mm, __u64 start, __u64 end, __u32 c
 	wake(mm);
 }
 
-/* Nothing in this log is certain any more. Whether it was until now. */
-static __always_inline bool end_log(struct kdreg_log *log)
+/* Nothing in this log of an address space is certain any more. Whether it was until now. */
+static __always_inline bool end_log(__u64 mm, struct kdreg_log *log)
 {
-	return !(__sync_fetch_and_or(&log->tail, KDREG_LOG_DEAD) & KDREG_LOG_DEAD);
+	__u32 *place;
+
+	if (__sync_fetch_and_or(&log->tail, KDREG_LOG_DEAD) & KDREG_LOG_DEAD)
+		return false;
+	place = place_of(mm);
+	if (place)
+		__sync_fetch_and_add(place, -1);
+	return true;
 }
 
 #endif

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The maps that a client has: its log, and the ring that wakes it.
 
-use super::calls;
 use super::generation::Generation;
 use super::programs::Mode;
+use super::{calls, orders};
 use anyhow::{Context, Result};
 use kdreg::monitor::bpf::abi;
 use libbpf_rs::{ErrorKind, MapCore, MapFlags, MapHandle, MapType};
@@ -101,14 +101,19 @@ impl ClientMaps {
 
     /// From now on what happens to the address space is logged.
     pub fn insert(&self, generation: &Generation, mm: u64) -> Result<Inserted> {
-        match put(generation, "logs", mm, &self.log, MapFlags::NO_EXIST)? {
-            Inserted::Yes => {}
-            other => return Ok(other),
+        orders::expect(generation, mm)?;
+        match put(generation, "logs", mm, &self.log, MapFlags::NO_EXIST) {
+            Ok(Inserted::Yes) => {}
+            other => {
+                orders::forget(generation, mm)?;
+                return other;
+            }
         }
         // One that is left from before is nobody's any more.
         match put(generation, "wakes", mm, &self.ring, MapFlags::ANY)? {
             Inserted::Yes => Ok(Inserted::Yes),
             other => {
+                orders::end(generation, mm)?;
                 take_out(generation, mm)?;
                 Ok(other)
             }

@@ -10,6 +10,8 @@ const LOOK: u32 = 0;
 const END: u32 = 1;
 const UNINSTALL: u32 = 2;
 const WAKE: u32 = 3;
+const EXPECT: u32 = 4;
+const FORGET: u32 = 5;
 
 /// `struct order`.
 #[repr(C)]
@@ -67,6 +69,16 @@ pub fn look(generation: &Generation, mm: u64) -> Result<Option<Seen>> {
 /// Ends it: nothing in it is certain from now on. As it was before.
 pub fn end(generation: &Generation, mm: u64) -> Result<Option<Seen>> {
     give(generation, mm, END)
+}
+
+/// Has changes of an address space looked for a log: one is about to be put in.
+pub fn expect(generation: &Generation, mm: u64) -> Result<()> {
+    give(generation, mm, EXPECT).map(drop)
+}
+
+/// It was not. (One that was put in is counted down by whatever ends it.)
+pub fn forget(generation: &Generation, mm: u64) -> Result<()> {
+    give(generation, mm, FORGET).map(drop)
 }
 
 /// Wakes all clients that wait: what the guard says now is to be looked at.
