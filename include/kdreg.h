@@ -93,25 +93,6 @@
 #define KDREG_ACCESS_REMOTE_ATOMIC 16u
 
 /**
- * kdreg_cache_attr.flags: register just what is asked for, widened to the alignment.
- */
-#define KDREG_CACHE_NO_MERGE 1u
-
-/**
- * kdreg_cache_attr.flags: no thread of the library's releases anything;
- * callbacks run inside calls of the cache only. Poll kdreg_cache_fd() and call
- * kdreg_cache_reap().
- */
-#define KDREG_CACHE_NO_REAPER 2u
-
-/**
- * kdreg_cache_attr.flags: while lookups only miss, register without keeping, all
- * but samples, down to one in 128: cheaper where no buffer is used twice. What is not kept is
- * deregistered at its last put, and kdreg_entry_valid() is false for it.
- */
-#define KDREG_CACHE_BYPASS 4u
-
-/**
  * kdreg_registration.flags: more is asked for than the cache was asked for (merged with
  * neighbours, or widened); where this fails, less is asked for at once. So a failure
  * is no reason to say anything.
@@ -154,6 +135,25 @@
  * hears of it.
  */
 #define KDREG_CAUSE_LOST 7u
+
+/**
+ * kdreg_cache_attr.flags: register just what is asked for, widened to the alignment.
+ */
+#define KDREG_CACHE_NO_MERGE 1u
+
+/**
+ * kdreg_cache_attr.flags: no thread of the library's releases anything;
+ * callbacks run inside calls of the cache only. Poll kdreg_cache_fd() and call
+ * kdreg_cache_reap().
+ */
+#define KDREG_CACHE_NO_REAPER 2u
+
+/**
+ * kdreg_cache_attr.flags: while lookups only miss, register without keeping, all
+ * but samples, down to one in 128: cheaper where no buffer is used twice. What is not kept is
+ * deregistered at its last put, and kdreg_entry_valid() is false for it.
+ */
+#define KDREG_CACHE_BYPASS 4u
 
 /**
  * kdreg_cache_prioritize(): never evicted.

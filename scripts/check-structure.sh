@@ -133,10 +133,7 @@ done
 # Circles. What is in one still may not draw others in: the line goes when it does.
 known='
 libkdreg/src/cache drop entries extras group limits links lru room serving state statistics telling watches
-libkdreg/src/ffi cache callbacks lookup scatter
 libkdreg/src/monitor bpf state_words subscription table
-libkdreg/src/monitor/bpf client reader
-libkdreg/src/monitor/userfaultfd let_go watch
 preload/verbs/src callbacks context domain function keep keys pieces post queues real report rereg the_root watch
 tools/kdregd/src/kernel clients generation guarded orders
 tools/kdregd/src/selftest change changes memory userfault

@@ -1,112 +1,14 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The callbacks of a C caller, as a cache's registrar.
 
-use super::cache::kdreg_cache_attr;
-use super::kdreg_entry_t;
+use super::attributes::*;
 use crate::cache::{Departure, Handle, Held, Registrar, Registration};
 use crate::errno::Errno;
 use crate::log::{self, Level};
 use crate::monitor::Needs;
 use crate::range::Range;
 use crate::unwinding::{self, call_int, call_void};
-use std::ffi::{c_char, c_int, c_void};
-
-/// kdreg_registration.flags: more is asked for than the cache was asked for (merged with
-/// neighbours, or widened); where this fails, less is asked for at once. So a failure
-/// is no reason to say anything.
-pub const KDREG_REGISTRATION_SPECULATIVE: u32 = 1u32;
-
-/// What is to be registered, or undone. The library's; valid during the call only.
-#[repr(C)]
-#[derive(Clone, Copy)]
-pub struct kdreg_registration {
-    /// sizeof(struct kdreg_registration) in the library that runs: members beyond it are not
-    /// there.
-    pub size: usize,
-    /// The first byte of the range.
-    pub addr: *mut c_void,
-    /// Its length in bytes.
-    pub length: usize,
-    /// The rights, KDREG_ACCESS_*.
-    pub access: u32,
-    /// KDREG_REGISTRATION_*.
-    pub flags: u32,
-    /// kdreg_get_attr.arg of the call that has it registered; NULL for other calls, and
-    /// when it is undone.
-    pub arg: *mut c_void,
-    /// The caller's bytes in the entry, kdreg_cache_attr.entry_size of them, all zero when
-    /// it is registered; NULL where that is 0.
-    pub data: *mut c_void,
-    /// The caller's name for the registration: NULL, for `reg_with` to fill in; for
-    /// `dereg_with`, what that stored.
-    pub handle: *mut c_void,
-}
-
-/// As kdreg_register_fn, in all that is said there; stores the caller's name for the
-/// registration in `registration->handle`.
-pub type kdreg_register_with_fn =
-    Option<unsafe extern "C" fn(ctx: *mut c_void, registration: *mut kdreg_registration) -> c_int>;
-
-/// As kdreg_deregister_fn, in all that is said there.
-pub type kdreg_deregister_with_fn = Option<
-    unsafe extern "C" fn(ctx: *mut c_void, registration: *const kdreg_registration) -> c_int,
->;
-
-/// kdreg_cache_event.cause: its mapping changed.
-pub const KDREG_CAUSE_CHANGED: u32 = 1u32;
-/// kdreg_cache_event.cause: kdreg_cache_invalidate().
-pub const KDREG_CAUSE_INVALIDATED: u32 = 2u32;
-/// kdreg_cache_event.cause: room was needed.
-pub const KDREG_CAUSE_EVICTED: u32 = 3u32;
-/// kdreg_cache_event.cause: a larger registration took its place.
-pub const KDREG_CAUSE_MERGED: u32 = 4u32;
-/// kdreg_cache_event.cause: kdreg_cache_flush(), or the end of the cache.
-pub const KDREG_CAUSE_FLUSHED: u32 = 5u32;
-/// kdreg_cache_event.cause: kdreg_cache_drop().
-pub const KDREG_CAUSE_DROPPED: u32 = 6u32;
-/// kdreg_cache_event.cause: the backend stopped working. Of the whole cache: nothing
-/// is found any more, and what is registered is uncached. Said once, when the cache
-/// hears of it.
-pub const KDREG_CAUSE_LOST: u32 = 7u32;
-
-/// An entry that lookups do not find any more. The library's; valid during the call only.
-#[repr(C)]
-#[derive(Clone, Copy)]
-pub struct kdreg_cache_event {
-    /// sizeof(struct kdreg_cache_event) in the library that runs.
-    pub size: usize,
-    /// What it registers; NULL with KDREG_CAUSE_LOST.
-    pub addr: *mut c_void,
-    /// Its length in bytes; 0 with KDREG_CAUSE_LOST.
-    pub length: usize,
-    /// Its rights.
-    pub access: u32,
-    /// KDREG_CAUSE_*.
-    pub cause: u32,
-    /// What the registering callback stored.
-    pub handle: *mut c_void,
-    /// The caller's bytes in it.
-    pub data: *mut c_void,
-}
-
-/// Is told of an entry that lookups do not find any more: once, before it is
-/// deregistered, by whichever thread found out, with no lock held. Others may still hold
-/// it. May call the library, but not destroy the cache. It need not return, as
-/// kdreg_register_fn says.
-pub type kdreg_cache_event_fn =
-    Option<unsafe extern "C" fn(ctx: *mut c_void, event: *const kdreg_cache_event)>;
-
-/// Describes an entry in dumps: writes up to `size` bytes of text without line ends to
-/// `text`, and returns how many there are. The entry is held meanwhile. Called with
-/// no lock held.
-pub type kdreg_dump_fn = Option<
-    unsafe extern "C" fn(
-        ctx: *mut c_void,
-        entry: *const kdreg_entry_t,
-        text: *mut c_char,
-        size: usize,
-    ) -> usize,
->;
+use std::ffi::c_void;
 
 /// A callback of the caller's, in one of its forms.
 #[derive(Clone, Copy)]

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Getting entries in C, and putting them back.
 
+use super::access::ACCESS;
 use super::boundary::{status_of_lookup, writable};
-use super::cache::ACCESS;
 use super::sized::{self, Sized_};
 use super::{handle, kdreg_cache_t, kdreg_entry_t};
 use crate::cache::{Ask, Cache, Entry, Held, Inner};

@@ -5,6 +5,8 @@
 //   sized      structures that can grow
 //   library    version, errors, log
 //   monitor    the monitor
+//   access     the rights of a registration
+//   attributes how a cache is made
 //   callbacks  a caller's callbacks as a registrar
 //   cache      the cache: making, ending, dropping
 //   lookup     get, find and put
@@ -23,6 +25,8 @@
 
 #![allow(non_camel_case_types, reason = "these are the names C programs use")]
 
+mod access;
+mod attributes;
 pub(crate) mod boundary;
 pub mod cache;
 pub(crate) mod callbacks;

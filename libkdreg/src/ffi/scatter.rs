@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Entries for a scatter list in C, and putting many back.
 
+use super::access::ACCESS;
 use super::boundary::{readable, status_of_lookup, writable};
-use super::cache::ACCESS;
 use super::{handle, kdreg_cache_t, kdreg_entry_t};
 use crate::cache::batch::Scattered;
 use crate::cache::{Cache, Entry, Inner};

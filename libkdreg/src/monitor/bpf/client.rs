@@ -103,7 +103,7 @@ impl Client {
         })
     }
 
-    pub fn maps(&self) -> &Maps {
+    pub fn maps(&self) -> &Share<Maps> {
         &self.enrolled.maps
     }
 

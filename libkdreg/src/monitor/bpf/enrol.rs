@@ -13,12 +13,13 @@ use super::wire::{Connection, Received, malformed};
 use crate::descriptor::Descriptor;
 use crate::environment;
 use crate::errno::Errno;
+use crate::memory::Share;
 use crate::monitor::refusal::Refusal;
 use std::os::fd::{AsFd, IntoRawFd, OwnedFd};
 
 /// What a client has.
 pub(super) struct Enrolled {
-    pub maps: Maps,
+    pub maps: Share<Maps>,
     pub ring: Ring,
     /// Readable while the ring holds something.
     pub ring_fd: Descriptor,
@@ -182,7 +183,7 @@ fn enrolled(connection: Connection, grant: &Grant, fds: Fds) -> Result<Enrolled,
     let [Some(log), Some(guard), Some(ring_fd)] = fds else {
         return Err(malformed());
     };
-    let maps = Maps::new(grant, log.as_fd(), guard.as_fd())?;
+    let maps = Share::new(Maps::new(grant, log.as_fd(), guard.as_fd())?)?;
     let ring = Ring::new(ring_fd.as_fd())
         .map_err(|error| Refusal::new(error, format_args!("cannot map kdregd's ring: {error}")))?;
     Ok(Enrolled {

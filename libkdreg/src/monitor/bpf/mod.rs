@@ -104,7 +104,7 @@ impl Bpf {
             ),
         );
         let reader = &table.words().reader;
-        reader.open(client.clone(), table.clone());
+        reader.open(client.maps().clone(), table.clone());
         let added = client.add(reader);
         // From here on dropped as it should be.
         let backend = Bpf {

@@ -9,7 +9,7 @@
 
 use super::abi::LOG_DEAD;
 use super::changes::Change;
-use super::client::Client;
+use super::maps::Maps;
 use super::marks::{Marked, Marks, Standing, What};
 use crate::lock::Mutex;
 use crate::memory::Share;
@@ -34,7 +34,7 @@ pub(crate) struct Reader {
 
 /// What is read, and what is marked.
 struct Source {
-    client: Share<Client>,
+    maps: Share<Maps>,
     table: Share<Table>,
 }
 
@@ -60,16 +60,16 @@ impl Reader {
     }
 
     /// Begins to read, for a table in which nothing is armed.
-    pub(super) fn open(&self, client: Share<Client>, table: Share<Table>) {
+    pub(super) fn open(&self, maps: Share<Maps>, table: Share<Table>) {
         let mut source = self.source.lock();
-        let (log, guard) = (client.maps().log(), client.maps().guard());
+        let (log, guard) = (maps.log(), maps.guard());
         // Acquire: as in `marks`.
         self.marks.renew(guard.load(Ordering::Acquire));
         // Release, and Acquire where they are loaded: who finds the words finds
         // the marks that go with them.
         self.tail.store(pointer(log.tail), Ordering::Release);
         self.guard.store(pointer(guard), Ordering::Release);
-        *source = Some(Source { client, table });
+        *source = Some(Source { maps, table });
     }
 
     /// Ends it. Nobody checks any more.
@@ -104,10 +104,9 @@ impl Reader {
         let Some(source) = self.source.try_lock() else {
             return Standing::Behind;
         };
-        let Some(Source { client, table }) = &*source else {
+        let Some(Source { maps, table }) = &*source else {
             return Standing::Dead;
         };
-        let maps = client.maps();
         let standing = self
             .marks
             .catch_up(&maps.log(), maps.guard(), STEPS, |what| match what {

@@ -3,8 +3,8 @@
 //! as a whole, as they were watched.
 
 use super::mappings::everything;
-use super::watch::Watches;
 use super::watched::Instant;
+use super::watches::Watches;
 use super::{Userfaultfd, abi};
 use crate::range::Range;
 use std::sync::atomic::Ordering;

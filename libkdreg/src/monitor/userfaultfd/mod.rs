@@ -6,9 +6,10 @@
 //   disturbed  where that may have changed by itself
 //   claims     which backend a descriptor's number was last given to
 //   headroom   how many mappings may be watched
+//   thrift     how much time may go into ending watches
+//   watches    what these are together
 //   watch      how a watch begins
 //   let_go     how one ends
-//   thrift     how much time may go into ending them
 //   discards   what was discarded lately
 //   backlog    changes that were read and not marked yet
 //   handler    the thread that reads events and marks regions
@@ -44,6 +45,7 @@ mod mappings;
 mod thrift;
 mod watch;
 mod watched;
+mod watches;
 
 use super::backend::{Activity, Backend, Capabilities, Kind, Needs, RegionName, Subscriber};
 use super::guard::Standing;
@@ -67,7 +69,7 @@ use let_go::When;
 use mappings::Mappings;
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use watch::Watches;
+use watches::Watches;
 
 /// See the module's documentation.
 pub(crate) struct Userfaultfd {

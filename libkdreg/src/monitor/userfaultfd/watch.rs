@@ -27,33 +27,14 @@
 //! between, a part of it was registered and it is in two; see `mend`.
 
 use super::disturbed::Disturbance;
-use super::headroom::Headroom;
 use super::let_go::{When, now};
 use super::mappings::{Mapping, everything};
-use super::thrift::Thrift;
-use super::watched::Watched;
+use super::watches::Watches;
 use super::{Userfaultfd, abi};
 use crate::errno::Errno;
 use crate::log::{self, Level};
 use crate::monitor::mapped;
 use crate::range::{Range, page_size};
-
-/// What is registered; behind the lock.
-pub(super) struct Watches {
-    pub watched: Watched,
-    headroom: Headroom,
-    pub thrift: Thrift,
-}
-
-impl Watches {
-    pub const fn new() -> Watches {
-        Watches {
-            watched: Watched::new(),
-            headroom: Headroom::new(),
-            thrift: Thrift::new(),
-        }
-    }
-}
 
 /// Looks at mappings that keep changing, before giving up.
 const ROUNDS: usize = 64;
