@@ -206,11 +206,7 @@ ctest/peers.c 425
 libkdreg/examples/cost.rs 445
 libkdreg/src/cache/reaper.rs 459
 libkdreg/src/cache/state.rs 418
-libkdreg/src/ffi/monitor.rs 463
 libkdreg/src/monitor/mod.rs 403
-libkdreg/tests/cache_model.rs 447
-libkdreg/tests/models.rs 783
-libkdreg/tests/weak_memory/machine.rs 564
 '
 cd "$root"
 for file in $(git ls-files 2>/dev/null | grep -E '\.(rs|c|h|cpp|sh|mk|awk|py)$|(^|/)(Makefile|CMakeLists\.txt)$'); do

@@ -2,7 +2,7 @@
 //! The atomics of the small concurrent cores (`cache::refs`, `hazard`,
 //! `monitor::guard`).
 //!
-//! Those files are compiled a second time by `tests/models.rs`, where this
+//! Those files are compiled a second time by `tests/models`, where this
 //! module's names stand for loom's, so that every interleaving is explored.
 
 pub(crate) use crate::barrier::heavy;

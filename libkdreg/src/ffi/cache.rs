@@ -15,7 +15,7 @@ use std::ffi::{c_char, c_int, c_void};
 use std::os::fd::AsRawFd;
 
 pub use super::access::*;
-pub use super::attributes::*;
+pub use super::cache_types::*;
 pub use super::drop::*;
 pub use super::entry::*;
 pub use super::group::*;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The callbacks of a C caller, as a cache's registrar.
 
-use super::attributes::*;
+use super::cache_types::*;
 use crate::cache::{Departure, Handle, Held, Registrar, Registration};
 use crate::errno::Errno;
 use crate::log::{self, Level};

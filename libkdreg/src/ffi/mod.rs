@@ -1,21 +1,22 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 // Files, in reading order:
-//   boundary   between results and return values: no panic crosses
-//   handle     what callers hold instead of pointers
-//   sized      structures that can grow
-//   library    version, errors, log
-//   monitor    the monitor
-//   access     the rights of a registration
-//   attributes how a cache is made
-//   callbacks  a caller's callbacks as a registrar
-//   cache      the cache: making, ending, dropping
-//   lookup     get, find and put
-//   scatter    the same of scatter lists
-//   drop       dropping an entry, draining a cache, what goes first
-//   group      caches that share limits
-//   entry      what is known of an entry that is held
-//   show       what a cache says of itself
-//   measured   a way in for measuring programs
+//   boundary       between results and return values: no panic crosses
+//   handle         what callers hold instead of pointers
+//   sized          structures that can grow
+//   library        version, errors, log
+//   monitor_types  what a monitor is asked for and what it says
+//   monitor        the monitor
+//   access         the rights of a registration
+//   cache_types    how a cache is made, its callbacks among it
+//   callbacks      a caller's callbacks as a registrar
+//   cache          the cache: making, ending, dropping
+//   lookup         get, find and put
+//   scatter        the same of scatter lists
+//   drop           dropping an entry, draining a cache, what goes first
+//   group          caches that share limits
+//   entry          what is known of an entry that is held
+//   show           what a cache says of itself
+//   measured       a way in for measuring programs
 //! The C ABI: a thin face over [`crate::monitor`] and [`crate::cache`].
 //!
 //! Only this module handles pointers from C callers. Every function checks
@@ -26,9 +27,9 @@
 #![allow(non_camel_case_types, reason = "these are the names C programs use")]
 
 mod access;
-mod attributes;
 pub(crate) mod boundary;
 pub mod cache;
+mod cache_types;
 pub(crate) mod callbacks;
 mod drop;
 mod entry;
@@ -38,6 +39,7 @@ pub mod library;
 mod lookup;
 mod measured;
 pub mod monitor;
+mod monitor_types;
 mod scatter;
 mod show;
 pub(crate) mod sized;
