@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
-/* Callbacks that fail, that call back into the library, and that allocate while other threads unmap what is monitored. */
-#include <malloc.h>
+/* Callbacks that fail, that call back into the library, and (callbacks_allocate.c) that allocate. */
 #include <pthread.h>
 #include <sys/mman.h>
 
-#include "check.h"
+#include "caches.h"
+#include "callbacks.h"
 
 static size_t page;
 
@@ -20,13 +20,6 @@ static kdreg_cache_t *create(kdreg_t *monitor, kdreg_register_fn reg, kdreg_dere
 static char *map(size_t pages)
 {
     return check_space(pages * page);
-}
-
-static struct kdreg_cache_stats stats_of(kdreg_cache_t *cache)
-{
-    struct kdreg_cache_stats stats = {.size = sizeof stats};
-    CHECK_IS(kdreg_cache_stats(cache, &stats), 0);
-    return stats;
 }
 
 /* A card that can pin so many regions, and fails the next ones as told. */
@@ -60,13 +53,6 @@ static int card_deregister(void *context, void *addr, size_t length, void *handl
     CHECK(handle == addr, "deregister was given another registration's handle");
     card->pinned--;
     return 0;
-}
-
-static int get_put(kdreg_cache_t *cache, char *addr, size_t length)
-{
-    kdreg_entry_t *entry = NULL;
-    int error = kdreg_cache_get(cache, addr, length, KDREG_ACCESS_READ, &entry);
-    return error ? error : kdreg_cache_put(cache, entry);
 }
 
 static void no_memory_evicts(kdreg_t *monitor)
@@ -322,78 +308,6 @@ static void nobody_waits_for_a_callback(kdreg_t *monitor)
     pthread_join(thread, NULL);
     CHECK_IS(kdreg_cache_destroy(cache), 0);
     munmap(memory, 20 * page);
-}
-
-/* Large blocks come from mmap and go back by munmap: allocating in a callback changes mappings itself. */
-static atomic_bool stop_unmapping;
-static atomic_long blocks;
-
-static int greedy_register(void *context, void *addr, size_t length, uint32_t access, void **handle)
-{
-    (void)context;
-    (void)access;
-    size_t size = (1 << 20) + (((uintptr_t)addr / page) % 7) * 65536;
-    char *block = malloc(size);
-    if (!block)
-        return -ENOMEM;
-    memset(block, (int)length, 4096);
-    atomic_fetch_add(&blocks, 1);
-    *handle = block;
-    void *more = malloc(size / 2);
-    free(more);
-    return 0;
-}
-
-static int greedy_deregister(void *context, void *addr, size_t length, void *handle)
-{
-    (void)context;
-    (void)addr;
-    (void)length;
-    free(handle);
-    free(malloc(3 << 20));
-    atomic_fetch_sub(&blocks, 1);
-    return 0;
-}
-
-static void *use_blocks(void *argument)
-{
-    kdreg_cache_t *cache = argument;
-    while (!atomic_load(&stop_unmapping)) {
-        /* A malloc'ed block, monitored; given back while other threads are inside callbacks. */
-        char *block = malloc(1 << 20);
-        REQUIRE(block, "malloc");
-        int error = get_put(cache, block, 1 << 20);
-        CHECK(error == 0, "kdreg_cache_get: %s", kdreg_strerror(error));
-        free(block);
-    }
-    return NULL;
-}
-
-static void callbacks_allocate(kdreg_t *monitor, uint32_t flags)
-{
-    check_says("malloc and free of large blocks in callbacks%s while other threads unmap what is monitored", flags ? "" : " (and in the reaper)");
-    mallopt(M_MMAP_THRESHOLD, 256 << 10);
-    enum { THREADS = 4 };
-    kdreg_cache_t *cache = create(monitor, greedy_register, greedy_deregister, NULL, flags, 16);
-    pthread_t threads[THREADS];
-    atomic_store(&stop_unmapping, false);
-    for (int i = 0; i < THREADS; i++)
-        REQUIRE(pthread_create(&threads[i], NULL, use_blocks, cache) == 0, "pthread_create");
-    double until = check_now() + 2;
-    while (check_now() < until) {
-        char *memory = map(64);
-        CHECK_IS(get_put(cache, memory, 64 * page), 0);
-        munmap(memory, 64 * page);
-        kdreg_entry_t *entry;
-        CHECK_IS(kdreg_cache_find(cache, memory, 64 * page, KDREG_ACCESS_READ | (1u << 20), &entry), -ENOENT);
-    }
-    atomic_store(&stop_unmapping, true);
-    for (int i = 0; i < THREADS; i++)
-        pthread_join(threads[i], NULL);
-    struct kdreg_cache_stats stats = stats_of(cache);
-    CHECK(stats.invalidations > 0, "nothing was invalidated");
-    CHECK_IS(kdreg_cache_destroy(cache), 0);
-    CHECK(atomic_load(&blocks) == 0, "%ld registrations never released", atomic_load(&blocks));
 }
 
 /* -EINVAL from a dead registration is the card's business: the cache goes on. */

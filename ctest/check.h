@@ -26,8 +26,9 @@
 
 enum { CHECK_SKIPPED = 77 }; /* ctest reads it as "skipped" (SKIP_RETURN_CODE) */
 
-static atomic_int check_failures;
-static atomic_int check_made;
+/* One of each in a program, however many files of it check something. */
+__attribute__((weak, visibility("hidden"))) atomic_int check_failures;
+__attribute__((weak, visibility("hidden"))) atomic_int check_made;
 
 __attribute__((format(printf, 3, 4), unused)) static void check_fail(const char *file, int line, const char *format, ...)
 {

@@ -10,7 +10,7 @@
 #include <sys/prctl.h>
 #include <sys/uio.h>
 
-#include "check.h"
+#include "caches.h"
 #include "inject.h"
 #include "plain.h"
 
@@ -41,13 +41,6 @@ static kdreg_cache_t *open_cache(void)
     kdreg_cache_t *cache;
     REQUIRE(kdreg_cache_create(check_open(0), &attr, &cache) == 0, "kdreg_cache_create");
     return cache;
-}
-
-static struct kdreg_cache_stats stats_of(kdreg_cache_t *cache)
-{
-    struct kdreg_cache_stats stats = {.size = sizeof stats};
-    CHECK(kdreg_cache_stats(cache, &stats) == 0, "kdreg_cache_stats");
-    return stats;
 }
 
 static void use(kdreg_cache_t *cache, const char *what)

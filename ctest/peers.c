@@ -4,7 +4,8 @@
 #include <pthread.h>
 #include <sys/mman.h>
 
-#include "check.h"
+#include "caches.h"
+#include "peers.h"
 
 static size_t page;
 
@@ -63,20 +64,6 @@ static void destroy(kdreg_cache_t *cache, struct card *card)
 static char *map(size_t pages)
 {
     return check_space(pages * page);
-}
-
-static int get_put(kdreg_cache_t *cache, char *addr, size_t length)
-{
-    kdreg_entry_t *entry = NULL;
-    int error = kdreg_cache_get(cache, addr, length, KDREG_ACCESS_READ, &entry);
-    return error ? error : kdreg_cache_put(cache, entry);
-}
-
-static struct kdreg_cache_stats stats_of(kdreg_cache_t *cache)
-{
-    struct kdreg_cache_stats stats = {.size = sizeof stats};
-    CHECK_IS(kdreg_cache_stats(cache, &stats), 0);
-    return stats;
 }
 
 static void full_cache_hits(kdreg_t *monitor)
@@ -243,52 +230,6 @@ static void adjacent_ranges_merge(kdreg_t *monitor)
         CHECK_IS(kdreg_cache_get(cache, memory, page, 1u << bit, &entry), -EINVAL);
     destroy(cache, &card);
     munmap(memory, 64 * page);
-}
-
-/* Processor time of all threads: how long others kept the processor does not enter. */
-static double processor_now(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &now);
-    return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
-}
-
-static double cost_of_invalidations(kdreg_t *monitor, size_t entries)
-{
-    struct card card = {.largest = 0};
-    kdreg_cache_t *cache = create(monitor, &card, KDREG_CACHE_NO_REAPER | KDREG_CACHE_NO_MERGE, 2 * entries, 0);
-    char *memory = map(2 * entries);
-    kdreg_entry_t *entry;
-    for (size_t i = 0; i < entries; i++)
-        REQUIRE(get_put(cache, memory + 2 * i * page, page) == 0, "kdreg_cache_get");
-    double started = processor_now();
-    for (size_t i = 0; i < entries; i++) {
-        madvise(memory + 2 * i * page, page, MADV_DONTNEED);
-        CHECK_IS(kdreg_cache_find(cache, memory + 2 * i * page, page, KDREG_ACCESS_READ, &entry), -ENOENT);
-    }
-    CHECK(kdreg_cache_reap(cache) >= 0, "reap");
-    double took = processor_now() - started;
-    CHECK_IS(atomic_load(&card.pinned), 0);
-    destroy(cache, &card);
-    munmap(memory, 2 * entries * page);
-    return took / (double)entries;
-}
-
-static void invalidation_does_not_search(kdreg_t *monitor)
-{
-    enum { TRIES = 5 };
-    check_says("an invalidation costs the same however many registrations are kept or wait for release (no list is searched)");
-    cost_of_invalidations(monitor, 500);
-    double few = 0, many = 0;
-    bool constant = false;
-    /* A search would make it 16 times as dear, each time; a busy machine makes one of the two dear now and then. */
-    for (int i = 0; i < TRIES && !constant; i++) {
-        few = cost_of_invalidations(monitor, 1000);
-        many = cost_of_invalidations(monitor, 16000);
-        printf("    %.2f us each with 1,000 registrations, %.2f us each with 16,000 (processor time)\n", few * 1e6, many * 1e6);
-        constant = many < 8 * few + 5e-6;
-    }
-    CHECK(constant, "16 times the registrations make one invalidation %.1f times as dear, %d times in a row", many / few, TRIES);
 }
 
 static void *get_slowly(void *argument)
