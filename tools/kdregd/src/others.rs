@@ -3,7 +3,8 @@
 
 use crate::alone::Lock;
 use crate::kernel::features::Features;
-use crate::kernel::generation::{self, Generation, build_name};
+use crate::kernel::generation::{Generation, build_name};
+use crate::kernel::pins;
 use crate::kernel::remains::{self, Object};
 use crate::kernel::tasks;
 use anyhow::{Context, Result};
@@ -44,7 +45,7 @@ pub fn retire(root: &Path, features: &Features, lock: &Lock) {
         } else if name == build_name() || is_in_use(&directory, features) {
             continue;
         } else {
-            generation::remove_pins(&directory, lock)
+            pins::remove_all(&directory, lock)
         };
         match removed {
             Ok(()) => eprintln!("kdregd: {}: removed, nobody uses it", directory.display()),
@@ -55,10 +56,7 @@ pub fn retire(root: &Path, features: &Features, lock: &Lock) {
 
 /// Whether another build's programs have a client. Whatever cannot be told has.
 fn is_in_use(directory: &Path, features: &Features) -> bool {
-    if directory
-        .to_string_lossy()
-        .ends_with(generation::UNFINISHED)
-    {
+    if directory.to_string_lossy().ends_with(pins::UNFINISHED) {
         return false;
     }
     let Ok(other) = Generation::reopen(directory, features) else {
@@ -87,9 +85,9 @@ pub fn remove_all(root: &Path, lock: &Lock) -> Result<()> {
     for directory in directories(root)? {
         // A check's are one level down.
         for inner in directories(&directory)? {
-            generation::remove_pins(&inner, lock)?;
+            pins::remove_all(&inner, lock)?;
         }
-        generation::remove_pins(&directory, lock)?;
+        pins::remove_all(&directory, lock)?;
     }
     match fs::remove_dir(root) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {

@@ -6,6 +6,7 @@ use super::calls::{self, Attachment};
 use super::features::Features;
 use super::guarded;
 use super::orders;
+use super::pins;
 use super::programs::{MAPS, Mode, PROGRAMS, Part, Program};
 use crate::alone::Lock;
 use anyhow::{Context, Result, anyhow, bail};
@@ -21,9 +22,6 @@ use std::path::{Path, PathBuf};
 #[repr(align(8))]
 struct Aligned<T: ?Sized>(T);
 static OBJECT: &Aligned<[u8]> = &Aligned(*include_bytes!(concat!(env!("OUT_DIR"), "/kdreg.bpf.o")));
-
-/// What pins are called behind their build's name, until they are all there.
-pub const UNFINISHED: &str = "-unfinished";
 
 /// What this build's programs and layouts are called.
 pub fn build_name() -> String {
@@ -63,7 +61,7 @@ impl Generation {
                 }
                 Err(error) => {
                     eprintln!("kdregd: {}: {error:#}: made anew", directory.display());
-                    remove_pins(&directory, lock)?;
+                    pins::remove_all(&directory, lock)?;
                 }
             }
         }
@@ -79,14 +77,14 @@ impl Generation {
             links: HashMap::new(),
         };
         for name in MAPS {
-            let map = MapHandle::from_pinned_path(map_pin(directory, name)).context(name)?;
+            let map = MapHandle::from_pinned_path(pins::of_map(directory, name)).context(name)?;
             generation.maps.insert(name, map);
         }
         for program in PROGRAMS.iter().filter(|program| features.wanted(program)) {
             let name = program.name;
-            let fd = calls::pinned(&program_pin(directory, name)).context(name)?;
+            let fd = calls::pinned(&pins::of_program(directory, name)).context(name)?;
             generation.programs.insert(name, fd);
-            match calls::pinned(&link_pin(directory, name)) {
+            match calls::pinned(&pins::of_link(directory, name)) {
                 Ok(link) => {
                     generation.links.insert(name, link);
                 }
@@ -111,9 +109,9 @@ impl Generation {
     ) -> Result<Generation> {
         // Under another name until it is whole.
         let mut unfinished = directory.as_os_str().to_owned();
-        unfinished.push(UNFINISHED);
+        unfinished.push(pins::UNFINISHED);
         let unfinished = PathBuf::from(unfinished);
-        remove_pins(&unfinished, lock)?;
+        pins::remove_all(&unfinished, lock)?;
         // A BPF file system has no dots in names.
         fs::create_dir(&unfinished).with_context(|| {
             format!(
@@ -149,7 +147,7 @@ impl Generation {
             };
             let mut handle = MapHandle::try_from(&map)?;
             handle
-                .pin(map_pin(&unfinished, name))
+                .pin(pins::of_map(&unfinished, name))
                 .with_context(|| format!("cannot pin map {name} in {}", unfinished.display()))?;
             generation.maps.insert(name, handle);
         }
@@ -159,7 +157,7 @@ impl Generation {
             };
             if features.wanted(known) {
                 let fd = program.as_fd().try_clone_to_owned()?;
-                calls::pin(fd.as_fd(), &program_pin(&unfinished, known.name))?;
+                calls::pin(fd.as_fd(), &pins::of_program(&unfinished, known.name))?;
                 generation.programs.insert(known.name, fd);
             }
         }
@@ -203,7 +201,7 @@ impl Generation {
         for program in known {
             let (how, target) = program.target.expect("filtered above");
             let link = attach_one(self.program(program.name), how, target)?;
-            calls::pin(link.as_fd(), &link_pin(&self.directory, program.name))
+            calls::pin(link.as_fd(), &pins::of_link(&self.directory, program.name))
                 .with_context(|| format!("cannot pin the link of {}", program.name))?;
             // Behind its pin: one that had none would be missed by nobody.
             guarded::own(self, program, link.as_fd())?;
@@ -262,7 +260,7 @@ impl Generation {
         for program in programs {
             if let Some(link) = self.links.remove(program.name) {
                 drop(link);
-                remove_pin(&link_pin(&self.directory, program.name))?;
+                pins::remove(&pins::of_link(&self.directory, program.name))?;
             }
         }
         Ok(())
@@ -321,56 +319,12 @@ impl Generation {
     /// guard is dead before the first program is gone: its programs see to that,
     /// and whoever means to do this has said so before.
     pub fn remove(self, lock: &Lock) -> Result<()> {
-        remove_pins(&self.directory, lock)
+        pins::remove_all(&self.directory, lock)
     }
 }
 
 fn attach_one(program: BorrowedFd<'_>, how: Attachment, target: &str) -> Result<OwnedFd> {
     calls::attach(program, how).with_context(|| format!("cannot attach a program to {target}"))
-}
-
-fn map_pin(directory: &Path, name: &str) -> PathBuf {
-    directory.join(format!("map_{name}"))
-}
-
-fn program_pin(directory: &Path, name: &str) -> PathBuf {
-    directory.join(format!("prog_{name}"))
-}
-
-fn link_pin(directory: &Path, name: &str) -> PathBuf {
-    directory.join(format!("link_{name}"))
-}
-
-fn remove_pin(path: &Path) -> Result<()> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Err(error).with_context(|| format!("cannot remove {}", path.display()))
-        }
-        _ => Ok(()),
-    }
-}
-
-/// Removes a directory of pins, if there is one: links first, so that what they
-/// write to is there to the end.
-pub fn remove_pins(directory: &Path, _lock: &Lock) -> Result<()> {
-    let entries = match fs::read_dir(directory) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(error).with_context(|| directory.display().to_string()),
-    };
-    let mut paths: Vec<PathBuf> = entries
-        .map(|entry| entry.map(|entry| entry.path()))
-        .collect::<Result<_, _>>()?;
-    // "link_" sorts before "map_" and "prog_".
-    paths.sort();
-    for path in paths {
-        remove_pin(&path)?;
-    }
-    match fs::remove_dir(directory) {
-        // Somebody else has removed it, too.
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        other => other.with_context(|| format!("cannot remove {}", directory.display())),
-    }
 }
 
 #[cfg(test)]

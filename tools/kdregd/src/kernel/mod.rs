@@ -7,6 +7,7 @@ pub mod features;
 pub mod generation;
 pub mod guarded;
 pub mod orders;
+pub mod pins;
 pub mod programs;
 pub mod remains;
 pub mod switches;

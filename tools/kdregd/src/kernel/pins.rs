@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The files of a directory that keep maps, programs and links while no kdregd runs.
+
+use crate::alone::Lock;
+use anyhow::{Context, Result};
+use std::path::{Path, PathBuf};
+use std::{fs, io};
+
+/// What pins are called behind their build's name, until they are all there.
+pub const UNFINISHED: &str = "-unfinished";
+
+pub fn of_map(directory: &Path, name: &str) -> PathBuf {
+    directory.join(format!("map_{name}"))
+}
+
+pub fn of_program(directory: &Path, name: &str) -> PathBuf {
+    directory.join(format!("prog_{name}"))
+}
+
+pub fn of_link(directory: &Path, name: &str) -> PathBuf {
+    directory.join(format!("link_{name}"))
+}
+
+pub fn remove(path: &Path) -> Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("cannot remove {}", path.display()))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Removes a directory of pins, if there is one: links first, so that what they
+/// write to is there to the end.
+pub fn remove_all(directory: &Path, _lock: &Lock) -> Result<()> {
+    let entries = match fs::read_dir(directory) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error).with_context(|| directory.display().to_string()),
+    };
+    let mut paths: Vec<PathBuf> = entries
+        .map(|entry| entry.map(|entry| entry.path()))
+        .collect::<Result<_, _>>()?;
+    // "link_" sorts before "map_" and "prog_".
+    paths.sort();
+    for path in paths {
+        remove(&path)?;
+    }
+    match fs::remove_dir(directory) {
+        // Somebody else has removed it, too.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other.with_context(|| format!("cannot remove {}", directory.display())),
+    }
+}
