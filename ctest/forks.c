@@ -50,16 +50,16 @@ static void count_cold(int *invalid, int *missed)
     }
 }
 
-/* Whether the monitor says that any change may have been lost: then it gives up all, once, and all begins anew. */
+/* Whether a backend that may lose changes has given up all, once, as it cannot tell what was changed: then all begins anew. */
 static bool all_given_up(const char *after)
 {
     struct kdreg_event events[REGIONS];
     int got = kdreg_check(monitor, events, REGIONS), lost = 0;
     for (int i = 0; i < got; i++)
-        lost += events[i].reason == KDREG_REASON_LOST;
+        lost += events[i].reason == KDREG_REASON_UNKNOWN;
     if (got == 0)
         return false;
-    CHECK(lost == REGIONS, "after %s: %d events in the parent, of which %d say that all is given up", after, got, lost);
+    CHECK(lost == REGIONS, "after %s: %d events in the parent, of which %d do not say why", after, got, lost);
     for (size_t i = 0; i < REGIONS; i++) {
         kdreg_unmonitor(monitor, &regions[i]);
         watch(i);
