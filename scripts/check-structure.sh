@@ -196,9 +196,6 @@ limit=400
 longer='
 kernel/device.rs 408
 kernel/regions.rs 627
-ctest/kernel/detect.c 532
-ctest/kernel/fuzz.c 418
-ctest/kernel/lifetime.c 415
 ctest/matrix/changes.c 537
 libkdreg/examples/cost.rs 445
 libkdreg/src/cache/reaper.rs 459

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /* The kdreg2 interface: open, CONFIG_DATA, the status data, unknown ioctls. */
-#include "kt.h"
+#include "fdinfo.h"
 
 #include <pthread.h>
 #include <signal.h>
@@ -176,6 +176,24 @@ static void signals_come_in(void)
     CHECK(signals > 0);
 }
 
+/* What /proc says of a descriptor. */
+static void fdinfo(void)
+{
+    size_t page = kt_page();
+    int fd = kt_open();
+    char *memory = kt_space(2 * page);
+
+    kt_config(fd, 77);
+    kt_monitor(fd, memory, page, 1);
+    kt_monitor(fd, memory + page, page, 2);
+    munmap(memory, page);
+    CHECK(kt_fdinfo(0, fd, "kdreg-max-regions") == 77);
+    CHECK(kt_fdinfo(0, fd, "kdreg-regions") == 1);
+    CHECK(kt_fdinfo(0, fd, "kdreg-pending-events") == 1);
+    CHECK(kt_fdinfo(0, fd, "kdreg-total-events") == 1);
+    close(fd);
+}
+
 int main(void)
 {
     int fd = kt_open();
@@ -190,6 +208,7 @@ int main(void)
     undeliverable(fd, status, 2500);
     reconfigure(other);
     signals_come_in();
+    fdinfo();
     /* A descriptor does not notice what happens on another one. */
     initial_status(kt_config(kt_open(), 1), 1);
     CHECK(close(fd) == 0, "%m");

@@ -4,7 +4,7 @@
  * slots and for state words, in any number of processes; others do not notice;
  * and it is given back when the process ends, whoever still has the descriptor.
  */
-#include "kt.h"
+#include "fdinfo.h"
 
 #include <grp.h>
 #include <limits.h>
@@ -21,20 +21,11 @@ static void become(uid_t user)
               setresuid(user, user, user) == 0, "%m");
 }
 
-/* A line of the fdinfo of a descriptor of a process, 0 for this one. */
 static long info(pid_t pid, int fd, const char *wanted)
 {
-    char name[64], line[128], key[64];
-    long value, found = -1;
+    long found = kt_fdinfo(pid, fd, wanted);
 
-    snprintf(name, sizeof name, "/proc/%d/fdinfo/%d", pid ? pid : getpid(), fd);
-    FILE *file = fopen(name, "r");
-    CHECK(file, "%s: %m", name);
-    while (fgets(line, sizeof line, file))
-        if (sscanf(line, "%63[^:]: %ld", key, &value) == 2 && !strcmp(key, wanted))
-            found = value;
-    fclose(file);
-    CHECK(found >= 0, "no %s in %s", wanted, name);
+    CHECK(found >= 0, "no %s", wanted);
     return found;
 }
 

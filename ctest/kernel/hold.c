@@ -8,7 +8,7 @@
  * The bound is that of one step: 256 regions, or a few descriptors, whatever
  * there are in all.
  */
-#include "kt.h"
+#include "fdinfo.h"
 
 #include <sys/resource.h>
 #include <time.h>
@@ -26,19 +26,7 @@ static uint64_t honest(uint64_t i) { return (i + 1) * 0x9e3779b97f4a7c15ULL >> 1
  * these do, with one that takes the lower bits. */
 static uint64_t hostile(uint64_t i) { return i % 64 << 32 | i / 64; }
 
-static long longest(int fd)
-{
-    char name[64], line[128];
-    long value = -1;
-
-    snprintf(name, sizeof name, "/proc/self/fdinfo/%d", fd);
-    FILE *file = fopen(name, "r");
-    CHECK(file, "%m");
-    while (fgets(line, sizeof line, file))
-        (void)!sscanf(line, "kdreg-longest-hold: %ld", &value);
-    fclose(file);
-    return value;
-}
+static long longest(int fd) { return kt_fdinfo(0, fd, "kdreg-longest-hold"); }
 
 static void fill(int fd, char *memory, size_t regions, uint64_t (*cookie)(uint64_t), bool stop)
 {

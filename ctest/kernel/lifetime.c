@@ -341,36 +341,6 @@ static void many(void)
     close(kt_open());
 }
 
-/* Passed to a stranger over a socket or /proc: not his. */
-static void fdinfo(void)
-{
-    int fd = kt_open();
-    char name[64], line[128], key[64];
-    char *memory = kt_space(2 * page);
-    unsigned seen = 0;
-    long value;
-
-    kt_config(fd, 77);
-    kt_monitor(fd, memory, page, 1);
-    kt_monitor(fd, memory + page, page, 2);
-    munmap(memory, page);
-    snprintf(name, sizeof name, "/proc/self/fdinfo/%d", fd);
-    FILE *file = fopen(name, "r");
-    CHECK(file, "%m");
-    while (fgets(line, sizeof line, file)) {
-        if (sscanf(line, "%63[^:]: %ld", key, &value) != 2)
-            continue;
-        if (!strcmp(key, "kdreg-max-regions"))
-            seen += value == 77;
-        if (!strcmp(key, "kdreg-regions") || !strcmp(key, "kdreg-pending-events") ||
-            !strcmp(key, "kdreg-total-events"))
-            seen += value == 1;
-    }
-    fclose(file);
-    CHECK(seen == 4, "%u", seen);
-    close(fd);
-}
-
 /* The module cannot be removed under an open descriptor, nor under a status
  * mapping that outlives its descriptor. */
 static void removal(void)
@@ -403,7 +373,6 @@ int main(void)
     page = kt_page();
     in_child(removal, "removal");
     in_child(many, "many descriptors");
-    in_child(fdinfo, "fdinfo");
     in_child(threads, "threads");
     killed();
     killed_asleep();
