@@ -9,8 +9,8 @@
 //!
 //! * begins, and begins: the second is refused by `Serving`. Where the first was killed,
 //!   what it had not finished has another name and is removed, and what it had is gone on
-//!   with, or removed if it is dead: a link that was not pinned yet was watched over, and
-//!   went with it.
+//!   with, or removed if it is dead: a link that was not pinned yet went with it, and
+//!   no client has a mode before all of its links are pinned.
 //! * begins, and uninstalls: between the steps of who begins, who uninstalls makes the
 //!   guard dead and removes all names, and the next step finds it dead, attaches nothing,
 //!   and ends. If who uninstalls is killed in between, who begins removes the rest as it
