@@ -289,9 +289,18 @@ static void ended(void)
     CHECK_IS(kdreg_cache_putv(cache, entries, 40), 0);
     CHECK_IS(kdreg_cache_drain(cache, NULL, NULL), 0);
     CHECK_IS(kdreg_cache_getv(cache, list, 40, KDREG_ACCESS_READ, entries), -ESHUTDOWN);
+    pid_t child = check_fork();
+    if (child == 0) {
+        CHECK_IS(kdreg_cache_getv(cache, list, 40, KDREG_ACCESS_READ, entries), -ECHILD);
+        CHECK_IS(kdreg_cache_putv(cache, entries, 40), -ECHILD);
+        check_leave();
+    }
+    CHECK(check_child_succeeded(child), "the child failed");
     none_held(cache, 40);
     CHECK_IS(kdreg_cache_destroy(cache), 0);
     CHECK_IS(device.live, 0);
+    CHECK_IS(kdreg_cache_getv(cache, list, 40, KDREG_ACCESS_READ, entries), -EBADF);
+    CHECK_IS(kdreg_cache_putv(cache, entries, 40), -EBADF);
     munmap(memory, 80 * page);
 }
 

@@ -61,7 +61,7 @@ cat >"$new" <<END
 # After a change that is meant: sh scripts/check-instructions.sh write
 #
 # hit, interior, find: kdreg_cache_get or _find, and _put, in C's terms.
-# with: kdreg_cache_get_with of what is found, and _put. hold: kdreg_cache_hold, and _put.
+# with, try: kdreg_cache_get_with or _try_get of what is found, and _put. hold: kdreg_cache_hold, and _put.
 # check: kdreg_entry_check. pin: kdreg_cache_prioritize.
 # rust, relaxed: the same in Rust; with the guard of relaxed userfaultfd.
 # shared: by a thread that the entries did not belong to at first.
@@ -73,7 +73,7 @@ cat >"$new" <<END
 # kind regions instructions
 END
 failed=0
-for kind in atomics hit interior find with hold check pin rust relaxed shared in-turn list list-miss told miss; do
+for kind in atomics hit interior find with try hold check pin rust relaxed shared in-turn list list-miss told miss; do
     regions=$(regions $kind)
     now=$(count $kind "$regions")
     echo "$kind $regions $now" >>"$new"

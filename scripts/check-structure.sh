@@ -197,9 +197,9 @@ longer='
 kernel/device.rs 408
 kernel/regions.rs 627
 ctest/matrix/changes.c 537
-libkdreg/examples/cost.rs 445
+libkdreg/examples/cost.rs 449
 libkdreg/src/cache/reaper.rs 459
-libkdreg/src/cache/state.rs 418
+libkdreg/src/cache/state.rs 410
 libkdreg/src/monitor/mod.rs 403
 '
 cd "$root"

@@ -173,9 +173,10 @@ fn in_c(regions: usize, operations: usize, offset: usize, find: bool) -> Duratio
 }
 
 /// A call of the C interface on entries that are found, so many times: `with`
-/// (`kdreg_cache_get_with` and `_put`), or of one that is held: `hold`
+/// (`kdreg_cache_get_with` and `_put`), `try` (`kdreg_cache_try_get`), or of one that is held: `hold`
 /// (`kdreg_cache_hold` and `_put`), `check` (`kdreg_entry_check`), `pin` (`kdreg_cache_prioritize`).
 fn on_entries(regions: usize, operations: usize, kind: &str) -> Duration {
+    use ffi::cache::{kdreg_cache_get_with as get_with, kdreg_cache_try_get as try_get};
     use ffi::cache::{kdreg_cache_prioritize as pin, kdreg_entry_check as check};
     let (_manual, monitor) = Manual::open().unwrap();
     let cache = cache_in_c(monitor, 0);
@@ -185,23 +186,26 @@ fn on_entries(regions: usize, operations: usize, kind: &str) -> Duration {
         // SAFETY: integers, and a pointer that may be null.
         ..unsafe { std::mem::zeroed() }
     };
-    let get = |address: usize| {
+    let get = |address: usize, tries: bool| {
         let mut entry = null_mut();
         let address = address as *const _;
-        let got =
-            ffi::cache::kdreg_cache_get_with(cache, address, 64, &raw const with, &raw mut entry);
+        let got = match tries {
+            false => get_with(cache, address, 64, &raw const with, &raw mut entry),
+            true => try_get(cache, address, 64, &raw const with, &raw mut entry),
+        };
         assert_eq!(got, 0);
         entry
     };
+    let put = |entry| black_box(ffi::cache::kdreg_cache_put(cache, entry));
     let order = order(regions);
     let mut held = Vec::new();
     for round in 0..3 {
         for &index in &order {
-            let entry = get(start_of(index));
-            if round == 2 && kind != "with" {
+            let entry = get(start_of(index), false);
+            if round == 2 && !["with", "try"].contains(&kind) {
                 held.push(entry);
             } else {
-                assert_eq!(ffi::cache::kdreg_cache_put(cache, entry), 0);
+                assert_eq!(put(entry), 0);
             }
         }
     }
@@ -210,12 +214,12 @@ fn on_entries(regions: usize, operations: usize, kind: &str) -> Duration {
         let next = operation % regions;
         let address = start_of(order[next]);
         match kind {
-            "with" => {
-                black_box(ffi::cache::kdreg_cache_put(cache, get(address)));
-            }
+            "with" | "try" => _ = put(get(address, kind == "try")),
             "hold" => {
-                black_box(ffi::cache::kdreg_cache_hold(cache, held[next]));
-                black_box(ffi::cache::kdreg_cache_put(cache, held[next]));
+                _ = (
+                    ffi::cache::kdreg_cache_hold(cache, held[next]),
+                    put(held[next]),
+                )
             }
             "pin" => _ = black_box(pin(cache, held[next], 1)),
             _ => _ = black_box(check(cache, held[next], address as _, 64)),
@@ -423,7 +427,7 @@ fn main() {
         "hit" => in_c(regions, operations, 0, false),
         "interior" => in_c(regions, operations, PAGE + 512, false),
         "find" => in_c(regions, operations, 0, true),
-        "with" | "hold" | "check" | "pin" => on_entries(regions, operations, &kind),
+        "with" | "try" | "hold" | "check" | "pin" => on_entries(regions, operations, &kind),
         "rust" => in_rust(regions, operations, Variant::Plain),
         "shared" => in_rust(regions, operations, Variant::Elsewhere),
         "in-turn" => in_rust(regions, operations, Variant::InTurn),

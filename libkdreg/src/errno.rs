@@ -66,6 +66,7 @@ errnos! {
     EMSGSIZE: "longer than one registration can be",
     EEXIST: "not from this thread, or there already",
     ENXIO: "the backend has stopped: nothing is valid any more",
+    ECANCELED: "a callback did not return: it ended its thread, or an exception left it",
 }
 
 impl Errno {

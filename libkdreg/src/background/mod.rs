@@ -5,7 +5,8 @@
 //   processors  which processors a thread may use
 //   realtime    the application's real-time threads, which may poll there
 //   way         how the library's threads get out of their way
-//! The library's own threads: `kdreg-events`, `kdreg-reaper`, `kdreg-fabric`.
+//! The library's own threads: `kdreg-events`, `kdreg-reaper`, `kdreg-ahead`,
+//! `kdreg-fabric`.
 
 mod processors;
 mod realtime;

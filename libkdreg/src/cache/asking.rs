@@ -24,12 +24,28 @@ pub(crate) struct Terms {
     pub arg: usize,
     /// The alignment's binary logarithm.
     pub shift: u8,
-    pub no_merge: bool,
+    /// In one byte: every miss copies it. [`NO_MERGE`], [`KEPT_ONLY`].
+    pub flags: u8,
     /// See [`Registration::speculative`].
     pub speculative: bool,
 }
 
+/// As [`Ask::no_merge`].
+pub(super) const NO_MERGE: u8 = 1;
+/// What cannot be kept is not registered (`ahead`).
+pub(super) const KEPT_ONLY: u8 = 2;
+
 impl Terms {
+    #[inline]
+    pub fn no_merge(&self) -> bool {
+        self.flags & NO_MERGE != 0
+    }
+
+    #[inline]
+    pub fn kept_only(&self) -> bool {
+        self.flags & KEPT_ONLY != 0
+    }
+
     pub fn alignment(&self) -> usize {
         1 << self.shift
     }
@@ -66,13 +82,7 @@ impl Cache {
         if let Some(entry) = inner.hit(range.start(), range.len(), access) {
             return Ok(inner.held(entry));
         }
-        match inner.find_noted(range, access) {
-            Some(entry) => Ok(inner.held(entry)),
-            None => {
-                let index = inner.get_slow_with(range, access, terms)?;
-                Ok(inner.held(inner.entries.at(index)))
-            }
-        }
+        Ok(inner.held(inner.entries.at(inner.get_asking(range, access, terms)?)))
     }
 }
 
@@ -83,8 +93,17 @@ impl Inner {
         Terms {
             arg: 0,
             shift: self.alignment.trailing_zeros() as u8,
-            no_merge: false,
+            flags: 0,
             speculative: false,
+        }
+    }
+
+    /// [`Cache::get_with`] where there is no hit.
+    #[inline(never)]
+    pub(super) fn get_asking(&self, range: Range, access: u32, terms: Terms) -> Result<u32, Errno> {
+        match self.find_noted(range, access) {
+            Some(entry) => Ok(self.entries.index_of(entry)),
+            None => self.get_slow_with(range, access, terms),
         }
     }
 
@@ -97,7 +116,7 @@ impl Inner {
         Ok(Terms {
             arg: ask.arg,
             shift: alignment.trailing_zeros() as u8,
-            no_merge: ask.no_merge,
+            flags: if ask.no_merge { NO_MERGE } else { 0 },
             ..self.ordinary()
         })
     }

@@ -3,8 +3,8 @@
 //!
 //! # Draining
 //! `State::draining`, once set, has no slot taken any more and nothing become an
-//! entry. So when the last slot has been given back, nothing is registered and
-//! nothing will be. Both happen under the lock: whoever gives the last slot back
+//! entry, nor is a prefetch accepted. So when the last slot has been given back,
+//! and the last prefetch is done, nothing is registered and nothing will be. Both happen under the lock: whoever gives the last slot back, or does the last prefetch,
 //! sees that the cache is draining, or whoever drains it sees that it was the
 //! last.
 
@@ -12,7 +12,7 @@ use super::Inner;
 use super::entries::Entry;
 use super::extras::Extra;
 use super::links::List;
-use super::state::Cause;
+use super::state::{Cause, State};
 use crate::errno::Errno;
 use crate::memory;
 use crate::range::Range;
@@ -134,6 +134,7 @@ impl Inner {
         let everything = Range::between(0, 1 << (usize::BITS - 1));
         self.drop_overlapping(everything, Cause::Flushed);
         self.release_backlog();
+        self.drain_ahead();
         self.finish_draining();
         if done.is_none() {
             self.wait_until_drained()?;
@@ -147,11 +148,15 @@ impl Inner {
     /// `ESCAPED`: a callback did not return, and its thread is not to stay here.
     fn wait_until_drained(&self) -> Result<(), Errno> {
         let mut state = self.state.lock();
-        while state.taken > 0 {
+        while !state.is_drained() {
             if unwinding::is_held() {
                 return Err(Errno::ESCAPED);
             }
-            if state.backlog.is_empty() && state.untold.is_empty() {
+            if state.ahead.is_left() {
+                drop(state);
+                self.drain_ahead();
+                state = self.state.lock();
+            } else if state.backlog.is_empty() && state.untold.is_empty() {
                 state = self.idle.wait(state);
             } else {
                 // Left by who calls no callback, or whose callback did not return,
@@ -169,7 +174,7 @@ impl Inner {
     pub(super) fn finish_draining(&self) {
         let done = {
             let mut state = self.state.lock();
-            if state.taken > 0 {
+            if !state.is_drained() {
                 return;
             }
             state.drained.take()
@@ -178,5 +183,23 @@ impl Inner {
         if let Some(done) = done {
             self.call(|| (done.call)(done));
         }
+    }
+}
+
+impl State {
+    /// Whether nothing is registered, nor to be, where `draining` is set.
+    fn is_drained(&self) -> bool {
+        self.taken == 0 && !self.ahead.is_busy()
+    }
+
+    /// Notes of what is in use, and cannot be found, that `range` has changed.
+    #[cold]
+    pub fn mark_orphans(&mut self, entries: &Entries, range: Range) {
+        self.orphans.retain(&mut self.links, |index| {
+            if entries.at(index).range().overlaps(range) {
+                entries.extra(index).mark_changed(range);
+            }
+            true
+        });
     }
 }

@@ -49,13 +49,14 @@ impl Cache {
     }
 
     /// Whether dropping the cache now is safe: `EBUSY` while entries are held
-    /// by callers that leaked their [`Held`], as the C face does; `EDEADLK`
+    /// by callers that leaked their [`Held`], as the C face does, or are still to
+    /// be handed to them; `EDEADLK`
     /// inside a callback of the cache, or of its group, which dropping would wait for.
     pub(crate) fn may_be_destroyed(&self) -> Result<(), Errno> {
         self.inner.home.check()?;
         if self.inner.waits_for_callback() {
             Err(Errno::EDEADLK)
-        } else if self.inner.any_in_use() {
+        } else if self.inner.any_in_use() || self.inner.owes_ahead() {
             Err(Errno::EBUSY)
         } else {
             Ok(())
@@ -68,6 +69,7 @@ impl Cache {
     /// `ESCAPED`: a callback did not return. What is left is the reaper's, as
     /// before.
     pub(crate) fn empty(&self) -> Result<(), Errno> {
+        self.inner.end_ahead();
         let reaped = !self.inner.options.no_reaper;
         if reaped {
             reaper::remove(&self.inner);

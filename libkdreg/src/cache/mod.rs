@@ -22,6 +22,8 @@
 //   miss        the course of a miss
 //   room        making room for it
 //   priority    what goes last, or never
+//   registrar   what a cache calls
+//   ahead       registering by a thread of the cache's own
 //   register    registering where memory is short
 //   publish     making it findable
 //   watches     the watches of ranges that were merged
@@ -49,7 +51,8 @@
 //!   takes the last one of an entry that is not wanted any more releases it.
 //!
 //! # Locks
-//! `state` protects the tree, the eviction order, the lists and the counts. It is
+//! `state` protects the tree, the eviction order, the lists, the counts, and what waits
+//! for the cache's own thread. It is
 //! held for O(log n) steps; never across a callback, an allocation, a call to
 //! the monitor, or a system call but membarrier(2), which waits for nobody
 //! (`refs` on why ending an entry's ownership may need one), and those that pass
@@ -62,6 +65,7 @@
 //! unmonitored and deregistered by the thread that retired it, or, within
 //! `max_unreleased`, by the reaper.
 
+mod ahead;
 mod asking;
 pub(crate) mod batch;
 mod bypass;
@@ -86,6 +90,7 @@ mod put;
 mod reaper;
 mod refs;
 mod register;
+mod registrar;
 mod release;
 mod room;
 mod serving;
@@ -100,10 +105,11 @@ use crate::barrier;
 use crate::errno::Errno;
 use crate::lock::{Condvar, Mutex};
 use crate::memory::Share;
-use crate::monitor::{Capabilities, Kind, Monitor, Needs, Validity};
+use crate::monitor::{Capabilities, Kind, Monitor, Validity};
 use crate::process::Home;
 use crate::range::{Range, page_size};
 use crate::thread_registry::OWN_NUMBERS;
+pub(crate) use ahead::Ready;
 pub(crate) use drop::Done;
 pub(crate) use entries::Entry;
 use entries::{Entries, Stamp};
@@ -121,6 +127,7 @@ pub use group::{Group, GroupOptions};
 pub use held::Held;
 pub use limits::{Name, Options};
 pub use priority::PINNED;
+pub use registrar::Registrar;
 pub use state::Cause;
 pub use statistics::Statistics;
 pub use telling::Departure;
@@ -129,64 +136,6 @@ pub use watches::Standing;
 /// What `register` returned: the caller's name for a registration.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
 pub struct Handle(pub usize);
-
-/// Registers and deregisters memory on behalf of a cache.
-///
-/// Called with no lock held, from any thread that calls the cache and, unless
-/// [`Options::no_reaper`] is set, from the library's reaper thread
-/// (`deregister` only). May call back into the library, the same cache
-/// included, but not destroy the cache. Must not unwind, nor end its thread: the
-/// C face sees to callbacks that do.
-pub trait Registrar: Send + Sync {
-    /// Makes `range` accessible to the device with at least the rights in
-    /// `access`. `ENOMEM` says that something would have to be released first:
-    /// the cache evicts and asks again.
-    fn register(&self, range: Range, access: u32) -> Result<Handle, Errno>;
-
-    /// What a registration with the rights in `access` needs of the memory:
-    /// changes of its protection that leave this keep it.
-    fn needs(&self, access: u32) -> Needs {
-        let _ = access;
-        Needs::Write
-    }
-
-    /// Undoes a registration.
-    fn deregister(&self, range: Range, handle: Handle);
-
-    /// As `register`, with all that is known. What a cache calls.
-    fn register_with(&self, registration: &Registration) -> Result<Handle, Errno> {
-        self.register(registration.range, registration.access)
-    }
-
-    /// Whether to call [`Registrar::departed`]. Asked once.
-    fn wants_departures(&self) -> bool {
-        false
-    }
-
-    /// An entry is not to be found any more. Before it is deregistered; callers
-    /// may still be using it.
-    fn departed(&self, departure: &Departure) {
-        let _ = departure;
-    }
-
-    /// The cache was emptied: what the registrar itself keeps for later is to go.
-    /// With `ended` that was the last call, and nothing is in use.
-    fn emptied(&self, ended: bool) {
-        let _ = ended;
-    }
-
-    /// Describes a registration for [`Cache::dump`], in a line; returns how many
-    /// bytes.
-    fn describe(&self, held: &Held<'_>, text: &mut [u8]) -> usize {
-        let _ = (held, text);
-        0
-    }
-
-    /// As `deregister`, with all that is known. What a cache calls.
-    fn deregister_with(&self, registration: &Registration, handle: Handle) {
-        self.deregister(registration.range, handle);
-    }
-}
 
 /// A pin-down cache. See the module's documentation.
 ///
@@ -219,6 +168,8 @@ pub(crate) struct Inner {
     draining: AtomicBool,
     /// Signalled when nothing is registered in a cache that is being drained.
     idle: Condvar,
+    /// Signalled when there is work for the cache's own thread (`ahead`).
+    work: Condvar,
     /// Whether it was told that the backend has stopped.
     lost: AtomicBool,
     shards: [Shard; OWN_NUMBERS + 1],
@@ -276,6 +227,7 @@ impl Cache {
             tells,
             draining: AtomicBool::new(false),
             idle: Condvar::new(),
+            work: Condvar::new(),
             lost: AtomicBool::new(false),
             shards: std::array::from_fn(Shard::new),
             lru_memory,

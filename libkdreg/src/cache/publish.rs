@@ -78,7 +78,7 @@ impl Inner {
                     let pieces = pieces.as_deref_mut();
                     state.supersede(&self.entries, request, index, pieces, &mut retired);
                 }
-                if request.terms.no_merge {
+                if request.terms.no_merge() {
                     self.has_extras.store(true, Ordering::Relaxed);
                     self.entries.extra(index).set_apart();
                 }

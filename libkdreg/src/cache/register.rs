@@ -126,7 +126,13 @@ impl Inner {
     }
 
     /// A registration for this caller alone, released at its put.
+    ///
+    /// # Errors
+    /// `ENOENT`: it is asked for only if it can be kept.
     pub(super) fn register_uncached(&self, slot: u32, request: &Request) -> Result<u32, Errno> {
+        if request.terms.kept_only() {
+            return Err(Errno::ENOENT);
+        }
         let known = Known {
             undone: self.state.lock().counts.deregistrations,
             spent: 0,

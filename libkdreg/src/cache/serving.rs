@@ -162,7 +162,7 @@ impl Inner {
     #[inline]
     pub(super) fn should_merge(&self, bare: Request, request: Request, entry: &Entry) -> bool {
         let (other, access) = (entry.served(), entry.access());
-        if self.options.no_merge || bare.terms.no_merge || self.is_apart(entry) {
+        if self.options.no_merge || bare.terms.no_merge() || self.is_apart(entry) {
             // The same range with other rights is one registration all the same.
             return other == bare.served;
         }

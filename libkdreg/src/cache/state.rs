@@ -2,6 +2,7 @@
 //! What the cache's lock protects: the tree, the eviction order, the lists and
 //! the counts. Every method runs under the lock and only moves links.
 
+use super::ahead::Queue;
 use super::bypass::Bypass;
 use super::drop::Done;
 use super::entries::{Entries, Entry};
@@ -61,6 +62,7 @@ pub(crate) struct State {
     pub tree: Tree,
     pub(super) lru: Lru,
     pub(super) kept: Kept,
+    pub(super) ahead: Queue,
     /// Slots of entries that were released.
     free: List,
     /// Slots never used so far begin here.
@@ -111,6 +113,7 @@ impl State {
             tree: Tree::new(),
             lru,
             kept: Kept::NONE,
+            ahead: Queue::NONE,
             free: List::EMPTY,
             fresh: State::FIRST_SLOT,
             taken: 0,
@@ -318,17 +321,6 @@ impl State {
         } else {
             self.orphans.add(&mut self.links, index);
         }
-    }
-
-    /// Notes of what is in use, and cannot be found, that `range` has changed.
-    #[cold]
-    pub fn mark_orphans(&mut self, entries: &Entries, range: Range) {
-        self.orphans.retain(&mut self.links, |index| {
-            if entries.at(index).range().overlaps(range) {
-                entries.extra(index).mark_changed(range);
-            }
-            true
-        });
     }
 
     /// Live entries that overlap `range`, as many of them as there is `room`

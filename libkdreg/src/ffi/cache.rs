@@ -15,6 +15,7 @@ use std::ffi::{c_char, c_int, c_void};
 use std::os::fd::AsRawFd;
 
 pub use super::access::*;
+pub use super::ahead::*;
 pub use super::cache_types::*;
 pub use super::drop::*;
 pub use super::entry::*;
@@ -86,7 +87,11 @@ pub extern "C-unwind" fn kdreg_cache_create(
 /// has returned 0. No other thread may be using the cache. When `dereg` does not
 /// return there still is a cache, of which everything was dropped: destroy it again.
 ///
-/// Returns 0; -EBUSY while an entry is held, and nothing changes; -EDEADLK from
+/// What kdreg_cache_prefetch() or kdreg_cache_try_get() began it waits for, and what waits
+/// for them is not done any more.
+///
+/// Returns 0; -EBUSY while an entry is held, or a `ready` of kdreg_cache_prefetch()
+/// is to be called, and nothing changes; -EDEADLK from
 /// a callback of the cache or of its group; -EINVAL for a null handle; -EBADF;
 /// -ECHILD.
 #[unsafe(no_mangle)]

@@ -105,7 +105,8 @@ pub type kdreg_dump_fn = Option<
 /// kdreg_cache_attr.flags: register just what is asked for, widened to the alignment.
 pub const KDREG_CACHE_NO_MERGE: u32 = 1u32;
 /// kdreg_cache_attr.flags: no thread of the library's releases anything;
-/// callbacks run inside calls of the cache only. Poll kdreg_cache_fd() and call
+/// callbacks run inside calls of the cache only, unless kdreg_cache_try_get() or
+/// kdreg_cache_prefetch() is called, which begin a thread. Poll kdreg_cache_fd() and call
 /// kdreg_cache_reap().
 pub const KDREG_CACHE_NO_REAPER: u32 = 2u32;
 /// kdreg_cache_attr.flags: while lookups only miss, register without keeping, all

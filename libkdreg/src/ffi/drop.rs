@@ -53,8 +53,9 @@ pub extern "C-unwind" fn kdreg_cache_drop(
 }
 
 /// Ends the cache's use: from now on calls that would register fail with -ESHUTDOWN,
-/// and so do lookups that find nothing; all entries are dropped. When nothing is in
-/// use any more, nor being registered, and everything has been deregistered, `done` is
+/// and so do lookups that find nothing; all entries are dropped, and prefetches that were
+/// not begun end with -ESHUTDOWN. When nothing is in
+/// use any more, nor being registered or prefetched, and everything has been deregistered, `done` is
 /// called with `arg`, and the cache can be destroyed once it has returned and no thread
 /// is in a call. With `done` NULL this waits until then: for others to put what they
 /// hold, so the caller must hold nothing. When it returns, another thread may still be on

@@ -163,6 +163,21 @@ unsafe impl Sized_ for kdreg_get_attr {
     const FIRST: usize = 32;
 }
 
+/// The rights, and what more is said of a registration.
+#[inline]
+pub(super) fn ask_of(attr: *const kdreg_get_attr) -> Result<(u32, Ask), Errno> {
+    let attr = sized::read(attr)?;
+    if attr.access & !ACCESS != 0 || attr.flags & !KDREG_GET_NO_MERGE != 0 {
+        return Err(Errno::EINVAL);
+    }
+    let ask = Ask {
+        arg: attr.arg as usize,
+        alignment: attr.alignment,
+        no_merge: attr.flags & KDREG_GET_NO_MERGE != 0,
+    };
+    Ok((attr.access, ask))
+}
+
 /// As kdreg_cache_get(), with more to say of what is registered when nothing is found.
 ///
 /// Returns what kdreg_cache_get() does, and -EINVAL for a bad `attr`.
@@ -177,17 +192,8 @@ pub extern "C-unwind" fn kdreg_cache_get_with(
     status_of_lookup(|| {
         let cache = handle::resolve::<Cache>(cache)?;
         let out = writable(out)?;
-        let attr = sized::read(attr)?;
-        if attr.access & !ACCESS != 0 || attr.flags & !KDREG_GET_NO_MERGE != 0 {
-            return Err(Errno::EINVAL);
-        }
-        let range = Range::new(addr as usize, length)?;
-        let ask = Ask {
-            arg: attr.arg as usize,
-            alignment: attr.alignment,
-            no_merge: attr.flags & KDREG_GET_NO_MERGE != 0,
-        };
-        let entry = cache.get_with(range, attr.access, ask)?;
+        let (access, ask) = ask_of(attr)?;
+        let entry = cache.get_with(Range::new(addr as usize, length)?, access, ask)?;
         // SAFETY: checked above.
         unsafe { out.write(entry.into_raw().cast_mut().cast()) };
         Ok(())

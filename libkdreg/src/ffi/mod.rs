@@ -12,6 +12,7 @@
 //   cache          the cache: making, ending, dropping
 //   lookup         get, find and put
 //   scatter        the same of scatter lists
+//   ahead          registering ahead of use
 //   drop           dropping an entry, draining a cache, what goes first
 //   group          caches that share limits
 //   entry          what is known of an entry that is held
@@ -27,6 +28,7 @@
 #![allow(non_camel_case_types, reason = "these are the names C programs use")]
 
 mod access;
+mod ahead;
 pub(crate) mod boundary;
 pub mod cache;
 mod cache_types;

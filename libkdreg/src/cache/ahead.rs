@@ -1,0 +1,301 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Registering ahead of use, by a thread of the cache's own: for who cannot wait
+//! for a large registration.
+//!
+//! The thread begins with the first prefetch, and ends with the cache. It takes
+//! one prefetch after the other and gets what it asks for as any caller does: so
+//! all that is argued of `get` holds of it, and what two of them ask for, the
+//! second finds. Who polls ([`Cache::try_get`]) finds the entry in the cache, and
+//! nowhere else: nothing is kept for it that is not watched. So what it asks for
+//! is not registered where it cannot be kept (`Terms::flags`); that, and
+//! what fails, it is told once.
+//!
+//! Everything here is protected by the cache's lock, and so is `draining`: a
+//! prefetch is accepted before a drain begins, and then the drain waits for it
+//! (it fails for want of a slot, unless it had one before), or is refused.
+
+mod exit;
+mod queue;
+
+use super::asking::Ask;
+use super::entries::Entry;
+use super::{Cache, Held, Inner};
+use crate::background::{self, Stack, way};
+use crate::errno::Errno;
+use crate::log::{self, Level};
+use crate::memory::Share;
+use crate::range::Range;
+use crate::{cancellation, interpreter, pause, unwinding};
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+pub(super) use queue::Queue;
+use queue::{Joined, Prefetch};
+
+/// What is to be called, once, with the entry or with why there is none.
+#[derive(Clone, Copy)]
+pub(crate) struct Ready {
+    /// Calls `function` with `arg`.
+    pub call: fn(Ready, Result<*const Entry, Errno>),
+    pub function: usize,
+    pub arg: usize,
+}
+
+/// How long the thread leaves the process alone when it finds that an interpreter
+/// has ended: it is likely to end as well, and callbacks may be the interpreter's.
+const REST: Duration = Duration::from_secs(1);
+
+impl Cache {
+    /// As [`Cache::get_with`], but never registers: where nothing is found the
+    /// cache's own thread begins to, and it is found later.
+    ///
+    /// # Errors
+    /// `EAGAIN`: it is being registered, or waits for it; once, what became of an
+    /// earlier one: what `register` returned, `ENOENT` where it cannot be kept,
+    /// `ECANCELED` where a callback did not return; `ENOBUFS`: too many wait;
+    /// `ESHUTDOWN`; `EINVAL` for a bad alignment; `ENOMEM`.
+    pub fn try_get(&self, range: Range, access: u32, ask: Ask) -> Result<Held<'_>, Errno> {
+        let terms = self.inner.terms(ask)?;
+        match self.find(range, access) {
+            Err(error) if error == Errno::ENOENT => {
+                let prefetch = Prefetch::new(range, access, terms, None);
+                Err(match self.ask_ahead(&prefetch, true) {
+                    Ok(()) => Errno::EAGAIN,
+                    Err(error) => error,
+                })
+            }
+            found => found,
+        }
+    }
+
+    /// Has the cache's own thread get something: for `ready`, which is called with
+    /// the entry, or to be found later.
+    ///
+    /// # Errors
+    /// As [`Cache::try_get`], but for what is said of an earlier one.
+    pub(crate) fn prefetch(
+        &self,
+        range: Range,
+        access: u32,
+        ask: Ask,
+        ready: Option<Ready>,
+    ) -> Result<(), Errno> {
+        self.inner.home.check()?;
+        let terms = self.inner.terms(ask)?;
+        self.ask_ahead(&Prefetch::new(range, access, terms, ready), false)
+    }
+
+    /// Accepts a prefetch, unless it is one with another.
+    #[cold]
+    fn ask_ahead(&self, prefetch: &Prefetch, polls: bool) -> Result<(), Errno> {
+        let inner = &*self.inner;
+        loop {
+            {
+                let mut state = inner.state.lock();
+                if state.draining || exit::has_begun() {
+                    return Err(Errno::ESHUTDOWN);
+                }
+                match state.ahead.join(prefetch, polls) {
+                    Joined::Alike => return Ok(()),
+                    Joined::Failed(error) => return Err(error),
+                    Joined::Full => return Err(Errno::ENOBUFS),
+                    Joined::Accepted => {
+                        drop(state);
+                        inner.work.notify_all();
+                        return Ok(());
+                    }
+                    Joined::Nobody => {}
+                }
+            }
+            // Memory, and a thread, outside the lock.
+            let room = queue::room()?;
+            let (starts, spare) = inner.state.lock().ahead.prepare(room);
+            drop(spare);
+            if starts {
+                exit::watch();
+                interpreter::look();
+                start(&self.inner)?;
+            }
+        }
+    }
+}
+
+/// Starts the thread that the queue expects.
+fn start(inner: &Share<Inner>) -> Result<(), Errno> {
+    let its = inner.clone();
+    let thread = background::spawn(c"kdreg-ahead", Stack::Ordinary, move || {
+        if its.serve(true) {
+            have_followed(&its);
+        }
+    });
+    let (thread, result) = match thread {
+        Ok(thread) => (Some(thread), Ok(())),
+        Err(error) => (None, Err(error)),
+    };
+    inner.state.lock().ahead.expected(thread);
+    // It waits for that, and so does who ends it.
+    inner.work.notify_all();
+    inner.idle.notify_all();
+    result
+}
+
+/// A callback ended the calling thread, the cache's own: another one takes its
+/// place, unless it was to end.
+#[cold]
+fn have_followed(inner: &Share<Inner>) {
+    let Some(own) = inner.state.lock().ahead.expect_another() else {
+        return;
+    };
+    // On its own: nobody waits for it any more.
+    drop(own);
+    if let Err(error) = start(inner) {
+        log::say(
+            Level::Warn,
+            format_args!(
+                "a callback ended the thread that registers ahead, and there is no other: what \
+                 waits for it does until the next is asked for, or the cache is drained: {error}"
+            ),
+        );
+    }
+}
+
+/// In a thread of the library's nobody waits for an exception. Whether there was
+/// one.
+fn end_exception() -> bool {
+    let ended = unwinding::discard_exception();
+    if ended {
+        log::say(
+            Level::Warn,
+            format_args!(
+                "an exception left a callback in the thread that registers ahead, where it ends"
+            ),
+        );
+    }
+    ended
+}
+
+impl Inner {
+    /// Does what waits, one after the other: until the cache ends, or nothing is
+    /// left for who does not stay. Whether a callback ended the calling thread.
+    fn serve(&self, stays: bool) -> bool {
+        let mut rested = !stays;
+        if self.draining.load(Ordering::Relaxed) {
+            // Left by one that a callback ended.
+            self.finish_draining();
+        }
+        loop {
+            if stays {
+                way::step_off();
+            }
+            let prefetch = {
+                let mut state = self.state.lock();
+                loop {
+                    if stays && state.ahead.is_ending() {
+                        return false;
+                    }
+                    match state.ahead.next(stays) {
+                        Some(prefetch) => break prefetch,
+                        None if stays => state = self.work.wait(state),
+                        None => return false,
+                    }
+                }
+            };
+            if !rested && interpreter::has_ended() {
+                // Once: it may have been a part of a program that goes on.
+                rested = true;
+                pause::sleep(REST);
+            }
+            // Who drains the cache does so in a call of its own.
+            let busy = exit::Busy::new();
+            if stays && busy.is_none() {
+                let own = self.state.lock().ahead.give_up();
+                drop(own);
+                self.idle.notify_all();
+                return false;
+            }
+            self.do_ahead(prefetch, stays);
+            if stays {
+                // A callback may have said otherwise.
+                cancellation::never();
+                end_exception();
+            }
+            if unwinding::is_held() {
+                return true;
+            }
+        }
+    }
+
+    /// Does one thing, and says so.
+    fn do_ahead(&self, prefetch: Prefetch, own_thread: bool) {
+        let mut outcome = match prefetch.failed {
+            None => self.get_asking(prefetch.range, prefetch.access, prefetch.terms),
+            Some(error) => Err(error),
+        };
+        if outcome == Err(Errno::ESCAPED) {
+            outcome = Err(Errno::ECANCELED);
+            if prefetch.ready.is_some() && !(own_thread && end_exception()) {
+                // This thread is to call nothing more.
+                self.state.lock().ahead.put_back(Errno::ECANCELED);
+                return;
+            }
+        }
+        if let Some(ready) = prefetch.ready {
+            // It is about to be told: what it holds from then on counts.
+            self.state.lock().ahead.paid();
+            let entry = outcome.map(|index| std::ptr::from_ref(self.entries.at(index)));
+            self.call(|| (ready.call)(ready, entry));
+        } else if let Ok(index) = outcome {
+            // To be found, where it is cached.
+            self.put(self.entries.at(index));
+        }
+        let draining = {
+            let mut state = self.state.lock();
+            let told = prefetch.ready.is_some() || state.draining;
+            let failed = outcome.err().filter(|_| !told);
+            state.ahead.finish(failed);
+            state.draining
+        };
+        if draining && !unwinding::is_held() {
+            self.finish_draining();
+        }
+    }
+
+    /// Whether somebody is still to be told of something.
+    pub(super) fn owes_ahead(&self) -> bool {
+        self.state.lock().ahead.owes()
+    }
+
+    /// In a cache that is being drained, what waits ends: by its own thread, or
+    /// here where there is none any more. Whether it was here.
+    pub(super) fn drain_ahead(&self) -> bool {
+        let left = self.state.lock().ahead.is_left();
+        if left {
+            self.serve(false);
+        }
+        left
+    }
+
+    /// Ends the thread, when it is done with what it had begun; what waits is not
+    /// done any more. Not to be called from one of its callbacks.
+    pub(super) fn end_ahead(&self) {
+        let mut state = self.state.lock();
+        state.ahead.end();
+        self.work.notify_all();
+        loop {
+            if let Some(thread) = state.ahead.take_thread() {
+                drop(state);
+                thread.join();
+                state = self.state.lock();
+                state.ahead.is_gone();
+            } else if state.ahead.is_expecting() {
+                state = self.idle.wait(state);
+            } else {
+                break;
+            }
+        }
+        // For who uses the cache on, where a callback did not return.
+        let emptied = state.ahead.begin_anew();
+        drop(state);
+        drop(emptied);
+    }
+}
