@@ -134,7 +134,6 @@ done
 known='
 libkdreg/src/cache drop entries extras group limits links lru priority room serving state statistics telling watches
 libkdreg/src/monitor bpf state_words subscription table
-preload/verbs/src callbacks context domain function keep keys pieces post queues real report rereg the_root watch
 tools/kdregd/src/kernel clients generation guarded orders
 tools/kdregd/src/selftest change changes memory userfault
 '

@@ -2,7 +2,7 @@
 //! Devices, protection domains and queues: what begins and ends with them.
 
 use crate::abi::{ibv_context, ibv_pd, ibv_qp, ibv_qp_ex, ibv_srq};
-use crate::{context, domain, pieces, post, queues, real, report, watch};
+use crate::{context, domain, exchange, pieces, post, queues, real, settings, watch};
 use std::ffi::{c_int, c_void};
 
 /// `ibv_open_device`: what is posted there is seen.
@@ -13,8 +13,8 @@ use std::ffi::{c_int, c_void};
 pub unsafe extern "C" fn ibv_open_device(device: *mut c_void) -> *mut ibv_context {
     // SAFETY: the program's.
     let context = unsafe { real::open_device(device) };
-    if !context.is_null() && !watch::is_forked_child() && !report::settings().disabled {
-        context::opened(context);
+    if !context.is_null() && !watch::is_forked_child() && !settings::settings().disabled {
+        exchange::opened(context);
     }
     context
 }
@@ -47,7 +47,7 @@ pub unsafe extern "C" fn ibv_close_device(context: *mut ibv_context) -> c_int {
         return unsafe { real::close_device(context) };
     }
     domain::without_context(context, || {
-        context::closing(context);
+        exchange::closing(context);
         // SAFETY: the program's.
         let error = unsafe { real::close_device(context) };
         if error == 0 {

@@ -11,9 +11,10 @@ use crate::cancellation::held_off;
 use crate::kdreg::*;
 use crate::odp::Odp;
 use crate::real::Request;
+use crate::registrar::{self, Key, Registrar};
 use crate::registration::Registration;
 use crate::watch::{is_forked_child, monitor, text};
-use crate::{callbacks, keep, memory, report};
+use crate::{environment, errno, keep, log, memory, settings};
 use std::collections::HashMap;
 use std::ffi::{c_int, c_void};
 use std::sync::atomic::{AtomicPtr, Ordering};
@@ -29,27 +30,12 @@ const MAX_DISTANCES: usize = 16;
 /// them, and one for the buffer itself.
 pub const USERS: u32 = 64;
 
-/// What registrations must agree in to be shared.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Key {
-    pub pd: usize,
-    pub access: u32,
-    /// iova - addr, wrapping.
-    pub distance: u64,
-    /// How many others had registrations for the range that was asked for.
-    user: u32,
-}
-
 /// A cache and what its callbacks need. A few bytes for each cache that ever was:
 /// callbacks may be running in the reaper while a domain goes, and programs about
 /// to ask.
 pub struct Domain {
-    pub key: Key,
-    context: usize,
-    /// `None`: everything is pinned.
-    pub odp: Option<Odp>,
-    /// Set once, before anybody else has the domain.
-    cache: AtomicPtr<kdreg_cache_t>,
+    /// The callbacks' argument.
+    registrar: Registrar,
     /// The next of those that `take` took. Relaxed: whoever took them has them
     /// alone.
     next: AtomicPtr<Domain>,
@@ -117,22 +103,26 @@ impl Domain {
     fn make(monitor: *mut kdreg_t, key: Key, pd: *mut ibv_pd) -> Option<&'static Domain> {
         // SAFETY: the program's protection domain, which its caches do not survive.
         // The device may wait and read.
-        let odp = held_off(|| unsafe { Odp::of(pd.cast(), report::text_of, report::bad_value) });
+        let odp = held_off(|| unsafe { Odp::of(pd.cast(), environment::text_of, log::bad_value) });
         let domain = Box::into_raw(memory::boxed(Domain {
-            key,
-            odp,
-            // SAFETY: the program's protection domain, whose first member is public.
-            context: unsafe { (*pd).context } as usize,
-            cache: AtomicPtr::new(std::ptr::null_mut()),
+            registrar: Registrar {
+                key,
+                // SAFETY: the program's protection domain, whose first member is public.
+                context: unsafe { (*pd).context } as usize,
+                odp,
+                cache: AtomicPtr::new(std::ptr::null_mut()),
+            },
             next: AtomicPtr::new(std::ptr::null_mut()),
         })?);
+        // SAFETY: made above.
+        let registrar = unsafe { &raw mut (*domain).registrar };
         let attr = kdreg_cache_attr {
             size: size_of::<kdreg_cache_attr>(),
-            reg: Some(callbacks::register),
-            dereg: Some(callbacks::deregister),
-            ctx: domain.cast(),
+            reg: Some(registrar::register),
+            dereg: Some(registrar::deregister),
+            ctx: registrar.cast(),
             max_entries: 0,
-            max_bytes: report::settings().max_bytes,
+            max_bytes: settings::settings().max_bytes,
             max_unreleased: 0,
             alignment: 0,
             max_merge: 0,
@@ -153,18 +143,17 @@ impl Domain {
             drop(unsafe { Box::from_raw(domain) });
             // SAFETY: any error has a text.
             let why = text(unsafe { kdreg_strerror(error) });
-            report::once(format_args!("a protection domain is not cached: {why}"));
+            log::once(format_args!("a protection domain is not cached: {why}"));
             return None;
         }
         // SAFETY: made above, never freed from here on.
         let domain = unsafe { &*domain };
-        domain.cache.store(cache, Ordering::Relaxed);
+        domain.registrar.cache.store(cache, Ordering::Relaxed);
         Some(domain)
     }
 
-    /// Relaxed: set before the map of domains had this one.
-    pub fn cache(&self) -> *mut kdreg_cache_t {
-        self.cache.load(Ordering::Relaxed)
+    fn cache(&self) -> *mut kdreg_cache_t {
+        self.registrar.cache()
     }
 
     /// An entry that covers the range, and the registration behind it.
@@ -209,17 +198,17 @@ impl Domain {
 
     /// What its registrations may do.
     pub fn access(&self) -> u32 {
-        self.key.access
+        self.registrar.key.access
     }
 
-    /// The device that its protection domain is of.
-    pub fn context(&self) -> *mut ibv_context {
-        self.context as *mut ibv_context
+    /// The key is no cache's any more.
+    pub fn forget(&self, key: u32, registration: *const Registration) {
+        self.registrar.forget(key, registration);
     }
 
     /// iova - addr of its registrations.
     pub fn distance(&self) -> u64 {
-        self.key.distance
+        self.registrar.key.distance
     }
 
     /// Deregisters what is idle; when the domain is to go, with what is for all
@@ -227,14 +216,14 @@ impl Domain {
     fn flush(&self, going: bool) -> bool {
         // SAFETY: handles are checked by libkdreg.
         let any = unsafe { kdreg_cache_flush(self.cache()) > 0 };
-        let Some(odp) = &self.odp else {
+        let Some(odp) = &self.registrar.odp else {
             return any;
         };
         let mut stats = ZERO;
         // SAFETY: handles are checked; the size is set.
         let known = unsafe { kdreg_cache_stats(self.cache(), &raw mut stats) } == 0;
         let unused = going && known && stats.in_use == 0 && stats.entries == 0;
-        odp.release(&self.key, unused) || any
+        odp.release(&self.registrar.key, unused) || any
     }
 
     /// Ends the cache, and keeps its counts.
@@ -297,7 +286,7 @@ fn put_back(domain: &'static Domain) {
         let all = all.get_or_insert_default();
         let room = all.try_reserve(1).is_ok();
         if room {
-            all.entry(domain.key).or_insert(domain);
+            all.entry(domain.registrar.key).or_insert(domain);
         }
         room
     };
@@ -321,7 +310,7 @@ fn without<T>(
         domain.flush(true);
     }
     let result = remove();
-    let errno = report::errno();
+    let errno = errno::errno();
     if removed(&result) {
         for domain in taken {
             domain.end();
@@ -331,14 +320,14 @@ fn without<T>(
             put_back(domain);
         }
     }
-    report::set_errno(errno);
+    errno::set_errno(errno);
     result
 }
 
 /// As [`without`], for a protection domain.
 pub fn without_pd(pd: *mut ibv_pd, remove: impl FnOnce() -> c_int) -> c_int {
     without(
-        |domain| domain.key.pd == pd as usize,
+        |domain| domain.registrar.key.pd == pd as usize,
         remove,
         |&error| error == 0,
     )
@@ -347,7 +336,7 @@ pub fn without_pd(pd: *mut ibv_pd, remove: impl FnOnce() -> c_int) -> c_int {
 /// As [`without`], for a device.
 pub fn without_context(context: *mut ibv_context, remove: impl FnOnce() -> c_int) -> c_int {
     without(
-        |domain| domain.context == context as usize,
+        |domain| domain.registrar.context == context as usize,
         remove,
         |&error| error == 0,
     )

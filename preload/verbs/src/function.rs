@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Functions of libibverbs, behind the names that this library puts before it.
 
-use crate::report;
+use crate::{errno, log};
 use std::ffi::{CStr, c_void};
 use std::sync::atomic::{AtomicPtr, Ordering};
 
@@ -54,13 +54,13 @@ impl Function {
     pub fn require(&self) -> Option<*mut c_void> {
         let found = self.get();
         if found.is_none() {
-            report::once(format_args!(
+            log::once(format_args!(
                 "libibverbs.so.1 is not loaded or has no {}@{}: link the program with it, or \
                  leave libkdreg-verbs.so out of LD_PRELOAD",
                 self.name.to_string_lossy(),
                 self.version.to_string_lossy()
             ));
-            report::set_errno(libc::ENOSYS);
+            errno::set_errno(libc::ENOSYS);
         }
         found
     }

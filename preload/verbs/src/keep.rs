@@ -53,9 +53,10 @@
 //! same protection domain only, while its memory is what it was.
 
 use crate::abi::{ACCESS_LOCAL_WRITE, ACCESS_REMOTE, ibv_context};
-use crate::context::{self, Sight};
+use crate::context::Sight;
+use crate::counts::{self, Count};
 use crate::registration::Registration;
-use crate::{keys, report};
+use crate::{exchange, keys};
 
 /// Whether a registration with these rights is one user's at a time.
 pub fn is_sole(access: u32) -> bool {
@@ -69,20 +70,20 @@ pub fn give_back(
     context: *mut ibv_context,
     key: u32,
     found: &Registration,
-) -> Result<(), &'static report::Count> {
+) -> Result<(), &'static Count> {
     // With rights for peers it was made only with the user's word, which covers
     // what is not seen.
     let seen = access & ACCESS_REMOTE != 0
-        || match context::sight(context) {
+        || match exchange::sight(context) {
             Sight::All => true,
             Sight::Named => keys::was_named(context, key),
             Sight::Some => false,
         };
     if !seen && !keys::is_outstanding(context, key) {
-        return Err(&report::UNSEEN);
+        return Err(&counts::UNSEEN);
     }
     if seen && keys::take_back_if_done(context, key, || found.let_go()) {
         return Ok(());
     }
-    Err(&report::POSTED)
+    Err(&counts::POSTED)
 }

@@ -13,25 +13,7 @@ use crate::queues::{self, Posted};
 use crate::{keys, post, watch};
 use std::ffi::{c_int, c_void};
 use std::mem::transmute;
-use std::sync::atomic::{AtomicU64, Ordering};
-
-/// The driver's functions for one queue pair, and what is being posted.
-#[derive(Default)]
-pub struct Originals {
-    wr_atomic_cmp_swp: Slot,
-    wr_atomic_fetch_add: Slot,
-    wr_rdma_read: Slot,
-    wr_set_sge: Slot,
-    wr_set_sge_list: Slot,
-    wr_start: Slot,
-    wr_complete: Slot,
-    wr_abort: Slot,
-    /// Places taken since `wr_start`. Both under `order`.
-    taken: AtomicU64,
-    /// Of the request that is being made, 1 more than its place; 0: it does not
-    /// write to local memory.
-    current: AtomicU64,
-}
+use std::sync::atomic::Ordering;
 
 type Of = unsafe extern "C-unwind" fn(*mut ibv_qp_ex);
 type Complete = unsafe extern "C-unwind" fn(*mut ibv_qp_ex) -> c_int;
@@ -40,14 +22,6 @@ type Add = unsafe extern "C-unwind" fn(*mut ibv_qp_ex, u32, u64, u64);
 type Swap = unsafe extern "C-unwind" fn(*mut ibv_qp_ex, u32, u64, u64, u64);
 type SetSge = unsafe extern "C-unwind" fn(*mut ibv_qp_ex, u32, u64, u32);
 type SetSges = unsafe extern "C-unwind" fn(*mut ibv_qp_ex, usize, *const ibv_sge);
-
-impl Originals {
-    /// The next queue pair here has others.
-    pub fn forget(&self) {
-        self.taken.store(0, Ordering::Relaxed);
-        self.current.store(0, Ordering::Relaxed);
-    }
-}
 
 /// A program asked for a queue pair in this form.
 pub fn given(qp: *mut ibv_qp_ex) {

@@ -23,6 +23,7 @@
 
 use crate::abi::{ibv_context, ibv_qp_ex};
 use crate::lock::Lock;
+use crate::originals::Originals;
 use crate::reserved::Reserved;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -104,7 +105,7 @@ pub struct Queues {
     number: AtomicU64,
     pub receive: Half,
     pub send: Half,
-    pub pieces: crate::pieces::Originals,
+    pub pieces: Originals,
 }
 
 /// Nothing was ever here, nor further on.

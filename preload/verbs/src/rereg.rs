@@ -3,8 +3,9 @@
 
 use crate::abi::{ibv_mr, ibv_pd};
 use crate::real::{self, Request};
+use crate::registering::{pass, release};
 use crate::wrapper::{Backing, Wrapper};
-use crate::{keys, pass, release, report, watch};
+use crate::{counts, errno, keys, watch};
 use std::ffi::{c_int, c_void};
 
 /// Of `enum ibv_rereg_mr_flags`.
@@ -38,18 +39,18 @@ pub unsafe extern "C" fn ibv_rereg_mr(
         unsafe { real::rereg_mr(mr, flags, pd, addr, length, access) }
     };
     if !watch::is_forked_child() {
-        report::REREGISTERED.one();
+        counts::REREGISTERED.one();
     }
     let Some(found) = Wrapper::of(mr) else {
         return change(mr);
     };
     if watch::is_forked_child() {
         // The registration is the parent's.
-        report::set_errno(libc::EINVAL);
+        errno::set_errno(libc::EINVAL);
         return ERR_INPUT;
     }
     let Some(wrapper) = Wrapper::take(found) else {
-        report::set_errno(libc::EINVAL);
+        errno::set_errno(libc::EINVAL);
         return ERR_INPUT;
     };
     let result = on_its_own(wrapper, change, |seen, changed| {
@@ -112,12 +113,12 @@ fn on_its_own(
         (_, Some(made)) => made,
         (Some(Backing::Own(mr)), None) => *mr,
         _ => {
-            report::set_errno(libc::EINVAL);
+            errno::set_errno(libc::EINVAL);
             return ERR_INPUT;
         }
     };
     let result = change(mr);
-    let errno = report::errno();
+    let errno = errno::errno();
     match like_it {
         Some(made) if !is_changed(result) => {
             // SAFETY: made above, and known to nobody. What it returns is about
@@ -135,6 +136,6 @@ fn on_its_own(
         None if is_changed(result) => show(&mut wrapper.mr, unsafe { &*mr }),
         None => {}
     }
-    report::set_errno(errno);
+    errno::set_errno(errno);
     result
 }

@@ -2,7 +2,7 @@
 //! The process's monitor, and whether this is still the process that has it.
 
 use crate::kdreg::{kdreg_backend_name, kdreg_open, kdreg_strerror, kdreg_t};
-use crate::report;
+use crate::{log, settings};
 use std::ffi::{CStr, c_char};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -46,7 +46,7 @@ pub fn text(pointer: *const c_char) -> &'static str {
 }
 
 fn open() -> Option<Opened> {
-    if report::settings().disabled {
+    if settings::settings().disabled {
         return None;
     }
     let mut monitor = std::ptr::null_mut();
@@ -55,7 +55,7 @@ fn open() -> Option<Opened> {
     if error != 0 {
         // SAFETY: any error has a text.
         let why = text(unsafe { kdreg_strerror(error) });
-        report::once(format_args!(
+        log::once(format_args!(
             "nothing is cached: no monitor ({why}); kdreg_info tells what this machine can do"
         ));
         return None;
@@ -63,7 +63,7 @@ fn open() -> Option<Opened> {
     // SAFETY: open.
     let backend = text(unsafe { kdreg_backend_name(monitor) });
     if backend == "none" {
-        report::once(format_args!(
+        log::once(format_args!(
             "nothing is cached: no backend can watch memory here; kdreg_info tells why, and \
              what would help"
         ));
@@ -72,7 +72,7 @@ fn open() -> Option<Opened> {
     // SAFETY: a function without arguments; this library is never unloaded.
     let error = unsafe { libc::pthread_atfork(None, None, Some(forked)) };
     if error != 0 {
-        report::once(format_args!("nothing is cached: no memory"));
+        log::once(format_args!("nothing is cached: no memory"));
         return None;
     }
     Some(Opened { monitor, backend })

@@ -1,14 +1,38 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What the caches call to register and deregister, pinned or on demand.
 
-use crate::abi::{ibv_mr, ibv_pd};
-use crate::domain::{Domain, Key};
-use crate::odp::Verbs;
+use crate::abi::{ibv_context, ibv_mr, ibv_pd};
+use crate::kdreg::kdreg_cache_t;
+use crate::odp::{Odp, Verbs};
 use crate::real::{self, Request};
 use crate::registration::Registration;
-use crate::{keep, kept, keys, report};
+use crate::{errno, keep, kept, keys};
 use std::ffi::{c_int, c_void};
 use std::ptr::NonNull;
+use std::sync::atomic::{AtomicPtr, Ordering};
+
+/// What registrations must agree in to be shared.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Key {
+    pub pd: usize,
+    pub access: u32,
+    /// iova - addr, wrapping.
+    pub distance: u64,
+    /// How many others had registrations for the range that was asked for.
+    pub user: u32,
+}
+
+/// Registers for one cache, whose callbacks' argument it is.
+pub struct Registrar {
+    pub key: Key,
+    /// Of the device that its protection domain is of.
+    pub context: usize,
+    /// `None`: everything is pinned.
+    pub odp: Option<Odp>,
+    /// Set once, before anybody else has the cache. Relaxed: before the map of
+    /// domains had it.
+    pub cache: AtomicPtr<kdreg_cache_t>,
+}
 
 /// Registers a range that libkdreg has widened, on behalf of a cache.
 pub unsafe extern "C" fn register(
@@ -18,16 +42,17 @@ pub unsafe extern "C" fn register(
     _access: u32,
     handle: *mut *mut c_void,
 ) -> c_int {
-    // SAFETY: `ctx` is a domain that is never freed.
-    let domain = unsafe { &*ctx.cast::<Domain>() };
-    let (start, access) = (addr as usize, domain.key.access);
-    let made = match &domain.odp {
-        None => domain.key.register(start, length, access),
+    // SAFETY: `ctx` is a domain's, which is never freed.
+    let registrar = unsafe { &*ctx.cast::<Registrar>() };
+    let (key, start) = (&registrar.key, addr as usize);
+    let access = key.access;
+    let made = match &registrar.odp {
+        None => key.register(start, length, access),
         Some(odp) => {
             // One for all addresses cannot be given up when something of it is
             // outstanding, so only what the card reads has that.
-            let implicit = !keep::is_sole(access) && domain.key.distance == 0;
-            odp.register(&domain.key, start, length, access, implicit)
+            let implicit = !keep::is_sole(access) && key.distance == 0;
+            odp.register(key, start, length, access, implicit)
         }
     };
     let mr: *mut ibv_mr = match made {
@@ -35,12 +60,12 @@ pub unsafe extern "C" fn register(
         Err(error) => return -error,
     };
     let Some(registration) = Registration::new(mr) else {
-        domain.give_up(mr);
+        registrar.give_up(mr);
         return -libc::ENOMEM;
     };
-    if keep::is_sole(access) && !domain.remember(mr, registration, (start, length)) {
+    if keep::is_sole(access) && !registrar.remember(mr, registration, (start, length)) {
         // SAFETY: made above, and nobody knows it.
-        domain.give_up(unsafe { Registration::end(registration) });
+        registrar.give_up(unsafe { Registration::end(registration) });
         return -libc::ENOMEM;
     }
     // SAFETY: libkdreg gives room for the handle.
@@ -54,16 +79,16 @@ pub unsafe extern "C" fn deregister(
     _length: usize,
     handle: *mut c_void,
 ) -> c_int {
-    // SAFETY: `ctx` is a domain that is never freed, `handle` from `register`;
+    // SAFETY: `ctx` is a domain's, which is never freed, `handle` from `register`;
     // libkdreg gives each back once.
-    let (domain, registration) = unsafe { (&*ctx.cast::<Domain>(), &*handle.cast()) };
+    let (registrar, registration) = unsafe { (&*ctx.cast::<Registrar>(), &*handle.cast()) };
     let mr = Registration::take(registration);
     // SAFETY: libibverbs's, until it is given up.
     let key = unsafe { mr.as_ref() }.map(|mr| mr.lkey);
-    let error = domain.give_up(mr);
+    let error = registrar.give_up(mr);
     // After that: who posts the key meanwhile waits for it.
     if let Some(key) = key {
-        domain.forget(key, registration);
+        registrar.forget(key, registration);
     }
     // SAFETY: from `register`, and nobody knows it any more.
     unsafe { Registration::end(handle.cast()) };
@@ -80,7 +105,7 @@ impl Verbs for Key {
             iova: (addr as u64).wrapping_add(self.distance),
             access: flags,
         };
-        NonNull::new(request.make().cast()).ok_or_else(|| match report::errno() {
+        NonNull::new(request.make().cast()).ok_or_else(|| match errno::errno() {
             0 => libc::EIO,
             error => error,
         })
@@ -92,7 +117,12 @@ impl Verbs for Key {
     }
 }
 
-impl Domain {
+impl Registrar {
+    /// The cache.
+    pub fn cache(&self) -> *mut kdreg_cache_t {
+        self.cache.load(Ordering::Relaxed)
+    }
+
     /// Whoever posts the key of a registration that is one user's is to find it;
     /// `false` when there is no memory for that.
     fn remember(
@@ -115,7 +145,7 @@ impl Domain {
 
     /// The key is no cache's any more.
     pub fn forget(&self, key: u32, registration: *const Registration) {
-        let context = self.context();
+        let context = self.context as *mut ibv_context;
         if kept::unmade(context, key, registration) {
             keys::unmade(context, key);
         }
