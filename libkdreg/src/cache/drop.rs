@@ -4,12 +4,13 @@
 //! # Draining
 //! `State::draining`, once set, has no slot taken any more and nothing become an
 //! entry, nor is a prefetch accepted. So when the last slot has been given back,
-//! and the last prefetch is done, nothing is registered and nothing will be. Both happen under the lock: whoever gives the last slot back, or does the last prefetch,
-//! sees that the cache is draining, or whoever drains it sees that it was the
-//! last.
+//! and the last prefetch is done, nothing is registered and nothing will be. Both
+//! happen under the lock: whoever gives the last slot back, or does the last
+//! prefetch, sees that the cache is draining, or whoever drains it sees that it was
+//! the last.
 
 use super::Inner;
-use super::entries::Entry;
+use super::entries::{Entries, Entry};
 use super::extras::Extra;
 use super::links::List;
 use super::state::{Cause, State};

@@ -29,6 +29,7 @@
 //   watches     the watches of ranges that were merged
 //   group       caches that share limits
 //   bypass      whether keeping is worth it
+//   frames      the callbacks that a thread is inside of
 //   release     undoing a registration
 //   ending      ending a cache
 //   reaper      the thread that does it when nobody calls
@@ -75,6 +76,7 @@ mod dump;
 mod ending;
 mod entries;
 mod extras;
+mod frames;
 mod group;
 mod held;
 mod hold;

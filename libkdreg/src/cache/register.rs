@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Registering where the device may be out of memory, or the cache of room.
 
+use super::frames::inside_callback_of;
 use super::links::List;
-use super::release::inside_callback_of;
 use super::serving::Request;
 use super::state::State;
 use super::{Handle, Inner};

@@ -2,7 +2,7 @@
 //! The end of the process: nothing that waits is begun any more, since objects that
 //! callbacks use may be gone.
 
-use super::super::release::inside_callback;
+use super::super::frames::inside_callback;
 use crate::pause;
 use crate::process::PerProcess;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};

@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The callbacks that a thread is inside of.
+
+use super::Inner;
+use crate::thread_registry::local::INNERMOST;
+use std::cell::Cell;
+
+/// A callback that the calling thread is inside of, and the one around it.
+struct Frame {
+    cache: *const Inner,
+    outer: Cell<*const Frame>,
+}
+
+/// Whether the calling thread is inside a callback of this cache.
+pub(super) fn inside_callback_of(cache: &Inner) -> bool {
+    inside_callback(|current| std::ptr::eq(current, cache))
+}
+
+/// Whether the calling thread is inside a callback of such a cache.
+pub(super) fn inside_callback(is: impl Fn(*const Inner) -> bool) -> bool {
+    let mut frame = INNERMOST.get() as *const Frame;
+    // SAFETY: frames live on this thread's stack, in callers of this function,
+    // and are unlinked before they go.
+    while let Some(current) = unsafe { frame.as_ref() } {
+        if is(current.cache) {
+            return true;
+        }
+        frame = current.outer.get();
+    }
+    false
+}
+
+impl Inner {
+    /// Whether who waits for what uses this cache would wait for a callback that the
+    /// calling thread is inside of: one of its own, or of its group's, whose caches
+    /// call each other's.
+    pub(super) fn waits_for_callback(&self) -> bool {
+        let group = self.options.group.as_ref();
+        inside_callback(|cache| {
+            std::ptr::eq(cache, self) || group.is_some_and(|group| group.has(cache))
+        })
+    }
+
+    /// Runs a callback, with no lock held.
+    #[inline(always)]
+    pub(super) fn call<T>(&self, callback: impl FnOnce() -> T) -> T {
+        struct Unlink(*const Frame);
+        impl Drop for Unlink {
+            #[inline(always)]
+            fn drop(&mut self) {
+                INNERMOST.set(self.0 as usize);
+            }
+        }
+        let frame = Frame {
+            cache: self,
+            outer: Cell::new(std::ptr::null()),
+        };
+        // Without memory for it, a callback that destroys its own cache is not
+        // found out.
+        let outer = INNERMOST.replace(&raw const frame as usize) as *const Frame;
+        frame.outer.set(outer);
+        // In whichever thread the callback comes back.
+        let unlink = Unlink(outer);
+        let result = callback();
+        drop(unlink);
+        result
+    }
+}
