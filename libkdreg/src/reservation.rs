@@ -78,7 +78,7 @@ impl<T: Zeroed> Reservation<T> {
             mapping,
             mapping_length,
         };
-        if on_fork == OnFork::Zero && payload > 0 {
+        if on_fork == OnFork::Zero && payload > 0 && !cfg!(miri) {
             // SAFETY: the range is our own private anonymous mapping.
             let failed =
                 unsafe { libc::madvise(base.as_ptr(), payload, libc::MADV_WIPEONFORK) } != 0;
@@ -120,13 +120,15 @@ impl<T: Zeroed> Reservation<T> {
         // SAFETY: the bytes lie inside our own mapping (`new` rounded the
         // payload up to pages), and making accessible what is accessible
         // already changes nothing, so racing calls are harmless.
-        let failed = unsafe {
-            libc::mprotect(
-                self.base.as_ptr().cast(),
-                bytes,
-                libc::PROT_READ | libc::PROT_WRITE,
-            )
-        } != 0;
+        // (Under Miri it is accessible from the beginning.)
+        let failed = !cfg!(miri)
+            && unsafe {
+                libc::mprotect(
+                    self.base.as_ptr().cast(),
+                    bytes,
+                    libc::PROT_READ | libc::PROT_WRITE,
+                )
+            } != 0;
         if failed {
             return Err(Errno::last());
         }
@@ -142,6 +144,9 @@ impl<T: Zeroed> Reservation<T> {
     where
         T: Sync,
     {
+        if cfg!(miri) {
+            return;
+        }
         // SAFETY: our own private anonymous memory, which stays mapped; zero
         // is a value of T, T owns nothing, and nobody holds more than `&T` of
         // something that others may change at any time.

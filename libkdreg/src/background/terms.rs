@@ -30,6 +30,7 @@ static SLACK: AtomicUsize = AtomicUsize::new(0);
 static KNOWN: AtomicBool = AtomicBool::new(false);
 
 /// Run by the dynamic loader, before main() or inside dlopen(3).
+#[cfg(not(miri))] // which has not all of these system calls
 #[used]
 #[unsafe(link_section = ".init_array")]
 static AT_LOAD_TIME: extern "C" fn() = learn;

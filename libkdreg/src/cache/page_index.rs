@@ -170,8 +170,9 @@ impl PageIndex {
     /// Has lookups look into a table, the first one or one that is larger than
     /// that before.
     fn lead_to(&self, table: &Reservation<Bucket>) {
-        let first = std::ptr::from_ref(table.at(0)).cast::<AtomicU64>();
-        self.base.store(first.cast_mut(), Ordering::Release);
+        // Not from a reference to the first bucket, which would be good for that one.
+        let first = table.pointer(0).cast::<AtomicU64>();
+        self.base.store(first, Ordering::Release);
         // Release: pairs with the Acquire in `place`, and publishes the base.
         self.places
             .store(table.capacity() * WAYS, Ordering::Release);

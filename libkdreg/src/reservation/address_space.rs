@@ -29,6 +29,15 @@ fn place(address: usize) -> Result<NonNull<libc::c_void>, Errno> {
     NonNull::new(address as *mut libc::c_void).ok_or(Errno::ENOMEM)
 }
 
+/// How address space is mapped that is not to be touched yet. Miri has readable
+/// and writable memory alone, and no call that changes that.
+const ACCESS: libc::c_int = if cfg!(miri) {
+    libc::PROT_READ | libc::PROT_WRITE
+} else {
+    libc::PROT_NONE
+};
+const RESERVE: libc::c_int = if cfg!(miri) { 0 } else { libc::MAP_NORESERVE };
+
 fn map(length: usize) -> Result<usize, Errno> {
     // SAFETY: a new private anonymous mapping at an address of the kernel's
     // choosing.
@@ -36,8 +45,8 @@ fn map(length: usize) -> Result<usize, Errno> {
         libc::mmap(
             std::ptr::null_mut(),
             length,
-            libc::PROT_NONE,
-            libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE,
+            ACCESS,
+            libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | RESERVE,
             -1,
             0,
         )
@@ -55,6 +64,9 @@ fn unmap(address: usize, length: usize) {
 }
 
 fn unlock(address: usize, length: usize) {
+    if cfg!(miri) {
+        return;
+    }
     // SAFETY: our own mapping, of which nothing is in memory.
     unsafe { libc::munlock(address as *const libc::c_void, length) };
 }

@@ -236,6 +236,8 @@ pub(super) const BEFORE_DATA: usize = 16;
 /// Where the caller's bytes in an entry are, if it has any.
 #[inline]
 pub(super) fn behind(entry: &Entry) -> *mut u8 {
-    let behind = std::ptr::from_ref(entry).wrapping_add(1).cast_mut();
-    behind.wrapping_byte_add(BEFORE_DATA).cast()
+    // Not from the reference, which is good for the entry's line alone: of the
+    // mapping, whose address was taken when it was made.
+    let line = std::ptr::from_ref(entry).addr();
+    std::ptr::with_exposed_provenance_mut(line + size_of::<Entry>() + BEFORE_DATA)
 }

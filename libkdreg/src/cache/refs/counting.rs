@@ -58,7 +58,8 @@ impl AtOwn<'_> {
             return false;
         };
         // Release: pairs with the Acquire in `settle`; what was done with the
-        // entry happens before its release.
+        // entry happens before its release. For the language: on no machine is
+        // it seen to be missing (`ownership`, "Orders that no machine needs").
         self.refs.own.store(left, Ordering::Release);
         true
     }
@@ -200,8 +201,7 @@ impl Refs {
             && counted != 0
             && held(i64::from(counted), count_in(word));
         if put {
-            // Release: pairs with the Acquire in `settle`; what was done with
-            // the entry happens before its release.
+            // Release: as in `AtOwn::put`.
             count.store(counted - 1, Ordering::Release);
         }
         line.leave();

@@ -1,5 +1,21 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Who counts an entry's references: how that begins, and how it ends.
+//!
+//! # Orders that no machine needs
+//! Taken away, these turn no model of ARMv8 red (tests/weak_memory). They stay, as
+//! the language asks for them, and cost next to nothing:
+//! * the release of a count that a put leaves (`counting`), and the acquire that
+//!   `settle` reads it with. The next store of that thread is `leave`, a release,
+//!   and `settle` has waited for it, or has seen the store that came after it in the same
+//!   place. To the language that later store, of `enter`, passes nothing on; to
+//!   the architecture it does: stores to one place are seen in their order by all,
+//!   and a release is seen after everything before it. Where the caller is the owner
+//!   it is program order. (loom does not see it either: tests/models.rs says why);
+//! * the release of the sum that `settle` adds to the word, for a third thread that
+//!   retires the entry. What `settle` acquired from a thread is in memory, of which there
+//!   is one (ARMv8 is multi-copy atomic, x86 always was): it is there for whoever
+//!   sees the sum, which is added after it was read. (loom, which goes by the language,
+//!   turns red.)
 
 use super::{
     CLOSED, CLOSING, LIVE, LIVE_CLOSED, NOBODY, ONE, OWNER, Refs, SHARED, STATE, owner_bits,
