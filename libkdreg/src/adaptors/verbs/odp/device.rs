@@ -19,7 +19,7 @@ const ADVISE_MR: usize = 39;
 /// The beginning of `struct ibv_device_attr_ex`.
 #[repr(C)]
 struct DeviceAttr {
-    _orig_attr: [u64; 29],
+    orig_attr: [u64; 29],
     _comp_mask: u32,
     general: u64,
     rc: u32,
@@ -62,6 +62,10 @@ const PREFETCH: u32 = 0;
 const PREFETCH_WRITE: u32 = 1;
 const FLUSH: u32 = 1;
 
+/// `vendor_id` of soft-RoCE, and which word of `orig_attr` begins with it.
+const SOFT_ROCE: u32 = 0x00ff_ffff;
+const VENDOR: usize = 12;
+
 /// The most bytes that one piece of advice is about.
 const PIECE: usize = 1 << 30;
 
@@ -72,6 +76,8 @@ pub struct Device {
     /// By transport.
     caps: [(u32, u32); 3],
     advise: Option<AdviseMr>,
+    /// Its driver copies whole pages alone right.
+    pub pages_only: bool,
 }
 
 /// A function of a context; null when its libibverbs has none in this place.
@@ -106,7 +112,7 @@ impl Device {
     /// A protection domain of libibverbs, allocated while this is used.
     pub unsafe fn of(pd: *mut c_void) -> Device {
         let mut attr = DeviceAttr {
-            _orig_attr: [0; 29],
+            orig_attr: [0; 29],
             _comp_mask: 0,
             general: 0,
             rc: 0,
@@ -132,8 +138,10 @@ impl Device {
             }
             std::mem::transmute::<*mut c_void, Option<AdviseMr>>(function(context, ADVISE_MR))
         };
+        let [a, b, c, d, ..] = attr.orig_attr[VENDOR].to_ne_bytes();
         Device {
             pd,
+            pages_only: u32::from_ne_bytes([a, b, c, d]) == SOFT_ROCE,
             general: attr.general,
             caps: [(RC, attr.rc), (UC, attr.uc), (UD, attr.ud)],
             advise,
@@ -217,6 +225,7 @@ mod tests {
         general: SUPPORT,
         caps: [(RC, 0), (UC, 0), (UD, 0)],
         advise: None,
+        pages_only: false,
     };
 
     #[test]

@@ -90,12 +90,21 @@ impl Odp {
         get: impl Fn(&CStr) -> Option<V>,
         complain: impl Fn(fmt::Arguments<'_>),
     ) -> Option<Odp> {
-        let settings = Settings::read(get, complain);
+        let settings = Settings::read(get, &complain);
         if settings.mode == Mode::Off {
             return None;
         }
         // SAFETY: the caller's promise.
         let device = unsafe { Device::of(pd) };
+        // Linux's soft-RoCE (7.3 still, __rxe_odp_mr_copy) copies each packet from
+        // and to the beginning of its page.
+        if device.pages_only && !settings.pages_only {
+            complain(format_args!(
+                "soft-RoCE transfers wrong data on demand unless each packet is a page: \
+                 KDREG_VERBS_ODP is off"
+            ));
+            return None;
+        }
         Some(Odp {
             settings,
             device,

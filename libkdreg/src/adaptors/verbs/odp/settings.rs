@@ -34,6 +34,8 @@ pub struct Settings {
     pub prefetch: usize,
     /// `KDREG_VERBS_ODP_TRANSPORTS`.
     pub transports: u32,
+    /// `KDREG_VERBS_ODP_PAGES`: each packet is a page, so that soft-RoCE will do.
+    pub pages_only: bool,
 }
 
 /// Everything is pinned.
@@ -41,6 +43,7 @@ pub const OFF: Settings = Settings {
     mode: Mode::Off,
     prefetch: 64 << 20,
     transports: RC | UD,
+    pages_only: false,
 };
 
 fn transports(list: &str) -> Option<u32> {
@@ -69,7 +72,12 @@ impl Settings {
                 return OFF;
             }
         };
-        let mut settings = Settings { mode, ..OFF };
+        let pages_only = variable(c"KDREG_VERBS_ODP_PAGES").is_some_and(|v| v.as_ref() == "1");
+        let mut settings = Settings {
+            mode,
+            pages_only,
+            ..OFF
+        };
         if let Some(bytes) = variable(c"KDREG_VERBS_ODP_PREFETCH") {
             let bytes = bytes.as_ref();
             match bytes.parse() {
@@ -111,7 +119,8 @@ mod tests {
             |name| match name.to_bytes() {
                 b"KDREG_VERBS_ODP" => values[0],
                 b"KDREG_VERBS_ODP_PREFETCH" => values[1],
-                _ => values[2],
+                b"KDREG_VERBS_ODP_TRANSPORTS" => values[2],
+                _ => None,
             },
             |_| said.set(said.get() + 1),
         );
@@ -130,6 +139,7 @@ mod tests {
             mode: Mode::On,
             prefetch: 4096,
             transports: RC | UC,
+            pages_only: false,
         };
         assert_eq!(given, (expected, 0));
     }
