@@ -91,13 +91,13 @@ static int run_round(const struct options *options, struct transport *transport,
 }
 
 /* Which points there are: those registered once are measured once per size. */
-static void plan(const struct options *options, struct results *results)
+static void plan(const struct options *options, const struct transport *transport, struct results *results)
 {
     for (unsigned s = 0; s < options->size_count; s++)
         for (unsigned r = 0; r < options->reuse_count; r++)
             for (unsigned i = 0; i < STRATEGIES; i++)
                 *results_at(results, s, r, (enum strategy)i) = (struct result){
-                    .present = options->strategies[i] && (i != ONCE || r == 0),
+                    .present = options->strategies[i] && (i != ONCE || r == 0) && (i != DEMAND || transport->demand),
                     .size = options->sizes[s],
                     .reuse = i == ONCE ? 100 : options->reuses[r],
                     .strategy = (enum strategy)i,
@@ -117,7 +117,7 @@ static int run(const struct options *options, struct transport *transport, struc
         free(samples);
         return -ENOMEM;
     }
-    plan(options, results);
+    plan(options, transport, results);
     for (unsigned round = 0; round < options->rounds && !ret; round++)
         ret = run_round(options, transport, results, samples, round);
     if (!options->quiet && isatty(STDERR_FILENO))
@@ -182,6 +182,8 @@ static int enough_memlock(const struct options *options)
         if (bytes > most)
             most = bytes;
     }
+    if (!options->strategies[ONCE] && !options->strategies[EACH] && !options->strategies[CACHED])
+        return 0;
     if (geteuid() == 0 || getrlimit(RLIMIT_MEMLOCK, &limit) || limit.rlim_cur >= most + (1u << 20))
         return 0;
     fprintf(stderr,
@@ -214,7 +216,16 @@ static int benchmark(const struct options *options)
         kdreg_close(monitor);
         return EXIT_CANNOT_RUN;
     }
+    if (options->must_demand && !transport->demand) {
+        fprintf(stderr, "kdreg_bw: %s has no registrations on demand: leave odp out of --strategies, or measure verbs on a device that "
+                        "has them (ibv_devinfo -v tells: odp_caps; soft-RoCE from Linux 6.15 on)\n",
+                transport->name);
+        transport->ops->close(transport);
+        kdreg_close(monitor);
+        return EXIT_CANNOT_RUN;
+    }
     results.transport = transport->name;
+    results.demand = options->strategies[DEMAND] && transport->demand;
     results.target = transport->target;
     ret = run(options, transport, &results);
     if (!ret && !(options->csv && !strcmp(options->csv, "-")))

@@ -58,6 +58,11 @@ static int buffer_map(struct run *run, struct buffer *buffer)
     return 0;
 }
 
+static bool cached(enum strategy strategy)
+{
+    return strategy == CACHED || strategy == DEMAND;
+}
+
 /* Starts a transfer from buffer `number`. */
 static int begin(struct run *run, unsigned number)
 {
@@ -78,7 +83,7 @@ static int begin(struct run *run, unsigned number)
     if (work->strategy == EACH) {
         ret = run->ops->reg(work->transport, buffer->addr, run->length, &buffer->hold);
         run->registrations++;
-    } else if (work->strategy == CACHED) {
+    } else if (cached(work->strategy)) {
         ret = run->ops->get(work->transport, buffer->addr, work->size, &buffer->hold);
     }
     if (ret < 0)
@@ -98,7 +103,7 @@ static int finish(struct run *run, unsigned *number)
         return failed("a transfer", ret);
     if (work->strategy == EACH)
         ret = run->ops->dereg(work->transport, &run->buffers[*number].hold);
-    else if (work->strategy == CACHED)
+    else if (cached(work->strategy))
         ret = run->ops->put(work->transport, &run->buffers[*number].hold);
     return ret < 0 ? failed("releasing a buffer", ret) : 0;
 }
@@ -199,6 +204,7 @@ int measure(const struct work *work, struct outcome *outcome)
     memset(outcome, 0, sizeof(*outcome));
     if (ret)
         return ret;
+    run.ops->use(work->transport, work->strategy == DEMAND);
     /* Outside of the measurement: what is registered then stays, where it does. Long enough for
      * the cache to find out that nothing is reused, where nothing is. */
     struct work warm = *work;
@@ -220,7 +226,7 @@ int measure(const struct work *work, struct outcome *outcome)
     outcome->nanoseconds = (double)(now() - since) / (double)run.started;
     outcome->transfers = run.started;
     ret = run.ops->stats(work->transport, &after);
-    outcome->registrations = work->strategy == CACHED ? after.registrations - before.registrations : run.registrations;
+    outcome->registrations = cached(work->strategy) ? after.registrations - before.registrations : run.registrations;
     outcome->hits = after.hits - before.hits;
     /* Only where one is sure to be the last: with more under way any may be. */
     if (!ret && work->depth == 1 && run.ops->arrived(work->transport, work->size, run.byte) < 0) {
@@ -230,7 +236,7 @@ int measure(const struct work *work, struct outcome *outcome)
     }
     if (!ret)
         ret = close_buffers(&run);
-    if (!ret && work->strategy == CACHED)
+    if (!ret && cached(work->strategy))
         ret = run.ops->flush(work->transport);
     return ret;
 }

@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-const char *const strategy_names[STRATEGIES] = { "once", "each", "libkdreg" };
+const char *const strategy_names[STRATEGIES] = { "once", "each", "libkdreg", "odp" };
 
 static const char help[] =
     "Usage: kdreg_bw [OPTION]...\n"
@@ -21,6 +21,8 @@ static const char help[] =
     "  once       registered once by hand, before the transfers: as fast as it gets\n"
     "  each       registered by hand before each transfer, deregistered after it\n"
     "  libkdreg   looked up in libkdreg's cache for each transfer\n"
+    "  odp        the same with KDREG_VERBS_ODP=on: registered on demand, nothing pinned (verbs,\n"
+    "             where the device has that; KDREG_VERBS_ODP_PREFETCH=0: without prefetching)\n"
     "and with 0 to 100 % of the transfers from a buffer that was used before. The others\n"
     "are from fresh memory: the buffer is unmapped, another one mapped and written to.\n"
     "Buffers registered once are never fresh. Each buffer is a mapping of its own, and the\n"
@@ -46,7 +48,7 @@ static const char help[] =
     "  -r, --reuse LIST   per cent of transfers from used buffers (default\n"
     "                     0,25,50,75,90,100)\n"
     "  -S, --strategies LIST\n"
-    "                     of once, each, libkdreg (default: all)\n"
+    "                     of once, each, libkdreg, odp (default: all that there are)\n"
     "  -d, --depth N      transfers under way at once for bandwidth, at most 64 (default\n"
     "                     16; fewer where they would have more than 64 MiB). Latency is\n"
     "                     of one transfer at a time\n"
@@ -175,6 +177,7 @@ static bool strategies(struct options *options, const char *list)
             return false;
         options->strategies[i] = true;
     }
+    options->must_demand = options->strategies[DEMAND];
     return true;
 }
 
@@ -237,7 +240,7 @@ static int take(struct options *options, int option, const char *value)
                                      : bad("--sizes", value, "such as 4K,1M or 4K-64M, 1 to 512M, at most 32 of them");
     case 'r': return reuses(options, value) ? OPTIONS_RUN : bad("--reuse", value, "per cents, such as 0,50,100");
     case 'S':
-        return strategies(options, value) ? OPTIONS_RUN : bad("--strategies", value, "of once, each, libkdreg");
+        return strategies(options, value) ? OPTIONS_RUN : bad("--strategies", value, "of once, each, libkdreg, odp");
     case 'd': return number(value, 1, 64, &options->depth) ? OPTIONS_RUN : bad("--depth", value, "1 to 64");
     case 't':
         return number(value, 1, 3600000, &options->milliseconds) ? OPTIONS_RUN
@@ -268,7 +271,7 @@ int options_parse(struct options *options, int argc, char **argv)
     int option, result;
 
     *options = (struct options){
-        .strategies = { true, true, true }, .depth = 16, .milliseconds = 20, .rounds = 3, .port = "18515", .gid = -1,
+        .strategies = { true, true, true, true }, .depth = 16, .milliseconds = 20, .rounds = 3, .port = "18515", .gid = -1,
     };
     sizes(options, "4K-64M");
     reuses(options, "0,25,50,75,90,100");

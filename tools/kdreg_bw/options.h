@@ -12,7 +12,8 @@
 /* Exit statuses. */
 enum { EXIT_FINE, EXIT_FAILED, EXIT_USAGE, EXIT_CANNOT_RUN = 4 };
 
-enum strategy { ONCE, EACH, CACHED, STRATEGIES };
+/* DEMAND: by libkdreg, on demand. */
+enum strategy { ONCE, EACH, CACHED, DEMAND, STRATEGIES };
 extern const char *const strategy_names[STRATEGIES];
 
 struct options {
@@ -22,6 +23,7 @@ struct options {
     unsigned reuses[MOST_REUSES]; /* per cent */
     unsigned reuse_count;
     bool strategies[STRATEGIES];
+    bool must_demand; /* on demand was asked for by name, not only as one of all */
     unsigned depth;
     unsigned milliseconds; /* per measurement */
     unsigned transfers;    /* instead, if not 0 */

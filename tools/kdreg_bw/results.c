@@ -19,17 +19,31 @@ static void ratio(FILE *file, const struct result *result, const struct result *
         fprintf(file, " %8s", "-");
 }
 
+static void headings(const struct results *results, FILE *file)
+{
+    unsigned columns = results->demand ? STRATEGIES : DEMAND;
+
+    fprintf(file, "\n%s to %s; backend %s. Bandwidth in MiB/s, latency in microseconds (median), registrations\n"
+                  "per transfer of libkdreg; and libkdreg's time per transfer, at full depth, relative to the others'%s.\n\n",
+            results->transport, results->target, results->backend,
+            results->demand ? ",\nand of odp (on demand, nothing pinned) relative to libkdreg's" : "");
+    fprintf(file, "%8s %6s  %-*s   %-*s  %8s %17s%s\n", "", "", 9 * (int)columns - 1, "bandwidth", 10 * (int)columns - 1,
+            "latency", "regist-", "libkdreg/", results->demand ? "     odp/" : "");
+    fprintf(file, "%8s %6s ", "size", "reuse");
+    for (unsigned i = 0; i < columns; i++)
+        fprintf(file, " %8s", strategy_names[i]);
+    fputs("  ", file);
+    for (unsigned i = 0; i < columns; i++)
+        fprintf(file, " %9s", strategy_names[i]);
+    fprintf(file, "  %8s %8s %8s%s\n", "rations", "once", "each", results->demand ? " libkdreg" : "");
+}
+
 void results_table(const struct results *results, FILE *file)
 {
     const struct options *options = results->options;
+    unsigned columns = results->demand ? STRATEGIES : DEMAND;
 
-    fprintf(file, "\n%s to %s; backend %s. Bandwidth in MiB/s, latency in microseconds (median), registrations\n"
-                  "per transfer of libkdreg; and libkdreg's time per transfer, at full depth, relative to the others'.\n\n",
-            results->transport, results->target, results->backend);
-    fprintf(file, "%8s %6s  %26s   %29s  %8s %17s\n", "", "", "bandwidth         ", "latency          ", "regist-",
-            "libkdreg/");
-    fprintf(file, "%8s %6s  %8s %8s %8s   %9s %9s %9s  %8s %8s %8s\n", "size", "reuse", "once", "each", "libkdreg",
-            "once", "each", "libkdreg", "rations", "once", "each");
+    headings(results, file);
     for (unsigned s = 0; s < options->size_count; s++)
         for (unsigned r = 0; r < options->reuse_count; r++) {
             const struct result *by[STRATEGIES];
@@ -37,15 +51,17 @@ void results_table(const struct results *results, FILE *file)
             for (unsigned i = 0; i < STRATEGIES; i++)
                 by[i] = results_at(results, s, r, (enum strategy)i);
             fprintf(file, "%8s %4u %% ", size_text(options->sizes[s], text), options->reuses[r]);
-            for (unsigned i = 0; i < STRATEGIES; i++)
+            for (unsigned i = 0; i < columns; i++)
                 cell(file, 8, by[i], bandwidth(by[i]), 0);
             fputs("  ", file);
-            for (unsigned i = 0; i < STRATEGIES; i++)
+            for (unsigned i = 0; i < columns; i++)
                 cell(file, 9, by[i], by[i]->half / 1e3, 2);
             fputc(' ', file);
             cell(file, 8, by[CACHED], by[CACHED]->registrations, 3);
             ratio(file, by[CACHED], by[ONCE]);
             ratio(file, by[CACHED], by[EACH]);
+            if (results->demand)
+                ratio(file, by[DEMAND], by[CACHED]);
             fputc('\n', file);
         }
 }

@@ -21,6 +21,7 @@ struct result {
 struct results {
     const struct options *options;
     const char *transport, *target, *backend;
+    bool demand; /* there are results of that strategy */
     /* By size, then reuse, then strategy. */
     struct result *all;
 };

@@ -7,6 +7,7 @@
 #define KDREG_BW_TRANSPORT_H
 
 #include <kdreg.h>
+#include <stdbool.h>
 
 #define MOST_DEPTH 64 /* transfers under way at once */
 
@@ -25,6 +26,8 @@ struct transport_ops {
     /* By libkdreg's cache. */
     int (*get)(struct transport *transport, void *addr, size_t length, struct hold *hold);
     int (*put)(struct transport *transport, struct hold *hold);
+    /* Which cache that is, from now on: the one whose registrations are on demand, or the other. Nothing is in use. */
+    void (*use)(struct transport *transport, bool demand);
     int (*stats)(struct transport *transport, struct kdreg_cache_stats *stats);
     int (*flush)(struct transport *transport);
     /* Starts a transfer; its number comes back from wait(). */
@@ -39,6 +42,7 @@ struct transport_ops {
 struct transport {
     const struct transport_ops *ops;
     const char *name;
+    bool demand; /* it has registrations on demand */
     char target[256]; /* where the data goes, for people */
 };
 

@@ -74,6 +74,13 @@ static int uring_put(struct transport *transport, struct hold *hold)
     return kdreg_uring_put(from(transport)->buffers, (int)hold->key);
 }
 
+/* There is one. */
+static void uring_use(struct transport *transport, bool demand)
+{
+    (void)transport;
+    (void)demand;
+}
+
 static int uring_stats(struct transport *transport, struct kdreg_cache_stats *stats)
 {
     return kdreg_uring_stats(from(transport)->buffers, stats);
@@ -160,8 +167,8 @@ static void uring_close(struct transport *transport)
 }
 
 static const struct transport_ops ops = {
-    .reg = uring_reg, .dereg = uring_dereg, .get = uring_get, .put = uring_put, .stats = uring_stats,
-    .flush = uring_flush, .post = uring_post, .wait = uring_wait, .arrived = uring_arrived, .close = uring_close,
+    .reg = uring_reg, .dereg = uring_dereg, .get = uring_get, .put = uring_put, .use = uring_use,
+    .stats = uring_stats, .flush = uring_flush, .post = uring_post, .wait = uring_wait, .arrived = uring_arrived, .close = uring_close,
 };
 
 static int open_file(struct uring *uring, const char *path, size_t most)

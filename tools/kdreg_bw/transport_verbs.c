@@ -23,7 +23,8 @@ struct verbs {
     struct transport transport;
     struct verbs_link link;
     struct verbs_target target;
-    kdreg_cache_t *cache;
+    kdreg_cache_t *cache;     /* one of these: */
+    kdreg_cache_t *caches[2]; /* pinned, on demand */
 };
 
 static struct verbs *from(struct transport *transport)
@@ -64,6 +65,11 @@ static int verbs_get(struct transport *transport, void *addr, size_t length, str
 static int verbs_put(struct transport *transport, struct hold *hold)
 {
     return kdreg_cache_put(from(transport)->cache, hold->reference);
+}
+
+static void verbs_use(struct transport *transport, bool demand)
+{
+    from(transport)->cache = from(transport)->caches[demand];
 }
 
 static int verbs_stats(struct transport *transport, struct kdreg_cache_stats *stats)
@@ -134,16 +140,47 @@ static void verbs_close(struct transport *transport)
 {
     struct verbs *verbs = from(transport);
 
-    if (verbs->cache)
-        kdreg_cache_destroy(verbs->cache);
+    for (unsigned i = 0; i < 2; i++)
+        if (verbs->caches[i])
+            kdreg_cache_destroy(verbs->caches[i]);
     verbs_link_close(&verbs->link);
     free(verbs);
 }
 
 static const struct transport_ops ops = {
-    .reg = verbs_reg, .dereg = verbs_dereg, .get = verbs_get, .put = verbs_put, .stats = verbs_stats,
-    .flush = verbs_flush, .post = verbs_post, .wait = verbs_wait, .arrived = verbs_arrived, .close = verbs_close,
+    .reg = verbs_reg, .dereg = verbs_dereg, .get = verbs_get, .put = verbs_put, .use = verbs_use,
+    .stats = verbs_stats, .flush = verbs_flush, .post = verbs_post, .wait = verbs_wait, .arrived = verbs_arrived, .close = verbs_close,
 };
+
+/* Whether the device has all on demand that a registration with these rights may be used for over this connection. */
+static bool on_demand(struct ibv_context *context)
+{
+    const uint32_t all = IBV_ODP_SUPPORT_SEND | IBV_ODP_SUPPORT_RECV | IBV_ODP_SUPPORT_WRITE | IBV_ODP_SUPPORT_READ |
+                         IBV_ODP_SUPPORT_ATOMIC | IBV_ODP_SUPPORT_SRQ_RECV;
+    struct verbs_context *extended = verbs_get_ctx_op(context, query_device_ex);
+    struct ibv_device_attr_ex attr;
+
+    const uint32_t soft_roce = 0xffffff; /* which copies whole pages alone right: the library refuses it, too */
+    const char *pages = getenv("KDREG_VERBS_ODP_PAGES");
+
+    memset(&attr, 0, sizeof(attr));
+    return extended && !extended->query_device_ex(context, NULL, &attr, sizeof(attr)) &&
+           (attr.odp_caps.general_caps & IBV_ODP_SUPPORT) && (attr.odp_caps.per_transport_caps.rc_odp_caps & all) == all &&
+           (attr.orig_attr.vendor_id != soft_roce || (pages && !strcmp(pages, "1")));
+}
+
+/* One cache pins, whatever the environment says, and the other does not. */
+static int make_cache(struct verbs *verbs, const struct kdreg_verbs_attr *attr, bool demand)
+{
+    int ret;
+
+    setenv("KDREG_VERBS_ODP", demand ? "on" : "off", 1);
+    setenv("KDREG_VERBS_ODP_TRANSPORTS", "rc", 1);
+    ret = kdreg_verbs_cache_create(verbs->link.pd, attr, &verbs->caches[demand]);
+    if (ret)
+        fprintf(stderr, "kdreg_bw: kdreg_verbs_cache_create: %s\n", kdreg_strerror(ret));
+    return ret;
+}
 
 static int open_client(struct verbs *verbs, const struct options *options, kdreg_t *monitor)
 {
@@ -164,9 +201,10 @@ static int open_client(struct verbs *verbs, const struct options *options, kdreg
         }
     if (ret)
         return ret;
-    ret = kdreg_verbs_cache_create(verbs->link.pd, &attr, &verbs->cache);
-    if (ret)
-        fprintf(stderr, "kdreg_bw: kdreg_verbs_cache_create: %s\n", kdreg_strerror(ret));
+    verbs->transport.demand = on_demand(verbs->link.context);
+    ret = make_cache(verbs, &attr, false);
+    if (!ret && verbs->transport.demand)
+        ret = make_cache(verbs, &attr, true);
     snprintf(verbs->transport.target, sizeof(verbs->transport.target), "%s by %s", options->connect,
              verbs->link.device);
     return ret;
