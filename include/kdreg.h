@@ -143,7 +143,8 @@
 
 /**
  * kdreg_cache_attr.flags: no thread of the library's releases anything;
- * callbacks run inside calls of the cache only. Poll kdreg_cache_fd() and call
+ * callbacks run inside calls of the cache only, unless kdreg_cache_try_get() or
+ * kdreg_cache_prefetch() is called, which begin a thread. Poll kdreg_cache_fd() and call
  * kdreg_cache_reap().
  */
 #define KDREG_CACHE_NO_REAPER 2u
@@ -405,6 +406,53 @@ struct kdreg_entry;
 struct kdreg_group;
 
 /**
+ * See `struct kdreg_cache`.
+ */
+typedef struct kdreg_cache kdreg_cache_t;
+
+/**
+ * What kdreg_cache_get_with() may say of the registration that it may have to make.
+ * Zero everything but `size` and `access` for what kdreg_cache_get() does.
+ */
+struct kdreg_get_attr {
+    /**
+     * sizeof(struct kdreg_get_attr), set by the caller.
+     */
+    size_t size;
+    /**
+     * The rights, KDREG_ACCESS_*.
+     */
+    uint32_t access;
+    /**
+     * KDREG_GET_* flags.
+     */
+    uint32_t flags;
+    /**
+     * Reaches `reg_with` as kdreg_registration.arg: a kind of memory, a device, a
+     * descriptor. What is found is found whatever it was registered with.
+     */
+    void *arg;
+    /**
+     * As kdreg_cache_attr.alignment, for this registration; 0: what that says.
+     */
+    size_t alignment;
+};
+
+/**
+ * See `struct kdreg_entry`.
+ */
+typedef struct kdreg_entry kdreg_entry_t;
+
+/**
+ * Is given what kdreg_cache_prefetch() asked for: `status` is 0, and `entry` held, for the
+ * caller to put at any time; or `status` is negative, as from kdreg_cache_get(), and
+ * `entry` NULL. Called once, with no lock held, by the cache's own thread, or by a
+ * thread in kdreg_cache_drain(). May call the library, but not destroy the cache. It
+ * need not return, as kdreg_register_fn says.
+ */
+typedef void (*kdreg_ready_fn)(void *arg, int status, kdreg_entry_t *entry);
+
+/**
  * See `struct kdreg`.
  */
 typedef struct kdreg kdreg_t;
@@ -531,11 +579,6 @@ struct kdreg_cache_event {
 typedef void (*kdreg_cache_event_fn)(void *ctx, const struct kdreg_cache_event *event);
 
 /**
- * See `struct kdreg_entry`.
- */
-typedef struct kdreg_entry kdreg_entry_t;
-
-/**
  * Describes an entry in dumps: writes up to `size` bytes of text without line ends to
  * `text`, and returns how many there are. The entry is held meanwhile. Called with
  * no lock held.
@@ -633,11 +676,6 @@ struct kdreg_cache_attr {
 };
 
 /**
- * See `struct kdreg_cache`.
- */
-typedef struct kdreg_cache kdreg_cache_t;
-
-/**
  * Says that something is done. Called once, with no lock held, by whichever thread
  * did it. May call the library, but not destroy the cache. It need not return, as
  * kdreg_register_fn says.
@@ -679,34 +717,6 @@ struct kdreg_group_attr {
  * leaves the library.
  */
 typedef void (*kdreg_log_fn)(void *ctx, int level, const char *message);
-
-/**
- * What kdreg_cache_get_with() may say of the registration that it may have to make.
- * Zero everything but `size` and `access` for what kdreg_cache_get() does.
- */
-struct kdreg_get_attr {
-    /**
-     * sizeof(struct kdreg_get_attr), set by the caller.
-     */
-    size_t size;
-    /**
-     * The rights, KDREG_ACCESS_*.
-     */
-    uint32_t access;
-    /**
-     * KDREG_GET_* flags.
-     */
-    uint32_t flags;
-    /**
-     * Reaches `reg_with` as kdreg_registration.arg: a kind of memory, a device, a
-     * descriptor. What is found is found whatever it was registered with.
-     */
-    void *arg;
-    /**
-     * As kdreg_cache_attr.alignment, for this registration; 0: what that says.
-     */
-    size_t alignment;
-};
 
 /**
  * How to open a monitor. Zero everything but `size` for the defaults.
@@ -920,6 +930,42 @@ extern "C" {
 #endif // __cplusplus
 
 /**
+ * As kdreg_cache_get_with(), but never registers on this thread: where nothing is found,
+ * a thread of the cache's own begins to register it, and a later call finds it. Call it
+ * again from time to time, with the same arguments. What cannot be kept in the cache is
+ * not registered.
+ *
+ * Returns 0 and the entry in `*out`; -EAGAIN when it is being registered, or waits for that.
+ * Once, what became of it: what `reg` returned, -EFAULT, -ENOMEM; -ENOENT when it cannot be
+ * kept, because of the limits, the backend or KDREG_CACHE_BYPASS, or since it changes all the time; -ECANCELED when a callback did not return:
+ * then nothing waits any more, and the next call begins anew. -ENOBUFS when
+ * 256 wait already; -ESHUTDOWN when the cache is being drained, or the process exits;
+ * -EINVAL; -EBADF; -ECHILD.
+ */
+int kdreg_cache_try_get(kdreg_cache_t *cache,
+                        const void *addr,
+                        size_t length,
+                        const struct kdreg_get_attr *attr,
+                        kdreg_entry_t **out);
+
+/**
+ * Has a thread of the cache's own do as kdreg_cache_get_with() does, and gives the entry to
+ * `ready`, with `arg`: as long as that was not called, the memory must stay as it is, as
+ * during a get. With `ready` NULL the entry is there for later lookups, if it can be
+ * kept; what becomes of it kdreg_cache_try_get() tells.
+ *
+ * Returns 0, and then `ready` is called, even before this returns; -ENOBUFS when 256
+ * wait already; -ENOMEM, also when no thread can be started; -ESHUTDOWN when the cache
+ * is being drained, or the process exits; -EINVAL; -EBADF; -ECHILD.
+ */
+int kdreg_cache_prefetch(kdreg_cache_t *cache,
+                         const void *addr,
+                         size_t length,
+                         const struct kdreg_get_attr *attr,
+                         kdreg_ready_fn ready,
+                         void *arg);
+
+/**
  * Makes a cache whose registrations are made by `attr->reg`. `monitor` tells
  * which backend to use (NULL: the shared default) and may be closed afterwards.
  *
@@ -933,7 +979,11 @@ int kdreg_cache_create(kdreg_t *monitor, const struct kdreg_cache_attr *attr, kd
  * has returned 0. No other thread may be using the cache. When `dereg` does not
  * return there still is a cache, of which everything was dropped: destroy it again.
  *
- * Returns 0; -EBUSY while an entry is held, and nothing changes; -EDEADLK from
+ * What kdreg_cache_prefetch() or kdreg_cache_try_get() began it waits for, and what waits
+ * for them is not done any more.
+ *
+ * Returns 0; -EBUSY while an entry is held, or a `ready` of kdreg_cache_prefetch()
+ * is to be called, and nothing changes; -EDEADLK from
  * a callback of the cache or of its group; -EINVAL for a null handle; -EBADF;
  * -ECHILD.
  */
@@ -996,8 +1046,9 @@ int kdreg_cache_drop(kdreg_cache_t *cache, kdreg_entry_t *entry, kdreg_done_fn d
 
 /**
  * Ends the cache's use: from now on calls that would register fail with -ESHUTDOWN,
- * and so do lookups that find nothing; all entries are dropped. When nothing is in
- * use any more, nor being registered, and everything has been deregistered, `done` is
+ * and so do lookups that find nothing; all entries are dropped, and prefetches that were
+ * not begun end with -ESHUTDOWN. When nothing is in
+ * use any more, nor being registered or prefetched, and everything has been deregistered, `done` is
  * called with `arg`, and the cache can be destroyed once it has returned and no thread
  * is in a call. With `done` NULL this waits until then: for others to put what they
  * hold, so the caller must hold nothing. When it returns, another thread may still be on

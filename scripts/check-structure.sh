@@ -132,7 +132,7 @@ done
 
 # Circles. What is in one still may not draw others in: the line goes when it does.
 known='
-libkdreg/src/cache ahead drop entries extras group limits links lru priority room serving state statistics telling watches
+libkdreg/src/cache drop entries extras group limits links lru priority room serving state statistics telling watches
 libkdreg/src/monitor bpf state_words subscription table
 tools/kdregd/src/kernel clients generation guarded orders
 tools/kdregd/src/selftest change changes memory userfault
@@ -196,7 +196,7 @@ longer='
 kernel/device.rs 408
 kernel/regions.rs 627
 ctest/matrix/changes.c 537
-libkdreg/examples/cost.rs 449
+libkdreg/examples/cost.rs 445
 libkdreg/src/cache/reaper.rs 459
 libkdreg/src/cache/state.rs 410
 libkdreg/src/monitor/mod.rs 403

@@ -197,6 +197,7 @@ fn on_entries(regions: usize, operations: usize, kind: &str) -> Duration {
         entry
     };
     let put = |entry| black_box(ffi::cache::kdreg_cache_put(cache, entry));
+    let hold = |entry| black_box(ffi::cache::kdreg_cache_hold(cache, entry));
     let order = order(regions);
     let mut held = Vec::new();
     for round in 0..3 {
@@ -215,12 +216,7 @@ fn on_entries(regions: usize, operations: usize, kind: &str) -> Duration {
         let address = start_of(order[next]);
         match kind {
             "with" | "try" => _ = put(get(address, kind == "try")),
-            "hold" => {
-                _ = (
-                    ffi::cache::kdreg_cache_hold(cache, held[next]),
-                    put(held[next]),
-                )
-            }
+            "hold" => _ = (hold(held[next]), put(held[next])),
             "pin" => _ = black_box(pin(cache, held[next], 1)),
             _ => _ = black_box(check(cache, held[next], address as _, 64)),
         }

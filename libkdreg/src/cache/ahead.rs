@@ -15,10 +15,9 @@
 //! (it fails for want of a slot, unless it had one before), or is refused.
 
 mod exit;
-mod queue;
 
 use super::asking::Ask;
-use super::entries::Entry;
+use super::prefetches::{self, Joined, Prefetch, Ready};
 use super::{Cache, Held, Inner};
 use crate::background::{self, Stack, way};
 use crate::errno::Errno;
@@ -28,18 +27,6 @@ use crate::range::Range;
 use crate::{cancellation, interpreter, pause, unwinding};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
-
-pub(super) use queue::Queue;
-use queue::{Joined, Prefetch};
-
-/// What is to be called, once, with the entry or with why there is none.
-#[derive(Clone, Copy)]
-pub(crate) struct Ready {
-    /// Calls `function` with `arg`.
-    pub call: fn(Ready, Result<*const Entry, Errno>),
-    pub function: usize,
-    pub arg: usize,
-}
 
 /// How long the thread leaves the process alone when it finds that an interpreter
 /// has ended: it is likely to end as well, and callbacks may be the interpreter's.
@@ -108,7 +95,7 @@ impl Cache {
                 }
             }
             // Memory, and a thread, outside the lock.
-            let room = queue::room()?;
+            let room = prefetches::room()?;
             let (starts, spare) = inner.state.lock().ahead.prepare(room);
             drop(spare);
             if starts {
@@ -242,7 +229,7 @@ impl Inner {
         if let Some(ready) = prefetch.ready {
             // It is about to be told: what it holds from then on counts.
             self.state.lock().ahead.paid();
-            let entry = outcome.map(|index| std::ptr::from_ref(self.entries.at(index)));
+            let entry = outcome.map(|index| std::ptr::from_ref(self.entries.at(index)).cast());
             self.call(|| (ready.call)(ready, entry));
         } else if let Ok(index) = outcome {
             // To be found, where it is cached.

@@ -23,6 +23,7 @@
 //   room        making room for it
 //   priority    what goes last, or never
 //   registrar   what a cache calls
+//   prefetches  what waits for the cache's own thread
 //   ahead       registering by a thread of the cache's own
 //   register    registering where memory is short
 //   publish     making it findable
@@ -86,6 +87,7 @@ mod lookup;
 mod lru;
 mod miss;
 mod page_index;
+mod prefetches;
 mod priority;
 mod publish;
 mod put;
@@ -111,7 +113,6 @@ use crate::monitor::{Capabilities, Kind, Monitor, Validity};
 use crate::process::Home;
 use crate::range::{Range, page_size};
 use crate::thread_registry::OWN_NUMBERS;
-pub(crate) use ahead::Ready;
 pub(crate) use drop::Done;
 pub(crate) use entries::Entry;
 use entries::{Entries, Stamp};
@@ -128,6 +129,7 @@ pub use asking::{Ask, Registration};
 pub use group::{Group, GroupOptions};
 pub use held::Held;
 pub use limits::{Name, Options};
+pub(crate) use prefetches::Ready;
 pub use priority::PINNED;
 pub use registrar::Registrar;
 pub use state::Cause;

@@ -2,12 +2,12 @@
 //! What the cache's lock protects: the tree, the eviction order, the lists and
 //! the counts. Every method runs under the lock and only moves links.
 
-use super::ahead::Queue;
 use super::bypass::Bypass;
 use super::drop::Done;
 use super::entries::{Entries, Entry};
 use super::links::{EntryLinks, List, UnderWay};
 use super::lru::Lru;
+use super::prefetches::Queue;
 use super::priority::Kept;
 use super::refs::{Detach, revoke_all};
 use super::serving::Request;

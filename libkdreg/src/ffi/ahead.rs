@@ -4,7 +4,7 @@
 use super::boundary::{status, status_of_callbacks, writable};
 use super::lookup::{ask_of, kdreg_get_attr};
 use super::{handle, kdreg_cache_t, kdreg_entry_t};
-use crate::cache::{Cache, Entry, Ready};
+use crate::cache::{Cache, Ready};
 use crate::errno::Errno;
 use crate::range::Range;
 use crate::unwinding::{self, call_void};
@@ -20,7 +20,7 @@ pub type kdreg_ready_fn =
     Option<unsafe extern "C" fn(arg: *mut c_void, status: c_int, entry: *mut kdreg_entry_t)>;
 
 /// Calls a function that waits for an entry.
-fn call(ready: Ready, entry: Result<*const Entry, Errno>) {
+fn call(ready: Ready, entry: Result<*const (), Errno>) {
     let (status, entry) = match entry {
         Ok(entry) => (0, entry),
         Err(error) => (error.negated(), null()),

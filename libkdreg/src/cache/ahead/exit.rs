@@ -2,9 +2,9 @@
 //! The end of the process: nothing that waits is begun any more, since objects that
 //! callbacks use may be gone.
 
-use super::super::frames::inside_callback;
 use crate::pause;
 use crate::process::PerProcess;
+use crate::thread_registry::local::INNERMOST;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
@@ -58,7 +58,7 @@ extern "C" fn at_exit() {
     EXITING.store(true, Ordering::SeqCst);
     let Ok(at_work) = AT_WORK.get() else { return };
     // It may be what a callback calls that exits.
-    if inside_callback(|_| true) {
+    if INNERMOST.get() != 0 {
         return;
     }
     let until = Instant::now() + PATIENCE;

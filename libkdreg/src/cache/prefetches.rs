@@ -2,8 +2,7 @@
 //! What waits for a cache's own thread, what it does, and who it is. All of it is
 //! protected by the cache's lock.
 
-use super::super::asking::{KEPT_ONLY, Terms};
-use super::Ready;
+use super::asking::{KEPT_ONLY, Terms};
 use crate::background::Thread;
 use crate::errno::Errno;
 use crate::memory;
@@ -18,9 +17,18 @@ pub(super) const MOST: usize = 256;
 /// about memory that is gone.
 const KEPT: Duration = Duration::from_secs(10);
 
+/// What is to be called, once, with the entry or with why there is none.
+#[derive(Clone, Copy)]
+pub(crate) struct Ready {
+    /// Calls `function` with `arg` and the entry.
+    pub call: fn(Ready, Result<*const (), Errno>),
+    pub function: usize,
+    pub arg: usize,
+}
+
 /// What is asked for.
 #[derive(Clone, Copy)]
-pub(in super::super) struct Prefetch {
+pub(super) struct Prefetch {
     pub range: Range,
     pub access: u32,
     pub terms: Terms,
@@ -70,7 +78,7 @@ struct Failure {
 }
 
 /// Room for all that may wait.
-pub(in super::super) struct Room {
+pub(super) struct Room {
     /// In the order in which they came.
     waiting: VecDeque<Prefetch>,
     /// The oldest first.
@@ -99,7 +107,7 @@ enum Worker {
     Leaving,
 }
 
-pub(in super::super) struct Queue {
+pub(super) struct Queue {
     /// `None` while nothing was ever asked for.
     room: Option<Room>,
     /// What is being done.
@@ -110,7 +118,7 @@ pub(in super::super) struct Queue {
 }
 
 /// What becomes of a prefetch that is asked for.
-pub(in super::super) enum Joined {
+pub(super) enum Joined {
     Accepted,
     /// Another one will do for it.
     Alike,
