@@ -36,6 +36,13 @@ impl Features {
                 );
             }
         }
+        // Not there where securityfs is not mounted: then the kernel refuses the programs.
+        if fs::read_to_string("/sys/kernel/security/lockdown").is_ok_and(|text| hides_memory(&text))
+        {
+            bail!(
+                "the kernel is locked down (lockdown=confidentiality): no program may read its memory"
+            );
+        }
         let btf = Btf::from_vmlinux()
             .context("this kernel does not describe its types (/sys/kernel/btf/vmlinux)")?;
         let function = |name: &str| btf.type_by_name::<types::Func<'_>>(name).is_some();
@@ -122,6 +129,11 @@ fn knows_unmap_vmas(parameters: &[impl AsRef<str>]) -> bool {
     named(0, "tlb") && (described || named(3, "start_addr") && named(4, "end_addr"))
 }
 
+/// Whether lockdown, which marks the mode it is in, keeps programs from the kernel's memory.
+fn hides_memory(lockdown: &str) -> bool {
+    lockdown.contains("[confidentiality]")
+}
+
 /// Whether `uname -v` says so: since there is such a kernel it does.
 fn is_realtime(version: &str) -> bool {
     version
@@ -146,6 +158,17 @@ mod tests {
             "#1 SMP Debian 5.10.1-1",
         ] {
             assert!(!is_realtime(version), "{version}");
+        }
+    }
+
+    #[test]
+    fn lockdown_is_told_by_the_mode_it_is_in() {
+        assert!(hides_memory("none integrity [confidentiality]\n"));
+        for mode in [
+            "[none] integrity confidentiality\n",
+            "none [integrity] confidentiality\n",
+        ] {
+            assert!(!hides_memory(mode), "{mode}");
         }
     }
 
