@@ -35,6 +35,8 @@ mkdir -p "$work/fabric/tests"
 ctest/fabric/build-libfabric "$target/libfabric"
 ctest/fabric/build-programs "$target/prefix" "$work/fabric" "$target/libfabric/prefix"
 cp ctest/fabric/guest.sh "$work/fabric/"
+# Where guest.sh looks for it.
+ln -s "$target/libfabric" "$work/libfabric"
 cp "$(command -v bpftool)" "$work/bpftool"
 
 # as NAME SECONDS COMMAND...: a test under each mode's kdregd, in this order.
