@@ -1,13 +1,29 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /* Scatter lists: all or none, whatever is found, near each other, refused, changed or limited. On every backend. */
 #include <pthread.h>
+#include <stdarg.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <sys/uio.h>
 
 #include "check.h"
 
 static size_t page;
 static bool watches;
+
+/* The library's, too: how often many regions can have been monitored (the 33rd request of the device's). */
+static int monitored;
+int ioctl(int fd, unsigned long request, ...)
+{
+    va_list arguments;
+    va_start(arguments, request);
+    void *argument = va_arg(arguments, void *);
+    va_end(arguments);
+    if (_IOC_TYPE(request) == 'k' && _IOC_NR(request) == 33)
+        __atomic_add_fetch(&monitored, 1, __ATOMIC_RELAXED);
+    return (int)syscall(SYS_ioctl, fd, request, argument);
+}
 
 struct device {
     int calls, live, fail_at, error;
@@ -197,6 +213,7 @@ static void refused(void)
         CHECK_IS(kdreg_cache_getv(cache, list, COUNT, KDREG_ACCESS_READ, entries), -EPERM);
         CHECK_IS(device.calls, fail_at);
         none_held(cache, COUNT);
+        CHECK_IS(device.live, 0);
         CHECK_IS(kdreg_cache_getv(cache, list, COUNT, KDREG_ACCESS_READ, entries), 0);
         served(cache, COUNT, true);
         CHECK_IS(kdreg_cache_putv(cache, entries, COUNT), 0);
@@ -213,6 +230,33 @@ static void refused(void)
         munmap(memory, 140 * page);
         munmap(memory + 141 * page, (2 * COUNT - 141) * page);
     }
+}
+
+static void at_once(bool many)
+{
+    check_says("what is not found is watched by one system call, where there is one for many");
+    enum { COUNT = 64 };
+    struct device device = {0};
+    kdreg_cache_t *cache = create(&device, (struct kdreg_cache_attr){0});
+    char *memory = check_space(4 * COUNT * page);
+    scatter(memory, COUNT, 2);
+    monitored = 0;
+    CHECK_IS(kdreg_cache_getv(cache, list, COUNT, KDREG_ACCESS_READ, entries), 0);
+    if (many)
+        CHECK_IS(monitored, 1);
+    served(cache, COUNT, true);
+    CHECK_IS(kdreg_cache_putv(cache, entries, COUNT), 0);
+    monitored = 0;
+    scatter(memory + 2 * COUNT * page, COUNT, 2);
+    for (size_t i = 0; i < COUNT; i++) {
+        CHECK_IS(kdreg_cache_get(cache, list[i].iov_base, list[i].iov_len, KDREG_ACCESS_READ, &entries[i]), 0);
+        CHECK_IS(kdreg_cache_put(cache, entries[i]), 0);
+    }
+    if (many)
+        CHECK_IS(monitored, COUNT);
+    CHECK_IS(kdreg_cache_destroy(cache), 0);
+    CHECK_IS(device.live, 0);
+    munmap(memory, 4 * COUNT * page);
 }
 
 static void scarce(void)
@@ -356,6 +400,8 @@ int main(void)
     page = (size_t)sysconf(_SC_PAGESIZE);
     check_watchdog(250);
     kdreg_t *monitor = check_open_any(&watches);
+    /* By the module itself: another kdreg2 has no batches. */
+    bool kernel = strcmp(kdreg_backend_name(monitor), "kernel") == 0 && access("/dev/kdreg", F_OK) == 0;
     check_says("ranges apart from each other, and ranges that touch");
     rounds((struct kdreg_cache_attr){0}, 2);
     rounds((struct kdreg_cache_attr){0}, 1);
@@ -363,6 +409,7 @@ int main(void)
     rounds((struct kdreg_cache_attr){.alignment = 16 * page}, 3);
     repeated();
     refused();
+    at_once(kernel);
     scarce();
     changed();
     ended();

@@ -67,7 +67,7 @@ cat >"$new" <<END
 # shared: by a thread that the entries did not belong to at first.
 # in-turn: of an entry that two threads used in turn, and so is shared.
 # told: invalidate a range that covers nothing.
-# list, list-miss: kdreg_cache_getv and _putv, for each range of 20: found; registered as by miss.
+# list, list-miss: kdreg_cache_getv and _putv, for each range of 20: found; watched at once, and registered as by miss.
 # miss: register, evict, monitor, unmonitor. atomics: two, to compare with.
 #
 # kind regions instructions

@@ -199,7 +199,6 @@ ctest/matrix/changes.c 537
 libkdreg/examples/cost.rs 445
 libkdreg/src/cache/reaper.rs 459
 libkdreg/src/cache/state.rs 410
-libkdreg/src/monitor/mod.rs 403
 '
 cd "$root"
 for file in $(git ls-files 2>/dev/null | grep -E '\.(rs|c|h|cpp|sh|mk|awk|py)$|(^|/)(Makefile|CMakeLists\.txt)$'); do

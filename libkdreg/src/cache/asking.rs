@@ -28,6 +28,8 @@ pub(crate) struct Terms {
     pub flags: u8,
     /// See [`Registration::speculative`].
     pub speculative: bool,
+    /// What watches it is there already, in its slot (`ahead`).
+    pub watched: bool,
 }
 
 /// As [`Ask::no_merge`].
@@ -95,6 +97,7 @@ impl Inner {
             shift: self.alignment.trailing_zeros() as u8,
             flags: 0,
             speculative: false,
+            watched: false,
         }
     }
 

@@ -4,10 +4,16 @@
 //! Each range is got as by [`Inner::get`], in the order of the list; nothing is
 //! decided here that is not decided there.
 
+mod ahead;
+
+use self::ahead::Ahead;
 use super::Inner;
 use super::entries::Entry;
+use super::state::Cause;
 use crate::errno::Errno;
+use crate::race_detector::unwatched;
 use crate::range::Range;
+use std::mem::ManuallyDrop;
 
 /// The ranges of a call, and what serves each.
 pub(crate) trait Scattered {
@@ -23,17 +29,85 @@ pub(crate) trait Scattered {
 
 impl Inner {
     /// Has each range of a list served with at least the rights in `access`. On
-    /// failure, be it that a callback did not return, none is held.
+    /// failure, be it that a callback did not return, none is held, and what was
+    /// registered until then is dropped.
     pub(crate) fn get_all(&self, list: &mut impl Scattered, access: u32) -> Result<(), Errno> {
         self.home.check()?;
-        for place in 0..list.count() {
-            if list.entry(place).is_null() {
-                let got = self.get(list.range(place), access);
-                let held = got.inspect_err(|_| self.put_all(list))?;
-                list.set(place, held.into_raw());
+        let mut made = Vec::new();
+        let result = self.get_each(list, access, &mut made);
+        if result.is_err() {
+            // They are held still: what is in their slots is what was made.
+            for index in made {
+                self.drop_entry(index, Cause::Dropped);
+            }
+            self.put_all(list);
+        }
+        result
+    }
+
+    /// As `get_all`; on failure, what was got is held, and the slots of what was
+    /// registered are in `made`.
+    fn get_each(
+        &self,
+        list: &mut impl Scattered,
+        access: u32,
+        made: &mut Vec<u32>,
+    ) -> Result<(), Errno> {
+        let mut ahead = Ahead::default();
+        if self.prepares() {
+            let mut missing = 0;
+            for place in 0..list.count() {
+                if list.entry(place).is_null() {
+                    match self.find_noted(list.range(place), access) {
+                        Some(entry) => list.set(place, entry),
+                        None => missing += 1,
+                    }
+                }
+            }
+            if missing > 1 {
+                ahead = unwatched(|| self.prepare(list, access, missing))?;
             }
         }
-        Ok(())
+        let result = (0..list.count()).try_for_each(|place| {
+            if list.entry(place).is_null() {
+                let index = self.get_one(place, list.range(place), access, &mut ahead, made)?;
+                list.set(place, self.entries.at(index));
+            }
+            Ok(())
+        });
+        self.give_up(ahead);
+        result
+    }
+
+    /// An entry for one range of a list; its slot is in `made` if it was registered now.
+    fn get_one(
+        &self,
+        place: usize,
+        range: Range,
+        access: u32,
+        ahead: &mut Ahead,
+        made: &mut Vec<u32>,
+    ) -> Result<u32, Errno> {
+        if let Some(entry) = self.find_noted(range, access) {
+            return Ok(self.entries.index_of(entry));
+        }
+        made.try_reserve(1).map_err(|_| Errno::ENOMEM)?;
+        let planned = (ahead.take(place)).and_then(|planned| self.get_planned(planned, range));
+        let (index, is_made) = match planned {
+            Some(got) => got?,
+            None => match self.find_slow(range, access) {
+                // What another thread registers for it this moment passes for made here.
+                Err(Errno::ENOENT) => {
+                    let held = ManuallyDrop::new(self.get(range, access)?);
+                    (self.entries.index_of(held.entry), true)
+                }
+                found => (found?, false),
+            },
+        };
+        if is_made {
+            made.push(index);
+        }
+        Ok(index)
     }
 
     /// Puts back what was got, by a call that has failed.
@@ -49,3 +123,6 @@ impl Inner {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -193,7 +193,7 @@ impl Inner {
     }
 
     /// Counts a miss, and takes a slot for it, if there is one.
-    #[inline]
+    #[inline(always)]
     fn missed(&self, state: &mut State, alone: Option<Alone>, proven: bool) -> Missed {
         state.counts.misses += 1;
         Missed {
@@ -206,7 +206,7 @@ impl Inner {
     }
 
     /// How many slots there is memory for.
-    fn usable_slots(&self) -> u32 {
+    pub(super) fn usable_slots(&self) -> u32 {
         self.entries.committed().min(self.lru_memory.committed())
     }
 
@@ -229,12 +229,17 @@ impl Inner {
                 continue;
             }
             // Memory outside the lock.
-            self.entries.commit(wanted)?;
-            self.lru_memory.commit(wanted)?;
+            self.commit_slots(wanted)?;
             if let Some(index) = self.state.lock().take_slot(|| wanted) {
                 return Ok(index);
             }
         }
+    }
+
+    /// Makes so many slots usable. Not under the lock.
+    pub(super) fn commit_slots(&self, count: u32) -> Result<(), Errno> {
+        self.entries.commit(count)?;
+        self.lru_memory.commit(count)
     }
 
     /// As `attempt`, of what `bare` was merged to; of itself where that cannot
@@ -250,7 +255,7 @@ impl Inner {
     /// there, or `Ended`. `alone`: nothing overlaps the request, while that
     /// lasts.
     #[inline]
-    fn attempt(&self, slot: u32, request: &Request, alone: Option<Alone>) -> Attempt {
+    pub(super) fn attempt(&self, slot: u32, request: &Request, alone: Option<Alone>) -> Attempt {
         self.attempt_of(slot, request, alone, None)
     }
 
@@ -264,11 +269,16 @@ impl Inner {
         alone: Option<Alone>,
         merged_from: Option<&Request>,
     ) -> Attempt {
-        let region = match self.monitor.monitor_for(
-            request.range,
-            u64::from(slot),
-            self.registrar.needs(request.access),
-        ) {
+        let watched = if request.terms.watched {
+            self.watched_ahead(slot)
+        } else {
+            self.monitor.monitor_for(
+                request.range,
+                u64::from(slot),
+                self.registrar.needs(request.access),
+            )
+        };
+        let region = match watched {
             Ok(region) => region,
             Err(error) if error == Errno::EFAULT => return Attempt::Failed(error),
             // Memory that cannot be watched, or no room to watch it in: a

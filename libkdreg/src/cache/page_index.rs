@@ -325,7 +325,7 @@ impl PageIndex {
     /// maps memory, so not to be called under a lock. Notes made so far are
     /// forgotten: a place holds its page's tag only, which does not tell where
     /// it belongs in another table.
-    #[inline]
+    #[inline(always)]
     pub fn reserve(&self, entries: usize) {
         // Half full at most: of buckets of eight one in fifty is then too
         // small.

@@ -76,7 +76,7 @@ impl Request {
 impl Inner {
     /// The pages of `range`, not widened further: a wide alignment may reach
     /// beyond what is mapped.
-    #[inline]
+    #[inline(always)]
     pub(super) fn narrow(range: Range, access: u32, terms: Terms) -> Request {
         let pages = range.widened(page_size());
         Request {
@@ -88,7 +88,7 @@ impl Inner {
     }
 
     /// What is registered for a request where there is nothing to merge it with.
-    #[inline]
+    #[inline(always)]
     pub(super) fn bare(&self, narrow: Request) -> Request {
         let range = narrow.range.widened(narrow.terms.alignment());
         let served = if self.ordered { range } else { narrow.served };
@@ -159,7 +159,7 @@ impl Inner {
     }
 
     /// Whether `request`, grown from `bare`, should take in an entry.
-    #[inline]
+    #[inline(always)]
     pub(super) fn should_merge(&self, bare: Request, request: Request, entry: &Entry) -> bool {
         let (other, access) = (entry.served(), entry.access());
         if self.options.no_merge || bare.terms.no_merge() || self.is_apart(entry) {

@@ -100,7 +100,7 @@ pub(crate) struct State {
     pub bypass: Bypass,
     /// Entries made findable so far: what was not there when this was so much
     /// is still not there while it is.
-    insertions: u64,
+    pub(super) insertions: u64,
 }
 
 impl State {
@@ -406,5 +406,5 @@ pub(crate) enum Sight {
 /// That nothing overlapped a range when so many entries had been inserted.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Alone {
-    insertions: u64,
+    pub(super) insertions: u64,
 }

@@ -138,7 +138,7 @@ fn get_rest(
 ///
 /// Returns 0 and the entries in `out[0]` to `out[count - 1]`, in the list's order; what
 /// kdreg_cache_get() returns for one of them, and then none is held, and what is in `out` is
-/// NULL or as it was. What was registered until then stays in the cache. -EINVAL also for a
+/// NULL or as it was, and what was registered until then is dropped again. -EINVAL also for a
 /// list that is NULL, of more than 0 ranges.
 #[unsafe(no_mangle)]
 pub extern "C-unwind" fn kdreg_cache_getv(

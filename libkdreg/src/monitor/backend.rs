@@ -114,6 +114,25 @@ pub(crate) trait Backend: Send + Sync {
         needs: Needs,
     ) -> Result<Region, Errno>;
 
+    /// Whether `monitor_all` takes less than a `monitor` for each would.
+    fn monitors_many(&self) -> bool {
+        false
+    }
+
+    /// As `monitor` for each of the ranges, which have their cookies beside them. What
+    /// comes of them is added to `regions`, which has room, in their order.
+    fn monitor_all(
+        &self,
+        subscriber: &Subscriber,
+        wanted: &[(Range, u64)],
+        needs: Needs,
+        regions: &mut Vec<Result<Region, Errno>>,
+    ) {
+        for &(range, cookie) in wanted {
+            regions.push(self.monitor(subscriber, range, cookie, needs));
+        }
+    }
+
     /// The state word of a region, if there has been such a region.
     fn word(&self, name: RegionName) -> Option<&'static AtomicU32>;
 

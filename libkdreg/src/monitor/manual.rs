@@ -17,6 +17,8 @@ use crate::errno::Errno;
 pub use crate::memory::Share;
 use crate::range::Range;
 use std::sync::atomic::AtomicU32;
+#[cfg(test)]
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Watches nothing by itself: [`Manual::change`] says what changed.
 pub struct Manual {
@@ -27,6 +29,10 @@ pub struct Manual {
     /// Called before and after each region is armed, where discards are not
     /// ordered.
     between: Option<Between>,
+    /// How often it was asked to arm regions: one, or many. Relaxed: a count for
+    /// whoever makes the calls.
+    #[cfg(test)]
+    asked: AtomicUsize,
 }
 
 /// What other threads do meanwhile.
@@ -67,6 +73,8 @@ impl Manual {
             matching,
             guarded,
             between,
+            #[cfg(test)]
+            asked: AtomicUsize::new(0),
         })?;
         let monitor = Monitor::on(Lease::private(manual.clone().unsize(|it| it))?, false)?;
         Ok((manual, monitor))
@@ -82,6 +90,12 @@ impl Manual {
             "Manual::open_unmatched() knows no addresses"
         );
         self.table.invalidate(range, Reason::Unmap);
+    }
+
+    /// How many times it was asked to watch regions, however many at a time.
+    #[cfg(test)]
+    pub fn asked(&self) -> usize {
+        self.asked.load(Ordering::Relaxed)
     }
 
     /// How many regions are being watched.
@@ -126,6 +140,8 @@ impl Backend for Manual {
     ) -> Result<Region, Errno> {
         let meanwhile = || self.between.iter().for_each(|between| between());
         meanwhile();
+        #[cfg(test)]
+        self.asked.fetch_add(1, Ordering::Relaxed);
         let (slot, generation) = self.table.insert(subscriber.id, range, cookie)?;
         meanwhile();
         Ok(Region {
@@ -133,6 +149,22 @@ impl Backend for Manual {
             generation,
             slot,
         })
+    }
+    fn monitors_many(&self) -> bool {
+        true
+    }
+    fn monitor_all(
+        &self,
+        subscriber: &Subscriber,
+        wanted: &[(Range, u64)],
+        needs: Needs,
+        regions: &mut Vec<Result<Region, Errno>>,
+    ) {
+        for &(range, cookie) in wanted {
+            regions.push(self.monitor(subscriber, range, cookie, needs));
+        }
+        #[cfg(test)]
+        self.asked.fetch_sub(wanted.len() - 1, Ordering::Relaxed);
     }
     fn word(&self, name: RegionName) -> Option<&'static AtomicU32> {
         self.table.words().find(name.slot)

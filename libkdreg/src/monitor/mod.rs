@@ -15,6 +15,7 @@
 //   userfaultfd/  any process, any kernel
 //   none          nothing
 //   manual        one that tests drive by hand
+//   many          watching many ranges at once
 //   shared        which backend a monitor gets, and the sharing of it
 //   probe         what each could do here
 //! The monitor: "tell me, before the call that changed it returns, that this
@@ -36,6 +37,7 @@ mod in_flight;
 mod kernel;
 #[doc(hidden)]
 pub mod manual;
+mod many;
 mod mapped;
 mod none;
 mod probe;
@@ -250,14 +252,6 @@ impl Monitor {
         self.home.check()?;
         self.backend.unmonitor(region.name());
         Ok(())
-    }
-
-    /// As [`Monitor::unmonitor`], for a caller that kept the numbers only.
-    #[inline]
-    pub(crate) fn unmonitor_name(&self, name: RegionName) {
-        if self.home.is_here() {
-            self.backend.unmonitor(name);
-        }
     }
 
     /// As `unmonitor_name`, by one who may well monitor memory near it before long.

@@ -205,6 +205,13 @@ impl Entry {
         Some((word, self.generation.load(Ordering::Relaxed)))
     }
 
+    /// What watches it.
+    pub fn region(&self) -> Option<Region> {
+        let (word, generation) = self.word()?;
+        let slot = self.refs.beside.load(Ordering::Relaxed) & (HAS_DATA - 1);
+        Some(Region::new(word, generation, slot))
+    }
+
     /// Has the state word brought near.
     #[inline]
     pub fn prefetch_word(&self) {
@@ -213,11 +220,7 @@ impl Entry {
 
     /// What the monitor knows the region by.
     pub fn watched(&self) -> Option<RegionName> {
-        self.word().map(|(word, generation)| RegionName {
-            slot: self.refs.beside.load(Ordering::Relaxed) & (HAS_DATA - 1),
-            generation,
-            word: word.as_ptr() as usize,
-        })
+        self.region().map(|region| region.name())
     }
 
     /// Whether the state word says that the mapping changed. `false` may be

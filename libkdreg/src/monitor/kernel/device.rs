@@ -36,6 +36,20 @@ pub(super) struct Name {
     pub generation: u32,
 }
 
+impl Name {
+    /// What became of an entry.
+    pub fn of(entry: &KdregMonitorEntry) -> Result<Name, Errno> {
+        if entry.status != 0 {
+            return Err(Errno::new(-entry.status));
+        }
+        Ok(Name {
+            cookie: entry.cookie,
+            location: entry.location,
+            generation: entry.generation,
+        })
+    }
+}
+
 impl Device {
     /// Opens the first device that is there, with room for `slots` regions, or
     /// as near to it as the device grants.
@@ -119,31 +133,10 @@ impl Device {
     /// Begins to monitor. A device that does not know of needs takes any change
     /// of protection for one that counts.
     pub fn monitor(&self, range: Range, cookie: u64, needs: Needs) -> Result<Name, Errno> {
-        if self
-            .features
-            .is_some_and(|f| f.features & uapi::KDREG_FEATURE_BATCH != 0)
-        {
-            let mut entry = KdregMonitorEntry {
-                addr: range.start() as u64,
-                length: range.len() as u64,
-                cookie,
-                flags: uapi::KDREG_MONITOR_REASON | self.needs_flag(needs),
-                ..KdregMonitorEntry::default()
-            };
-            let mut batch = KdregBatch {
-                entries: (&raw mut entry) as u64,
-                count: 1,
-                ..KdregBatch::default()
-            };
-            control(&self.fd, uapi::KDREG_IOCTL_MONITOR_BATCH, &mut batch)?;
-            if entry.status != 0 {
-                return Err(Errno::new(-entry.status));
-            }
-            return Ok(Name {
-                cookie,
-                location: entry.location,
-                generation: entry.generation,
-            });
+        if self.monitors_many() {
+            let mut entry = self.entry(range, cookie, needs);
+            self.monitor_all(std::slice::from_mut(&mut entry));
+            return Name::of(&entry);
         }
         let mut argument = uapi::Kdreg2IoctlMonitor {
             addr: range.start() as u64,
@@ -158,6 +151,42 @@ impl Device {
             location: params.location,
             generation: params.generation,
         })
+    }
+
+    /// Whether the device takes many at once.
+    pub fn monitors_many(&self) -> bool {
+        self.features
+            .is_some_and(|f| f.features & uapi::KDREG_FEATURE_BATCH != 0)
+    }
+
+    /// What `monitor_all` is asked for.
+    pub fn entry(&self, range: Range, cookie: u64, needs: Needs) -> KdregMonitorEntry {
+        KdregMonitorEntry {
+            addr: range.start() as u64,
+            length: range.len() as u64,
+            cookie,
+            flags: uapi::KDREG_MONITOR_REASON | self.needs_flag(needs),
+            ..KdregMonitorEntry::default()
+        }
+    }
+
+    /// Begins to monitor each: [`Name::of`] says what comes of it. Where the device
+    /// `monitors_many`.
+    pub fn monitor_all(&self, entries: &mut [KdregMonitorEntry]) {
+        let most = self.features.map_or(1, |f| f.max_batch.max(1));
+        for part in entries.chunks_mut(most as usize) {
+            let mut batch = KdregBatch {
+                entries: part.as_mut_ptr() as u64,
+                count: part.len() as u32,
+                done: 0,
+            };
+            if let Err(error) = control(&self.fd, uapi::KDREG_IOCTL_MONITOR_BATCH, &mut batch) {
+                // Those before have an answer each.
+                for entry in part.iter_mut().skip(batch.done as usize) {
+                    entry.status = -error.value();
+                }
+            }
+        }
     }
 
     /// How the device is told, if it can be.

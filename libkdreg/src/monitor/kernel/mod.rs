@@ -26,7 +26,7 @@ use super::table::{Matching, Outer, Removed, Table};
 use super::{Event, Reason, Region, Validity, eventfd, mapped, subscription};
 use crate::errno::Errno;
 use crate::lock::Mutex;
-use crate::memory::Share;
+use crate::memory::{self, Share};
 use crate::process::{self, Home, PerProcess};
 use crate::range::Range;
 use crate::uapi::{KDREG_FEATURE_SYNCHRONOUS, Kdreg2Event};
@@ -52,6 +52,11 @@ pub(crate) struct Kernel {
 /// The cookie of a slot: never the same for two monitorings.
 fn cookie(slot: u32, generation: u32) -> u64 {
     u64::from(generation) << 32 | u64::from(slot)
+}
+
+/// The slot that a cookie is of, and its generation.
+fn place(cookie: u64) -> (u32, u32) {
+    (cookie as u32, (cookie >> 32) as u32)
 }
 
 impl Kernel {
@@ -89,7 +94,7 @@ impl Kernel {
         loop {
             let count = self.device().read(&mut events);
             for event in &events[..count] {
-                let (slot, generation) = (event.cookie as u32, (event.cookie >> 32) as u32);
+                let (slot, generation) = place(event.cookie);
                 self.table
                     .invalidate_slot(slot, generation, Reason::of_change(event.reason));
             }
@@ -111,9 +116,28 @@ impl Kernel {
         }
     }
 
-    /// Monitors for a table slot.
-    fn arm_slot(&self, range: Range, slot: u32, armed: u32, needs: Needs) -> Result<Region, Errno> {
-        let name = self.arm(range, cookie(slot, armed), needs)?;
+    /// What becomes of a range that the device was asked to monitor for a table slot,
+    /// which is free again where nothing does.
+    fn settle(
+        &self,
+        range: Range,
+        (slot, armed): (u32, u32),
+        name: Result<Name, Errno>,
+    ) -> Result<Region, Errno> {
+        let region = (name.and_then(|name| self.adopt(slot, armed, name))).inspect_err(|_| {
+            self.table.remove(slot, armed);
+        })?;
+        // The kernel watches what is not mapped as well. Asked once the watch
+        // has begun: what is there now cannot go unnoticed any more.
+        if let Err(error) = mapped::check(range) {
+            self.unmonitor(region.name());
+            return Err(error);
+        }
+        Ok(region)
+    }
+
+    /// The region that a table slot and a name of the device's are.
+    fn adopt(&self, slot: u32, armed: u32, name: Name) -> Result<Region, Errno> {
         let Some(word) = self.device().word(name.location) else {
             self.device().unmonitor(name);
             return Err(Errno::EIO);
@@ -221,16 +245,43 @@ impl Backend for Kernel {
         needs: Needs,
     ) -> Result<Region, Errno> {
         let (slot, armed) = self.table.insert(subscriber.id, range, user_cookie)?;
-        let region = self.arm_slot(range, slot, armed, needs).inspect_err(|_| {
-            self.table.remove(slot, armed);
-        })?;
-        // The kernel watches what is not mapped as well. Asked once the watch
-        // has begun: what is there now cannot go unnoticed any more.
-        if let Err(error) = mapped::check(range) {
-            self.unmonitor(region.name());
-            return Err(error);
+        self.settle(
+            range,
+            (slot, armed),
+            self.arm(range, cookie(slot, armed), needs),
+        )
+    }
+
+    fn monitors_many(&self) -> bool {
+        self.device().monitors_many()
+    }
+
+    fn monitor_all(
+        &self,
+        subscriber: &Subscriber,
+        wanted: &[(Range, u64)],
+        needs: Needs,
+        regions: &mut Vec<Result<Region, Errno>>,
+    ) {
+        let mut refusal = Errno::ENOMEM;
+        let mut entries = memory::try_vec(wanted.len()).unwrap_or_default();
+        for &(range, user_cookie) in &wanted[..entries.capacity().min(wanted.len())] {
+            match self.table.insert(subscriber.id, range, user_cookie) {
+                Ok((slot, armed)) => {
+                    entries.push(self.device().entry(range, cookie(slot, armed), needs));
+                }
+                // Those after it would find no place either.
+                Err(error) => {
+                    refusal = error;
+                    break;
+                }
+            }
         }
-        Ok(region)
+        self.device().monitor_all(&mut entries);
+        for (&(range, _), entry) in wanted.iter().zip(&entries) {
+            regions.push(self.settle(range, place(entry.cookie), Name::of(entry)));
+        }
+        regions.resize(wanted.len(), Err(refusal));
     }
 
     fn word(&self, name: RegionName) -> Option<&'static AtomicU32> {
