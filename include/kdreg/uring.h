@@ -110,6 +110,11 @@ struct kdreg_uring_attr {
      * 0.
      */
     uint32_t reserved;
+    /**
+     * As in `struct kdreg_cache_attr`: a group whose limits the buffers share until they
+     * are destroyed. NULL: none.
+     */
+    kdreg_group_t *group;
 };
 
 /**

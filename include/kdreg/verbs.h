@@ -65,6 +65,11 @@ struct kdreg_verbs_attr {
      * know it.
      */
     uint32_t access;
+    /**
+     * As in `struct kdreg_cache_attr`: a group whose limits the cache shares until it is
+     * destroyed. NULL: none.
+     */
+    kdreg_group_t *group;
 };
 
 #ifdef __cplusplus

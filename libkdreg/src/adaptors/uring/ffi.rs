@@ -7,9 +7,10 @@ use super::{Buffers, Options, Place};
 use crate::errno::Errno;
 use crate::ffi::boundary::{count, count_of_lookup, shielded, status, status_of_lookup, writable};
 use crate::ffi::cache::{dump_to, kdreg_cache_stats};
+use crate::ffi::group::group_of;
 use crate::ffi::handle::{self, Object};
-use crate::ffi::kdreg_t;
 use crate::ffi::sized::{self, Sized_};
+use crate::ffi::{kdreg_group_t, kdreg_t};
 use crate::monitor::{self, Monitor};
 use crate::range::Range;
 use std::ffi::{c_int, c_void};
@@ -71,9 +72,12 @@ pub struct kdreg_uring_attr {
     pub flags: u32,
     /// 0.
     pub reserved: u32,
+    /// As in `struct kdreg_cache_attr`: a group whose limits the buffers share until they
+    /// are destroyed. NULL: none.
+    pub group: *mut kdreg_group_t,
 }
 
-// SAFETY: repr(C), integers, size first.
+// SAFETY: repr(C), integers and a pointer, size first.
 unsafe impl Sized_ for kdreg_uring_attr {
     const FIRST: usize = 56;
 }
@@ -109,6 +113,7 @@ fn options(attr: *const kdreg_uring_attr) -> Result<Options, Errno> {
     options.max_unreleased = attr.max_unreleased;
     options.max_merge = attr.max_merge;
     options.tag = attr.tag;
+    options.group = group_of(attr.group)?;
     options.no_merge = attr.flags & KDREG_URING_NO_MERGE != 0;
     options.no_reaper = attr.flags & KDREG_URING_NO_REAPER != 0;
     options.bypass = attr.flags & KDREG_URING_BYPASS != 0;

@@ -91,6 +91,8 @@ pub struct Options {
     /// If not 0: the ring gets a completion with this `user_data` for each
     /// registration, when it is unpinned.
     pub tag: u64,
+    /// Limits that are shared with other caches.
+    pub group: Option<cache::Group>,
 }
 
 impl Default for Options {
@@ -104,6 +106,7 @@ impl Default for Options {
             no_reaper: false,
             bypass: false,
             tag: 0,
+            group: None,
         }
     }
 }
@@ -130,7 +133,7 @@ impl Options {
         cache::Options {
             entry_size: 0,
             name: cache::Name::default(),
-            group: None,
+            group: self.group.clone(),
             max_entries: self.count() as usize,
             max_bytes: self.max_bytes,
             max_unreleased: self.max_unreleased,

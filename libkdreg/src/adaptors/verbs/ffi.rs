@@ -8,8 +8,9 @@ use crate::cache::{self, Cache};
 use crate::errno::Errno;
 use crate::ffi::boundary::{status, status_of_lookup, writable};
 use crate::ffi::cache::{KDREG_CACHE_BYPASS, KDREG_CACHE_NO_MERGE, KDREG_CACHE_NO_REAPER};
+use crate::ffi::group::group_of;
 use crate::ffi::sized::{self, Sized_};
-use crate::ffi::{handle, kdreg_cache_t, kdreg_entry_t, kdreg_t};
+use crate::ffi::{handle, kdreg_cache_t, kdreg_entry_t, kdreg_group_t, kdreg_t};
 use crate::monitor::{self, Monitor};
 use crate::range::Range;
 use std::ffi::{c_int, c_void};
@@ -51,9 +52,12 @@ pub struct kdreg_verbs_attr {
     /// IBV_ACCESS_RELAXED_ORDERING, which is left out where the kernel does not
     /// know it.
     pub access: u32,
+    /// As in `struct kdreg_cache_attr`: a group whose limits the cache shares until it is
+    /// destroyed. NULL: none.
+    pub group: *mut kdreg_group_t,
 }
 
-// SAFETY: repr(C), integers and a pointer, size first.
+// SAFETY: repr(C), integers and pointers, size first.
 unsafe impl Sized_ for kdreg_verbs_attr {
     const FIRST: usize = 64;
 }
@@ -153,7 +157,7 @@ fn options(attr: *const kdreg_verbs_attr) -> Result<(*mut kdreg_t, Options), Err
         cache: cache::Options {
             entry_size: 0,
             name: cache::Name::default(),
-            group: None,
+            group: group_of(attr.group)?,
             max_entries: attr.max_entries,
             max_bytes: attr.max_bytes,
             max_unreleased: attr.max_unreleased,
