@@ -1,15 +1,12 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /* Scatter lists: all or none, whatever is found, near each other, refused, changed or limited. On every backend. */
-#include <pthread.h>
 #include <stdarg.h>
 #include <sys/ioctl.h>
-#include <sys/mman.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 
-#include "check.h"
+#include "batch.h"
 
-static size_t page;
 static bool watches;
 
 /* The library's, too: how often many regions can have been monitored (the 33rd request of the device's). */
@@ -23,58 +20,6 @@ int ioctl(int fd, unsigned long request, ...)
     if (_IOC_TYPE(request) == 'k' && _IOC_NR(request) == 33)
         __atomic_add_fetch(&monitored, 1, __ATOMIC_RELAXED);
     return (int)syscall(SYS_ioctl, fd, request, argument);
-}
-
-struct device {
-    int calls, live, fail_at, error;
-    size_t unmap_at;
-    char *victim;
-    bool end_thread;
-};
-
-static int device_register(void *context, void *addr, size_t length, uint32_t access, void **handle)
-{
-    struct device *device = context;
-    (void)access;
-    int call = __atomic_add_fetch(&device->calls, 1, __ATOMIC_RELAXED);
-    if (call == device->fail_at) {
-        if (device->end_thread)
-            pthread_exit(device);
-        if (device->victim)
-            REQUIRE(mmap(device->victim, page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == device->victim, "mmap");
-        if (device->error)
-            return device->error;
-    }
-    __atomic_add_fetch(&device->live, 1, __ATOMIC_RELAXED);
-    *handle = (char *)addr + length;
-    return 0;
-}
-
-static int device_deregister(void *context, void *addr, size_t length, void *handle)
-{
-    struct device *device = context;
-    CHECK(handle == (char *)addr + length, "not what was registered");
-    __atomic_sub_fetch(&device->live, 1, __ATOMIC_RELAXED);
-    return 0;
-}
-
-static kdreg_cache_t *create(struct device *device, struct kdreg_cache_attr attr)
-{
-    attr.size = sizeof attr;
-    attr.reg = device_register;
-    attr.dereg = device_deregister;
-    attr.ctx = device;
-    kdreg_cache_t *cache = NULL;
-    int error = kdreg_cache_create(NULL, &attr, &cache);
-    REQUIRE(error == 0, "kdreg_cache_create: %s", kdreg_strerror(error));
-    return cache;
-}
-
-static struct kdreg_cache_stats stats_of(kdreg_cache_t *cache)
-{
-    struct kdreg_cache_stats stats = {.size = sizeof stats};
-    REQUIRE(kdreg_cache_stats(cache, &stats) == 0, "kdreg_cache_stats");
-    return stats;
 }
 
 enum { MOST = 300 };
