@@ -110,14 +110,13 @@ impl ClientMaps {
             }
         }
         // One that is left from before is nobody's any more.
-        match put(generation, "wakes", mm, &self.ring, MapFlags::ANY)? {
-            Inserted::Yes => Ok(Inserted::Yes),
-            other => {
-                orders::end(generation, mm)?;
-                take_out(generation, mm)?;
-                Ok(other)
-            }
+        let inserted = put(generation, "wakes", mm, &self.ring, MapFlags::ANY);
+        if !matches!(inserted, Ok(Inserted::Yes)) {
+            // Nobody gets to have a log that is written to.
+            orders::end(generation, mm)?;
+            take_out(generation, mm)?;
         }
+        inserted
     }
 }
 
