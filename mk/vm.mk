@@ -21,7 +21,7 @@ CTEST_BUILD ?= $(VM_TOP)/target/ctest
 # Where nothing else was asked for, all; on arm64, what is about the kernel.
 test-kernel-arm64: GUEST_TESTS ?= ^(device|verbs)-|^kernel-matrix$$|^guest-
 GUEST_TESTS ?= .
-GUESTS ?= $(shell awk '/^MemAvailable/ { print $$2 > 8000000 ? 2 : 1 }' /proc/meminfo)
+GUESTS ?= $(shell awk '/^MemAvailable/ { print ($$2 > 8000000 ? 2 : 1) }' /proc/meminfo)
 VM_RUN := $(VM_TOP)/ctest/vm/run
 
 .PHONY: vm vm-prerequisites kernel-tree-ahead test-kernel test-debug-kernel test-kernel-arm64 \
