@@ -143,7 +143,7 @@ static bool run(uint32_t backend)
     }
     if (storm.options.forks)
         REQUIRE(pthread_create(&forking, NULL, forker, NULL) == 0, "pthread_create");
-    enum { PATIENCE = 60 };   /* seconds for what takes less than one */
+    enum { PATIENCE = 240 };   /* seconds for what takes less than one */
     while (!atomic_load(&storm.stop) &&
            (check_now() - storm.started < storm.options.seconds || (!schedule_enough() && check_now() - storm.started < PATIENCE)))
         check_sleep_ms(50);
