@@ -268,12 +268,18 @@ impl Context {
 #[pinned_drop]
 impl PinnedDrop for Context {
     fn drop(self: Pin<&mut Self>) {
+        // First of all: once the member has left, no change is marked in its regions, whose words
+        // the process can still read. The lock that `leave` takes and lets go of orders this before
+        // any change that does not find the member.
+        //
+        // No region becomes active any more: whoever adds one holds the descriptor. A change that
+        // is being marked beside this writes words too, but only such as no parameters match.
+        self.status.invalidate_all();
         self.space.leave(&self.member);
-        // Nobody uses the member any more, and close does not leave a valid word behind.
+        // Nobody uses the member any more.
         let chunks = self.lock().take_chunks();
         // Outside the lock: freeing may sleep.
         drop(chunks);
-        self.status.invalidate_all();
         // A child may have the mapping for as long as it likes.
         self.status.give_back();
     }

@@ -310,9 +310,10 @@ impl Word<'_> {
     ///
     /// [`Regions`]: crate::regions::Regions
     pub(crate) fn validate(self, value: u32) {
-        // SAFETY: The word is alive and aligned. While slots are in use the kernel writes words
-        // under the lock only (`Status` resets them when none is), and never reads them. Volatile
-        // makes this one store, as `WRITE_ONCE` does, which is all that user space needs.
+        // SAFETY: The word is alive and aligned. While regions are being added the kernel writes
+        // words under the lock only (`Status` resets them when none is, nor can be), and never reads
+        // them. Volatile makes this one store, as `WRITE_ONCE` does, which is all that user space
+        // needs.
         unsafe { self.0.as_ptr().write_volatile(value) };
     }
 

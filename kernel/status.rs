@@ -8,7 +8,7 @@
 //!
 //! The mapping has a file of its own. It does not hold the device file, so that closing the
 //! descriptor ends the monitoring at once even while the status pages are still mapped; their
-//! words all read "changed" from then on.
+//! words all read "changed" from then on, and before the first change that is no longer heard of.
 //!
 //! A forked child inherits the mapping but not the monitoring. Its page tables start out empty
 //! there (a shared file mapping is not copied at fork), and the fault handler gives any process
@@ -220,7 +220,8 @@ impl Status {
         drop(charge);
     }
 
-    /// Makes every word read "changed". Called when no region can become active any more.
+    /// Makes every word read "changed", and for good. Called when no region can become active any
+    /// more; those that are may be marked meanwhile, under the lock, which writes no valid word.
     pub(crate) fn invalidate_all(&self) {
         let pages = self.pages.lock();
         for (number, page) in pages.table.iter().enumerate() {

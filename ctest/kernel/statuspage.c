@@ -3,6 +3,7 @@
 #include "kt.h"
 
 #include <linux/userfaultfd.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <sys/uio.h>
@@ -145,6 +146,63 @@ static void close_ends_it(void)
     CHECK(munmap((char *)status, kt_page()) == 0, "%m");
 }
 
+enum { MANY = 100000, BATCH = 1000 };
+
+static bool closed;
+
+static void *close_it(void *fd)
+{
+    CHECK(close(*(int *)fd) == 0, "%m");
+    __atomic_store_n(&closed, true, __ATOMIC_RELEASE);
+    return NULL;
+}
+
+/* While one thread closes a descriptor, which takes a while with so many regions,
+ * another changes mappings: at no moment is there a change that is no longer
+ * marked and a word that is still valid. */
+static void close_beside_changes(void)
+{
+    static struct kdreg2_monitoring_params p[MANY];
+    static struct kdreg_monitor_entry entries[BATCH];
+    size_t page = kt_page();
+    int fd = kt_open();
+    const struct kdreg2_status_data *status = kt_config(fd, MANY);
+    char *memory = kt_space(MANY * page);
+    pthread_t thread;
+
+    for (unsigned from = 0; from < MANY; from += BATCH) {
+        struct kdreg_batch batch = {.entries = (uintptr_t)entries, .count = BATCH};
+
+        for (unsigned i = 0; i < BATCH; i++)
+            entries[i] = (struct kdreg_monitor_entry){
+                .addr = (uintptr_t)(memory + (from + i) * page), .length = page, .cookie = from + i};
+        CHECK(ioctl(fd, KDREG_IOCTL_MONITOR_BATCH, &batch) == 0, "%m");
+        for (unsigned i = 0; i < BATCH; i++) {
+            struct kdreg2_monitoring_params *q = &p[from + i];
+
+            CHECK(entries[i].status == 0, "%d", entries[i].status);
+            q->location = entries[i].location;
+            q->generation = entries[i].generation;
+            /* Its page of words is mapped. */
+            CHECK(!kt_changed(status, *q));
+        }
+    }
+    unsigned i = MANY;
+    CHECK(pthread_create(&thread, NULL, close_it, &fd) == 0);
+    while (i > 0 && !__atomic_load_n(&closed, __ATOMIC_ACQUIRE)) {
+        i--;
+        CHECK(munmap(memory + i * page, page) == 0, "%m");
+        CHECK(kt_changed(status, p[i]), "after %u changes beside close", MANY - i);
+    }
+    CHECK(pthread_join(thread, NULL) == 0);
+    printf("%u changes beside close\n", MANY - i);
+    while (i > 0) {
+        i--;
+        CHECK(kt_changed(status, p[i]));
+    }
+    CHECK(munmap((char *)status, (size_t)(mapping_end(status) - (char *)status)) == 0, "%m");
+}
+
 /* A descriptor whose status pages are unmapped still works. */
 static void unmapped(void)
 {
@@ -170,6 +228,7 @@ int main(void)
     survives(fd, status);
     is_read_only(fd, status);
     close_ends_it();
+    close_beside_changes();
     unmapped();
     return 0;
 }
