@@ -81,6 +81,22 @@ impl Status {
     }
 }
 
+/// References to one page that mappings can have, be it a page that all of a descriptor share. Far
+/// from where the kernel's counter of 32 bits turns negative, let alone wraps: it is not checked
+/// where page tables are filled. The counter of mappings is never above it.
+const MOST_REFERENCES: u32 = 1 << 30;
+
+/// How many references there are to a page, by page tables and by whatever else.
+///
+/// # Safety
+///
+/// `page` is a page of its own, no part of a larger folio, and stays for the call.
+unsafe fn references(page: *mut bindings::page) -> u32 {
+    // SAFETY: The caller promises that it is there. An `atomic_t` is an integer that may be read at
+    // any time; volatile makes this one load, as `atomic_read` does.
+    unsafe { (&raw const (*page)._refcount.counter).read_volatile() as u32 }
+}
+
 #[allow(improper_ctypes)]
 extern "C" {
     // Exported to GPL modules; not among the generated bindings. The lint minds a structure without
@@ -154,6 +170,14 @@ unsafe extern "C" fn fault(vmf: *mut bindings::vm_fault) -> bindings::vm_fault_t
     let owner = status.is_of(mm);
     status
         .with_page(offset, owner, |page| {
+            // The blank page is at every offset of every mapping of every child. Faults that come
+            // in between the look and the insertion are no more than there are tasks.
+            //
+            // SAFETY: It is one page of vmalloc memory, of a `VBox` of just this size, and stays for
+            // the call.
+            if unsafe { references(page) } > MOST_REFERENCES {
+                return bindings::vm_fault_reason_VM_FAULT_SIGBUS as c_uint;
+            }
             // Takes a reference of its own on the page. Never writable: `write` is false, and so
             // is the protection of the vma.
             //
