@@ -4,8 +4,8 @@
 //! one spin lock.
 //!
 //! A change costs no more where more descriptors are open, as long as they have no regions; and
-//! closing one of them waits for nothing, but where a change is being marked in its regions at this
-//! very moment. The notifier goes with the last descriptor, and that is not waited for either: the
+//! closing one of them waits for nothing, but for a walk of the notifier that has let go of the lock
+//! at just this one, to the end of that walk. The notifier goes with the last descriptor, and that is not waited for either: the
 //! kernel calls back when nobody runs in it any more ([`Space::freed`]).
 
 use crate::{
@@ -180,8 +180,8 @@ impl Space {
         unsafe { self.hold().all.add(member) };
     }
 
-    /// Lets a member go: when this returns, nobody uses it any more. May sleep while one of its
-    /// changes is being marked, which waits for nobody.
+    /// Lets a member go: when this returns, nobody uses it any more. May sleep until the end of a
+    /// walk of the notifier that has let go of the lock at this member; that waits for nobody.
     pub(crate) fn leave(&self, member: &Member) {
         let mut changes = self.hold();
         member.set_leaving();
