@@ -18,6 +18,8 @@ __attribute__((weak)) void fake_last(void **addr, size_t *length, uint64_t *iova
 __attribute__((weak)) void fake_has_rereg(int has);
 /* Whether the card lets somebody with this key do this at the range. */
 __attribute__((weak)) int fake_reach(uint32_t key, const void *addr, size_t length, unsigned access);
+/* The lkey of the next registration, one that is gone; after it they go on as before. */
+__attribute__((weak)) void fake_next_key(uint32_t lkey);
 /* Ranges prefetched. */
 __attribute__((weak)) unsigned fake_prefetches(void);
 

@@ -15,6 +15,8 @@
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static unsigned live, made, next_key = 1;
+/* 0: the one after the last. */
+static unsigned given_key;
 static bool has_rereg = true;
 static size_t bytes, limit;
 static struct {
@@ -76,14 +78,15 @@ static struct ibv_mr *make(struct ibv_pd *pd, void *addr, size_t length, uint64_
     } else if (limit && bytes + fake_pinned(length, access) > limit) {
         errno = ENOMEM;
     } else if ((region = calloc(1, sizeof *region))) {
+        unsigned key = given_key ? given_key : next_key++;
+        given_key = 0;
         region->mr = (struct ibv_mr){
             .context = pd->context, .pd = pd, .addr = addr, .length = length,
-            .handle = next_key, .lkey = next_key << 8, .rkey = next_key << 8 | 1,
+            .handle = key, .lkey = key << 8, .rkey = key << 8 | 1,
         };
         region->access = access;
         region->next = regions;
         regions = region;
-        next_key++;
         made++;
         live++;
         bytes += fake_pinned(length, access);
@@ -180,6 +183,13 @@ int fake_reach(uint32_t key, const void *addr, size_t length, unsigned access)
     }
     pthread_mutex_unlock(&lock);
     return found;
+}
+
+void fake_next_key(uint32_t lkey)
+{
+    pthread_mutex_lock(&lock);
+    given_key = lkey >> 8;
+    pthread_mutex_unlock(&lock);
 }
 
 unsigned fake_registrations(void)

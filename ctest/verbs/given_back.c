@@ -98,6 +98,37 @@ static void numbers(void)
     }
 }
 
+/* Posted by a registration that no cache had, whose key the driver gives the next one: what comes by it comes by the next one's rights. */
+static void again(bool shared)
+{
+    check_says(shared ? "a key that the driver gives again, in a shared queue" : "a key that the driver gives again");
+    static void (*const ways[])(struct ibv_qp *, struct ibv_mr *, bool) = {NULL, post_read, post_read_in_pieces};
+    for (size_t way = 0; way < (shared ? 1 : sizeof ways / sizeof *ways); way++) {
+        struct ibv_qp *qp = make_qp(shared, false);
+        struct ibv_mr *mr = reg(REMOTE);
+        uint32_t key = mr->lkey;
+        if (ways[way])
+            ways[way](qp, mr, true);
+        else
+            CHECK_IS(post_receive(qp, mr), 0);
+        CHECK_IS(ibv_dereg_mr(mr), 0);
+        CHECK(is_gone(key), "what peers may do ends");
+        /* Memory that no cache has, so that the next is made by the driver. */
+        munmap(buffer, SIZE);
+        buffer = fresh(NULL, SIZE);
+        fake_next_key(key);
+        mr = reg(LOCAL);
+        CHECK_IS(mr->lkey, key);
+        CHECK_IS(ibv_dereg_mr(mr), 0);
+        CHECK(is_gone(key), "way %zu: by this key work is outstanding", way);
+        memset(buffer, '.', SIZE);
+        CHECK_IS(ways[way] ? fake_answer(qp, 'x') : fake_arrive(qp, 'x'), IBV_WC_LOC_PROT_ERR);
+        CHECK(buffer[0] == '.' && buffer[SIZE - 1] == '.', "the next owner's memory is as it was");
+        CHECK_IS(polled(), IBV_WC_LOC_PROT_ERR);
+        CHECK_IS(ibv_destroy_qp(qp), 0);
+    }
+}
+
 /* Posted after it was given back: refused by the card, as nobody has the key. */
 static void late(bool shared)
 {
@@ -197,6 +228,8 @@ int main(void)
     full(false);
     full(true);
     numbers();
+    again(false);
+    again(true);
     late(false);
     race();
     late(true);

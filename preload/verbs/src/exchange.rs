@@ -5,7 +5,7 @@
 
 use crate::abi::{EXTENDED, Slot, ibv_context, ibv_context_ops, verbs_context};
 use crate::context::{Context, Sight, find};
-use crate::{driver, post};
+use crate::{driver, keys, post};
 use std::ffi::c_void;
 use std::mem::offset_of;
 use std::sync::atomic::Ordering;
@@ -76,8 +76,9 @@ fn extended(context: *mut ibv_context) -> Option<&'static verbs_context> {
 /// is posted is seen.
 pub fn opened(context: *mut ibv_context) {
     let _changes = CHANGES.lock().unwrap_or_else(PoisonError::into_inner);
-    let Some(known) = find(context).or_else(|| find(std::ptr::null_mut())) else {
-        // One too many: what is not known is Sight::Some.
+    let place = || find(context).or_else(|| find(std::ptr::null_mut()));
+    let Some(known) = keys::follow().then(place).flatten() else {
+        // One too many, or no memory: what is not known is Sight::Some.
         return;
     };
     // SAFETY: an open device's context.

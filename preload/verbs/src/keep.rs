@@ -22,9 +22,11 @@
 //!   memory.
 //! * write, with the right to: receives, and the answers to reads and atomic
 //!   operations. These are followed from the call that posts them to the
-//!   completion that the program polls (`post`, `queues`, `keys`). A
-//!   registration whose key was in none, or in those only that have completed
-//!   or whose queue is gone, cannot be written by what was posted. While one
+//!   completion that the program polls (`post`, `queues`, `keys`), by every
+//!   key: a driver gives a key again, and what was posted by a registration
+//!   that no cache had writes by the next one that has its key. A registration
+//!   whose key was in none, or in those only that have completed or whose queue
+//!   is gone, cannot be written by what was posted. While one
 //!   is outstanding the registration is deregistered really, and the card
 //!   answers with the error that it would have answered with. So it does for
 //!   new work, when a program posts a key that it gave back, or that another

@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What is known of the keys that programs have from the caches: whether work
-//! that writes by them is outstanding.
+//! What is known of keys: whether work that writes by them is outstanding, and
+//! which of them programs have from the caches.
+//!
+//! Work is noted whoever made the registration: a driver gives a key again, and
+//! what was posted by the last registration that had it, which no cache knew,
+//! writes by the next one, which a cache may keep.
 //!
 //! Keys with the same hash share a slot, and what is outstanding by one is
 //! taken for outstanding by all of them.
@@ -54,11 +58,17 @@ static TABLE: Reserved<Slot, SLOTS> = unsafe { Reserved::new() };
 
 fn slot(context: *mut ibv_context, key: u32) -> Option<&'static Slot> {
     let hash = (key ^ (context as u32 >> 4)).wrapping_mul(0x9e37_79b9) >> 16;
-    TABLE.all().get(hash as usize)
+    TABLE.get(hash as usize)
 }
 
 fn name(context: *mut ibv_context, key: u32) -> u64 {
     u64::from(context as u32) << 32 | u64::from(key)
+}
+
+/// Makes room to note what is posted; `false` when there is no memory for it.
+/// Before the first device whose work is seen.
+pub fn follow() -> bool {
+    TABLE.base().is_some()
 }
 
 /// A program gets a key; `false` when there is no memory to follow it with.
@@ -116,6 +126,9 @@ pub fn is_outstanding(context: *mut ibv_context, key: u32) -> bool {
 /// A cache has registered it; `false` when there is no memory to follow it with.
 /// Relaxed: whoever posts the key has it from a thread that was here.
 pub fn made(context: *mut ibv_context, key: u32) -> bool {
+    if !follow() {
+        return false;
+    }
     let slot = slot(context, key);
     if let Some(slot) = slot {
         slot.kept.fetch_add(1, Ordering::Relaxed);
@@ -139,9 +152,6 @@ pub fn name_all(context: *mut ibv_context, list: &[ibv_sge]) {
 
 /// Notes that work names a key.
 pub fn name_one(context: *mut ibv_context, key: u32) {
-    if TABLE.known().is_null() {
-        return;
-    }
     if let Some(slot) = slot(context, key) {
         if slot.held.load(Ordering::Relaxed) != 0 {
             slot.named.store(name(context, key), Ordering::Relaxed);
@@ -149,30 +159,35 @@ pub fn name_one(context: *mut ibv_context, key: u32) {
     }
 }
 
+/// Puts a request in the place of one of its queue, or of one that is done;
+/// `false` when there is none.
+#[inline(never)]
+fn put(last: &mut [Posted; QUEUES], posted: &Posted) -> bool {
+    let beside = last.iter().position(|other| other.is_beside(posted));
+    let place = beside.or_else(|| last.iter().position(Posted::is_done));
+    place.is_some_and(|place| {
+        last[place] = *posted;
+        true
+    })
+}
+
 /// Notes a request that writes by `key`; `None` for one that nothing is known of.
 /// Whether the key may be one that was given back: then what stays registered
 /// by it is to be revoked before the driver has the request.
 #[must_use]
 pub fn write(context: *mut ibv_context, key: u32, posted: Option<Posted>) -> bool {
-    if TABLE.known().is_null() {
-        return false;
-    }
+    // There is one: `follow` was before the device could be posted to.
     let Some(slot) = slot(context, key) else {
         return false;
     };
-    if slot.kept.load(Ordering::Relaxed) == 0 {
-        return false;
-    }
     slot.named.store(name(context, key), Ordering::Relaxed);
     slot.lock.lock();
     // SAFETY: under the lock; nothing in here panics.
     let last = unsafe { &mut *slot.last.get() };
-    let place = posted.and_then(|posted| {
-        let beside = last.iter().position(|other| other.is_beside(&posted));
-        beside.or_else(|| last.iter().position(Posted::is_done))
-    });
-    match (place, posted) {
-        (Some(place), Some(posted)) => last[place] = posted,
+    match posted {
+        // As a rule a key is in one queue.
+        Some(posted) if last[0].is_beside(&posted) => last[0] = posted,
+        _ if posted.is_some_and(|posted| put(last, &posted)) => {}
         _ => slot.lost.store(true, Ordering::Relaxed),
     }
     let idle = slot.kept.load(Ordering::Relaxed) > slot.held.load(Ordering::Relaxed);

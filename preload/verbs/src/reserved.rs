@@ -62,6 +62,14 @@ impl<T, const LENGTH: usize> Reserved<T, LENGTH> {
         }
     }
 
+    /// One of them; `None` when it was never used.
+    pub fn get(&self, index: usize) -> Option<&'static T> {
+        let base = self.known();
+        // SAFETY: mapped with this length, never unmapped, and zero or written
+        // as a T.
+        (!base.is_null() && index < LENGTH).then(|| unsafe { &*base.add(index) })
+    }
+
     /// The values; none when there is no address space.
     pub fn all(&self) -> &'static [T] {
         self.base().map_or(&[], |base| {
