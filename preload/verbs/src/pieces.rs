@@ -97,6 +97,9 @@ unsafe extern "C" fn start(qp: *mut ibv_qp_ex) {
 
 /// A request begins that writes to local memory.
 fn begin(queues: &queues::Queues) {
+    if watch::is_forked_child() {
+        return;
+    }
     let place = queues.send.place();
     queues.pieces.current.store(place + 1, Ordering::Relaxed);
     queues.pieces.taken.fetch_add(1, Ordering::Relaxed);
@@ -132,6 +135,9 @@ unsafe extern "C-unwind" fn swap(
 /// The request that is being made names these keys. One that does not write,
 /// after one that does, is taken for that: which began it is not looked at.
 fn note(qp: *mut ibv_qp_ex, queues: &queues::Queues, keys: impl Iterator<Item = u32>) {
+    if watch::is_forked_child() {
+        return;
+    }
     // SAFETY: the program's queue pair.
     let context = unsafe { (*qp).qp_base.context };
     let named = context::find(context).is_some_and(|known| known.sight() == Sight::Named);

@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/* Children after fork(), under libkdreg-verbs.so: what they call goes to libibverbs, and takes nothing from their parent. Over the
+ * stand-in, whose registrations a child has a copy of: what is called there is seen in it. */
+#include "posting.h"
+
+/* Runs `body` in a child; what a child waits for longer it waits for for ever. */
+static void in_a_child(void (*body)(void *), void *argument)
+{
+    fflush(stdout);
+    pid_t child = fork();
+    REQUIRE(child >= 0, "fork: %s", strerror(errno));
+    if (child == 0) {
+        alarm(60);
+        body(argument);
+        fflush(stdout);
+        _exit(check_failures != 0);
+    }
+    int status;
+    CHECK(waitpid(child, &status, 0) == child && status == 0, "the child ended with %#x", status);
+}
+
+static void receive(struct ibv_qp *qp, struct ibv_mr *mr, bool unused)
+{
+    (void)unused;
+    CHECK_IS(post_receive(qp, mr), 0);
+}
+
+static int arrive(struct ibv_qp *qp)
+{
+    return fake_arrive(qp, 'x');
+}
+
+static int answer(struct ibv_qp *qp)
+{
+    return fake_answer(qp, 'x');
+}
+
+static const struct {
+    void (*post)(struct ibv_qp *, struct ibv_mr *, bool);
+    int (*done)(struct ibv_qp *);
+    const char *name;
+} ways[] = {{receive, arrive, "a receive"}, {post_read, answer, "a read"}, {post_read_in_pieces, answer, "a read in pieces"}};
+enum { WAYS = sizeof ways / sizeof *ways };
+
+struct work {
+    struct ibv_qp *qp;
+    struct ibv_mr mr;
+    int way;
+};
+
+static void post(void *argument)
+{
+    struct work *work = argument;
+    ways[work->way].post(work->qp, &work->mr, true);
+    CHECK(!is_gone(work->mr.lkey), "nothing was deregistered");
+    CHECK_IS(ways[work->way].done(work->qp), IBV_WC_SUCCESS);
+    CHECK_IS(polled(), IBV_WC_SUCCESS);
+}
+
+/* A child posts by a key that its parent has given back. */
+static void posts(void)
+{
+    for (int way = 0; way < WAYS; way++) {
+        check_says("a child posts %s: what its parent has stays", ways[way].name);
+        struct ibv_qp *qp = make_qp(false, false);
+        struct ibv_mr *mr = reg(LOCAL);
+        ways[way].post(qp, mr, true);
+        CHECK_IS(ways[way].done(qp), IBV_WC_SUCCESS);
+        CHECK_IS(polled(), IBV_WC_SUCCESS);
+        struct work work = {qp, *mr, way};
+        CHECK_IS(ibv_dereg_mr(mr), 0);
+        CHECK(!is_gone(work.mr.lkey), "it stays");
+        in_a_child(post, &work);
+        CHECK_IS(ibv_destroy_qp(qp), 0);
+    }
+}
+
+int main(void)
+{
+    check_watchdog(120);
+    open_queues();
+    posts();
+    close_queues();
+    return check_result("forked");
+}
