@@ -7,7 +7,8 @@
 //! then: it comes up again after all others, so passing over costs as much as
 //! evicting, once for each time that the cache's contents change. When a turn
 //! ends with nothing evicted, the next is that of the smallest priority that was
-//! passed over.
+//! passed over. A miss that finds nothing to evict passes over nothing: it looks
+//! first (`State::make_room`), and moves no entry.
 //!
 //! A cache of which no entry has a priority looks at one count for all this.
 

@@ -209,8 +209,9 @@ impl State {
                 .saturating_sub(options.max_bytes),
         };
         // What cannot fit is not worth emptying the cache for. Where one entry
-        // less will do, evicting it tells as much as looking for it.
-        let one_will_do = over.entries <= 1 && over.bytes == 0;
+        // less will do, evicting it tells as much as looking for it: unless those
+        // that stay were to be passed over each time, for nothing.
+        let one_will_do = over.entries <= 1 && over.bytes == 0 && !self.has_priorities();
         let mut possible =
             length <= options.max_bytes && (one_will_do || self.can_free(entries, request, over));
         while possible

@@ -154,3 +154,27 @@ fn priorities_hold_over_all_caches_of_a_group() {
     assert_eq!((there(&one, 6), there(&other, 6)), (vec![0], vec![]));
     assert_eq!(group.evict(1), Ok(0));
 }
+
+#[test]
+fn what_cannot_be_kept_moves_nothing() {
+    let (_manual, monitor) = Manual::open().unwrap();
+    let cache = cache(&monitor, 8, None);
+    (0..7).for_each(|index| get_with(&cache, index, PINNED));
+    let held = get(&cache, 7);
+    let order = || {
+        let state = cache.inner().state.lock();
+        state.lru.entries(&state.links).collect::<Vec<_>>()
+    };
+    let before = order();
+    // Who passes entries over takes those in use out.
+    assert_eq!(before.len(), 8);
+    for index in 100..110 {
+        drop(get(&cache, index));
+        assert_eq!(order(), before);
+    }
+    // Once there is something to evict, it is.
+    drop(held);
+    drop(get(&cache, 110));
+    assert!(cache.find(region(110), 1).is_ok());
+    assert!(cache.find(region(7), 1).is_err());
+}
