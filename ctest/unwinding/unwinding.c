@@ -51,6 +51,12 @@ static void changed(struct scene *scene)
 static void get_new(struct scene *scene) { at(scene, 20, 1); }
 static void get_first(struct scene *scene) { at(scene, 0, 1); }
 static void get_larger(struct scene *scene) { at(scene, 0, 2); }
+static void get_list(struct scene *scene)
+{
+    struct iovec list[] = {{scene->memory, page}, {scene->memory + 8 * page, page}};
+    kdreg_entry_t *entries[2];
+    kdreg_cache_getv(scene->cache, list, 2, KDREG_ACCESS_READ, entries);
+}
 static void put(struct scene *scene) { kdreg_cache_put(scene->cache, scene->entry); }
 static void flush(struct scene *scene) { kdreg_cache_flush(scene->cache); }
 static void invalidate(struct scene *scene) { kdreg_cache_invalidate(scene->cache, scene->memory, PAGES * page); }
@@ -79,6 +85,7 @@ static struct scene scenes[] = {
     {"get evicts for want of memory", DEREGISTER, 0, 0, 4, four, get_new, false, NULL, NULL, NULL, NULL},
     {"get for want of memory", REGISTER, 0, 0, 4, four, get_new, false, NULL, NULL, NULL, NULL},
     {"get finds what has changed", DEREGISTER, 0, 0, 0, changed, get_first, false, NULL, NULL, NULL, NULL},
+    {"getv undoes what it registered", DEREGISTER, 0, 0, 1, nothing, get_list, false, NULL, NULL, NULL, NULL},
     {"find finds what has changed", DEREGISTER, 0, 0, 0, changed, find, false, NULL, NULL, NULL, NULL},
     {"put is the last", DEREGISTER, 0, 0, 0, hold_dropped, put, false, NULL, NULL, NULL, NULL},
     {"flush", DEREGISTER, 0, 0, 0, four, flush, false, NULL, NULL, NULL, NULL},

@@ -13,6 +13,7 @@ use super::state::Cause;
 use crate::errno::Errno;
 use crate::race_detector::unwatched;
 use crate::range::Range;
+use crate::unwinding;
 use std::mem::ManuallyDrop;
 
 /// The ranges of a call, and what serves each.
@@ -34,13 +35,18 @@ impl Inner {
     pub(crate) fn get_all(&self, list: &mut impl Scattered, access: u32) -> Result<(), Errno> {
         self.home.check()?;
         let mut made = Vec::new();
-        let result = self.get_each(list, access, &mut made);
+        let mut result = self.get_each(list, access, &mut made);
+        if unwinding::is_held() {
+            // Where what was done ahead was undone, perhaps.
+            result = Err(Errno::ESCAPED);
+        }
         if result.is_err() {
             // They are held still: what is in their slots is what was made.
             for index in made {
                 self.drop_entry(index, Cause::Dropped);
             }
-            self.put_all(list);
+            // What escaped from a `deregister` of this comes before what it was for.
+            return self.put_all(list).and(result);
         }
         result
     }
@@ -111,8 +117,11 @@ impl Inner {
     }
 
     /// Puts back what was got, by a call that has failed.
+    ///
+    /// # Errors
+    /// `ESCAPED`: a callback did not return, now or before; all was put.
     #[cold]
-    pub(crate) fn put_all(&self, list: &mut impl Scattered) {
+    pub(crate) fn put_all(&self, list: &mut impl Scattered) -> Result<(), Errno> {
         for place in 0..list.count() {
             // SAFETY: null, or an entry of this cache that is held; entries are
             // never unmapped while it lives.
@@ -121,6 +130,10 @@ impl Inner {
                 self.put(entry);
             }
         }
+        if unwinding::is_held() {
+            return Err(Errno::ESCAPED);
+        }
+        Ok(())
     }
 }
 

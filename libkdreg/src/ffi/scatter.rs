@@ -119,7 +119,7 @@ fn get_rest(
                         ranges,
                         entries: out,
                         count: found,
-                    });
+                    })?;
                 }
                 return Err(error);
             }

@@ -126,13 +126,13 @@ fn what_misses_is_watched_in_one_call() {
             assert!(bed.cache.inner.is_current(entry));
         }
         bed.is_even();
-        bed.cache.inner.put_all(&mut list);
+        bed.cache.inner.put_all(&mut list).unwrap();
         // What is watched is what is found, range by range.
         bed.manual.change(list.ranges[count / 2]);
         bed.cache.inner.get_all(&mut list, 1).unwrap();
         assert_eq!((bed.manual.asked(), bed.live()), (2, count));
         bed.is_even();
-        bed.cache.inner.put_all(&mut list);
+        bed.cache.inner.put_all(&mut list).unwrap();
     }
 }
 
@@ -151,7 +151,7 @@ fn what_others_have_to_do_with_takes_its_own_course() {
             // SAFETY: held.
             assert!(unsafe { &*entry }.range().contains(list.ranges[place]));
         }
-        bed.cache.inner.put_all(&mut list);
+        bed.cache.inner.put_all(&mut list).unwrap();
         bed.cache.reap().unwrap();
         bed.cache.flush().unwrap();
         bed.is_even();
@@ -171,7 +171,7 @@ fn after_a_failure_nothing_is_left() {
         before.ranges.remove(0);
         before.entries.remove(0);
         bed.cache.inner.get_all(&mut before, 1).unwrap();
-        bed.cache.inner.put_all(&mut before);
+        bed.cache.inner.put_all(&mut before).unwrap();
         let mut list = List::new(COUNT, 2);
         assert_eq!(bed.cache.inner.get_all(&mut list, 1), Err(Errno::EPERM));
         assert!(list.entries.iter().all(|entry| entry.is_null()));
@@ -203,7 +203,7 @@ fn what_changes_before_its_turn_is_registered_anew() {
         for (other, &entry) in list.entries.iter().enumerate() {
             assert_eq!(current(entry), other != place || place + 1 >= changes_at);
         }
-        bed.cache.inner.put_all(&mut list);
+        bed.cache.inner.put_all(&mut list).unwrap();
         bed.cache.reap().unwrap();
         bed.is_even();
     }
@@ -220,7 +220,7 @@ fn limits_hold() {
         let mut list = List::new(64, 2);
         bed.cache.inner.get_all(&mut list, 1).unwrap();
         assert_eq!(bed.live(), 64);
-        bed.cache.inner.put_all(&mut list);
+        bed.cache.inner.put_all(&mut list).unwrap();
         assert_eq!(bed.live(), 10);
         bed.is_even();
     }
