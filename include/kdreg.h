@@ -1003,9 +1003,9 @@ int kdreg_cache_invalidate(kdreg_cache_t *cache, const void *addr, size_t length
 /**
  * Drops every entry. Entries in use are released at their last put, and what
  * is being registered this moment is treated as by kdreg_cache_invalidate().
- * What the library's thread had begun to release has been deregistered when
- * this returns, unless it is called in a callback of the cache, or of its
- * group.
+ * What the reaper had begun to release has been deregistered when this returns,
+ * unless it is called in a callback of the cache, or of its group. What the cache's
+ * own thread is registering it does not wait for: kdreg_cache_drain() does.
  *
  * Returns how many entries there were; -EINVAL for a null handle; -EBADF;
  * -ECHILD.
