@@ -18,6 +18,7 @@ mod exit;
 
 use super::asking::Ask;
 use super::prefetches::{self, Joined, Prefetch, Ready};
+use super::state::State;
 use super::{Cache, Held, Inner};
 use crate::background::{self, Stack, way};
 use crate::errno::Errno;
@@ -195,9 +196,8 @@ impl Inner {
             // Who drains the cache does so in a call of its own.
             let busy = exit::Busy::new();
             if stays && busy.is_none() {
-                let own = self.state.lock().ahead.give_up();
+                let own = self.step(|state| state.ahead.give_up());
                 drop(own);
-                self.idle.notify_all();
                 return false;
             }
             self.do_ahead(prefetch, stays);
@@ -222,7 +222,7 @@ impl Inner {
             outcome = Err(Errno::ECANCELED);
             if prefetch.ready.is_some() && !(own_thread && end_exception()) {
                 // This thread is to call nothing more.
-                self.state.lock().ahead.put_back(Errno::ECANCELED);
+                self.step(|state| state.ahead.put_back(Errno::ECANCELED));
                 return;
             }
         }
@@ -235,16 +235,23 @@ impl Inner {
             // To be found, where it is cached.
             self.put(self.entries.at(index));
         }
-        let draining = {
-            let mut state = self.state.lock();
+        let draining = self.step(|state| {
             let told = prefetch.ready.is_some() || state.draining;
-            let failed = outcome.err().filter(|_| !told);
-            state.ahead.finish(failed);
+            state.ahead.finish(outcome.err().filter(|_| !told));
             state.draining
-        };
+        });
         if draining && !unwinding::is_held() {
             self.finish_draining();
         }
+    }
+
+    /// Ends what was being done, as `end` says: for who waits for that, and for
+    /// who is to do the next.
+    fn step<T>(&self, end: impl FnOnce(&mut State) -> T) -> T {
+        let result = end(&mut self.state.lock());
+        self.work.notify_all();
+        self.idle.notify_all();
+        result
     }
 
     /// Whether somebody is still to be told of something.

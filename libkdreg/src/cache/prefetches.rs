@@ -118,6 +118,7 @@ pub(super) struct Queue {
 }
 
 /// What becomes of a prefetch that is asked for.
+#[derive(PartialEq)]
 pub(super) enum Joined {
     Accepted,
     /// Another one will do for it.
@@ -200,10 +201,10 @@ impl Queue {
         }
     }
 
-    /// What is to be done next, and is being done from now on. The thread begins
-    /// when it is known to be there.
+    /// What is to be done next, and is being done from now on: one at a time, whoever
+    /// does it. The thread begins when it is known to be there.
     pub fn next(&mut self, own_thread: bool) -> Option<Prefetch> {
-        if own_thread && matches!(self.worker, Worker::Expected) {
+        if self.doing.is_some() || own_thread && self.is_expecting() {
             return None;
         }
         self.doing = self.room.as_mut()?.waiting.pop_front();
@@ -306,3 +307,6 @@ impl Queue {
         self.room.take()
     }
 }
+
+#[cfg(test)]
+mod tests;
