@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
-/* Callbacks that do not return, in the library's own thread: what was unmapped is released all the same, and exit() is not disturbed. */
+/* Callbacks that do not return, in the library's own threads: what was unmapped is released all the same, and exit() is not disturbed. */
 #include "callbacks.h"
 
 static void unmap_registered(kdreg_cache_t *cache, size_t count)
@@ -28,6 +28,58 @@ static void in_the_reaper(kdreg_t *monitor, enum way way)
     device_check(cache, &device, ways[way]);
     CHECK_IS(kdreg_cache_destroy(cache), 0);
     CHECK_IS(alive(), 0);
+}
+
+/* Who is told in the cache's own thread, and leaves. */
+struct told {
+    kdreg_cache_t *cache;
+    enum way way;
+    bool from_done;
+    atomic_int calls, done;
+};
+
+static void ready(void *argument, int status, kdreg_entry_t *entry)
+{
+    struct told *told = argument;
+    atomic_fetch_add(&told->calls, 1);
+    if (status == 0) {
+        /* The drain has begun when this leaves. */
+        kdreg_entry_t *other = NULL;
+        while (kdreg_cache_find(told->cache, told, page, KDREG_ACCESS_READ, &other) != -ESHUTDOWN)
+            check_sleep_ms(1);
+        CHECK_IS(kdreg_cache_put(told->cache, entry), 0);
+    }
+    if (!told->from_done)
+        leave(told->way);
+}
+
+static void done(void *argument)
+{
+    struct told *told = argument;
+    atomic_fetch_add(&told->done, 1);
+    if (told->from_done)
+        leave(told->way);
+}
+
+static void in_a_drain(kdreg_t *monitor, enum way way, bool waits, bool from_done)
+{
+    check_says("a drain that %s, while %s in the cache's own thread %s", waits ? "waits" : "calls back", from_done ? "its callback" : "who is told", ways[way]);
+    struct device device = {.way = way};
+    kdreg_cache_t *cache = device_cache(monitor, &device, KDREG_CACHE_NO_REAPER, 0, 0);
+    struct told told = {.cache = cache, .way = way, .from_done = from_done};
+    char *memory = check_space(4 * page);
+    for (int i = 0; i < 2; i++) {
+        struct kdreg_get_attr attr = {.size = sizeof attr, .access = KDREG_ACCESS_READ};
+        CHECK_IS(kdreg_cache_prefetch(cache, memory + 2 * (size_t)i * page, page, &attr, ready, &told), 0);
+    }
+    CHECK_EVENTUALLY(atomic_load(&told.calls) == 1, 60, "%d calls", told.calls);
+    CHECK_IS(kdreg_cache_drain(cache, waits ? NULL : done, &told), 0);
+    CHECK_EVENTUALLY(waits || atomic_load(&told.done) == 1, 60, "nobody is told that it is drained");
+    CHECK_IS(told.calls, 2);
+    CHECK_IS(kdreg_cache_destroy(cache), 0);
+    CHECK_IS(told.done, waits ? 0 : 1);
+    CHECK_IS(alive(), 0);
+    munmap(memory, 4 * page);
 }
 
 /* The process exits while the reaper has something to do: no callback begins once exit() has come to the library. */
@@ -89,6 +141,11 @@ int main(void)
     at_the_end();
     in_the_reaper(monitor, BY_EXIT);
     in_the_reaper(monitor, BY_THROWING);
+    for (enum way way = BY_THROWING; way <= BY_EXIT; way++) {
+        in_a_drain(monitor, way, true, false);
+        in_a_drain(monitor, way, false, false);
+        in_a_drain(monitor, way, false, true);
+    }
     CHECK_IS(kdreg_close(monitor), 0);
     return check_result("unwinding_reaper");
 }

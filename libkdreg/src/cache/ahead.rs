@@ -147,9 +147,10 @@ fn have_followed(inner: &Share<Inner>) {
     }
 }
 
-/// In a thread of the library's nobody waits for an exception. Whether there was
-/// one.
+/// In a thread of the library's nobody waits for an exception, and none is
+/// cancelled, whatever a callback said. Whether there was one.
 fn end_exception() -> bool {
+    cancellation::never();
     let ended = unwinding::discard_exception();
     if ended {
         log::say(
@@ -170,6 +171,12 @@ impl Inner {
         if self.draining.load(Ordering::Relaxed) {
             // Left by one that a callback ended.
             self.finish_draining();
+            if stays {
+                end_exception();
+            }
+            if unwinding::is_held() {
+                return true;
+            }
         }
         loop {
             if stays {
@@ -202,8 +209,6 @@ impl Inner {
             }
             self.do_ahead(prefetch, stays);
             if stays {
-                // A callback may have said otherwise.
-                cancellation::never();
                 end_exception();
             }
             if unwinding::is_held() {
@@ -222,7 +227,13 @@ impl Inner {
             outcome = Err(Errno::ECANCELED);
             if prefetch.ready.is_some() && !(own_thread && end_exception()) {
                 // This thread is to call nothing more.
-                self.step(|state| state.ahead.put_back(Errno::ECANCELED));
+                let draining = self.step(|state| {
+                    state.ahead.put_back(Errno::ECANCELED);
+                    state.draining
+                });
+                if draining {
+                    self.leave_to_others();
+                }
                 return;
             }
         }
@@ -240,7 +251,13 @@ impl Inner {
             state.ahead.finish(outcome.err().filter(|_| !told));
             state.draining
         });
-        if draining && !unwinding::is_held() {
+        if own_thread {
+            // Before it is asked whether this thread may go on.
+            end_exception();
+        }
+        if draining && unwinding::is_held() {
+            self.leave_to_others();
+        } else if draining {
             self.finish_draining();
         }
     }
