@@ -80,6 +80,14 @@ impl Cache {
         loop {
             {
                 let mut state = inner.state.lock();
+                // What is accepted while a thread is being started would wait
+                // for ever if it could not be.
+                while state.ahead.is_expecting() {
+                    if state.ahead.is_expected_here() {
+                        return Err(Errno::ENOMEM);
+                    }
+                    state = inner.idle.wait(state);
+                }
                 if state.draining || exit::has_begun() {
                     return Err(Errno::ESHUTDOWN);
                 }
@@ -120,10 +128,14 @@ fn start(inner: &Share<Inner>) -> Result<(), Errno> {
         Ok(thread) => (Some(thread), Ok(())),
         Err(error) => (None, Err(error)),
     };
-    inner.state.lock().ahead.expected(thread);
-    // It waits for that, and so does who ends it.
-    inner.work.notify_all();
-    inner.idle.notify_all();
+    let draining = inner.step(|state| {
+        state.ahead.expected(thread);
+        state.draining
+    });
+    if draining && result.is_err() {
+        // What waits is told of by who drains, or reaps.
+        inner.leave_to_others();
+    }
     result
 }
 
@@ -262,8 +274,8 @@ impl Inner {
         }
     }
 
-    /// Ends what was being done, as `end` says: for who waits for that, and for
-    /// who is to do the next.
+    /// Ends what was being done, or who does it, as `end` says: for who waits for
+    /// that, and for who is to do the next.
     fn step<T>(&self, end: impl FnOnce(&mut State) -> T) -> T {
         let result = end(&mut self.state.lock());
         self.work.notify_all();
@@ -277,13 +289,21 @@ impl Inner {
     }
 
     /// In a cache that is being drained, what waits ends: by its own thread, or
-    /// here where there is none any more. Whether it was here.
-    pub(super) fn drain_ahead(&self) -> bool {
-        let left = self.state.lock().ahead.is_left();
-        if left {
+    /// here where there is none any more.
+    pub(super) fn drain_ahead(&self) {
+        if self.state.lock().ahead.is_left() {
             self.serve(false);
         }
-        left
+    }
+
+    /// As `reap`, by who may call all callbacks: in a cache that is being drained
+    /// `drain_ahead` as well, since who drains it may not have stayed.
+    pub(super) fn reap_all(&self) -> usize {
+        let released = self.reap();
+        if self.draining.load(Ordering::Relaxed) && !unwinding::is_held() {
+            self.drain_ahead();
+        }
+        released
     }
 
     /// Ends the thread, when it is done with what it had begun; what waits is not

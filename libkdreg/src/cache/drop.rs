@@ -124,6 +124,8 @@ impl Inner {
             let mut state = self.state.lock();
             if done.is_some() {
                 if state.drained.is_some() {
+                    drop(state);
+                    self.drain_ahead();
                     return Err(Errno::EALREADY);
                 }
                 state.drained = done;

@@ -290,7 +290,7 @@ impl Cache {
     /// that is waiting to be released; returns how many entries were released.
     pub fn reap(&self) -> Result<usize, Errno> {
         self.inner.home.check()?;
-        Ok(self.inner.reap())
+        Ok(self.inner.reap_all())
     }
 
     /// Whether nothing is registered any more.

@@ -100,11 +100,19 @@ pub(super) fn room() -> Result<Room, Errno> {
 /// The cache's own thread.
 enum Worker {
     Nobody,
-    /// It is being started.
-    Expected,
+    /// It is being started, by this thread.
+    Expected(libc::pthread_t),
     Here(Thread),
     /// Somebody waits for its end.
     Leaving,
+}
+
+impl Worker {
+    /// It is being started by the calling thread.
+    fn expected() -> Worker {
+        // SAFETY: takes nothing.
+        Worker::Expected(unsafe { libc::pthread_self() })
+    }
 }
 
 pub(super) struct Queue {
@@ -175,7 +183,7 @@ impl Queue {
         };
         let nobody = matches!(self.worker, Worker::Nobody);
         if nobody {
-            self.worker = Worker::Expected;
+            self.worker = Worker::expected();
         }
         (nobody, spare)
     }
@@ -191,7 +199,7 @@ impl Queue {
         if self.ending || !matches!(self.worker, Worker::Here(_)) {
             return None;
         }
-        self.take(Worker::Expected)
+        self.take(Worker::expected())
     }
 
     fn take(&mut self, next: Worker) -> Option<Thread> {
@@ -297,7 +305,14 @@ impl Queue {
 
     /// Whether a thread is being started.
     pub fn is_expecting(&self) -> bool {
-        matches!(self.worker, Worker::Expected)
+        matches!(self.worker, Worker::Expected(_))
+    }
+
+    /// Whether the calling thread is starting it, and has something logged.
+    pub fn is_expected_here(&self) -> bool {
+        // SAFETY: takes nothing.
+        let here = unsafe { libc::pthread_self() };
+        matches!(self.worker, Worker::Expected(by) if by == here)
     }
 
     /// As if nothing had ever been asked for.

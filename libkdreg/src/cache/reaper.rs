@@ -389,7 +389,7 @@ fn run(shared: &Shared, mut page: Option<StatusPage>) {
             match &mut page {
                 Some(page) if name == STATUS => show(shared, page),
                 _ => shared.with(name, |cache| {
-                    cache.reap();
+                    cache.reap_all();
                     if cache.monitor.let_go(false) {
                         resting = Some(name);
                     }

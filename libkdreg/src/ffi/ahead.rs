@@ -13,8 +13,9 @@ use std::ptr::null;
 
 /// Is given what kdreg_cache_prefetch() asked for: `status` is 0, and `entry` held, for the
 /// caller to put at any time; or `status` is negative, as from kdreg_cache_get(), and
-/// `entry` NULL. Called once, with no lock held, by the cache's own thread, or by a
-/// thread in kdreg_cache_drain(). May call the library, but not destroy the cache. It
+/// `entry` NULL. Called once, with no lock held, by the cache's own thread; in a
+/// cache that is being drained, and has none, by one in kdreg_cache_drain() or
+/// kdreg_cache_reap(), or by the reaper. May call the library, but not destroy the cache. It
 /// need not return, as kdreg_register_fn says.
 pub type kdreg_ready_fn =
     Option<unsafe extern "C" fn(arg: *mut c_void, status: c_int, entry: *mut kdreg_entry_t)>;

@@ -35,6 +35,7 @@ fn one_is_done_at_a_time_whoever_does_it() {
     assert!(queue.prepare(room().unwrap()).0);
     assert!(queue.join(&all[0], false) == Joined::Accepted);
     assert!(queue.join(&all[1], false) == Joined::Accepted);
+    assert!(queue.is_expecting() && queue.is_expected_here());
     queue.expected(None);
     let next = |queue: &mut Queue| queue.next(false).map(|next| next.range);
     assert_eq!(next(&mut queue), Some(all[0].range));
