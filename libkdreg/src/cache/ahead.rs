@@ -88,7 +88,7 @@ impl Cache {
                     }
                     state = inner.idle.wait(state);
                 }
-                if state.draining || exit::has_begun() {
+                if state.draining || state.ahead.is_ending() || exit::has_begun() {
                     return Err(Errno::ESHUTDOWN);
                 }
                 match state.ahead.join(prefetch, polls) {
@@ -307,7 +307,8 @@ impl Inner {
     }
 
     /// Ends the thread, when it is done with what it had begun; what waits is not
-    /// done any more. Not to be called from one of its callbacks.
+    /// done any more, and nothing is accepted until the cache begins again
+    /// (`Cache::begin`). Not to be called from one of its callbacks.
     pub(super) fn end_ahead(&self) {
         let mut state = self.state.lock();
         state.ahead.end();
@@ -324,8 +325,7 @@ impl Inner {
                 break;
             }
         }
-        // For who uses the cache on, where a callback did not return.
-        let emptied = state.ahead.begin_anew();
+        let emptied = state.ahead.empty();
         drop(state);
         drop(emptied);
     }

@@ -10,8 +10,10 @@ use crate::range::Range;
 use crate::unwinding;
 
 impl Cache {
-    /// Has others work in it: the reaper, and the caches of its group.
+    /// Has others work in it: its own thread, the reaper, and the caches of its
+    /// group.
     pub(super) fn begin(&self) -> Result<(), Errno> {
+        self.inner.state.lock().ahead.begin();
         if let Some(group) = &self.inner.options.group {
             group.join(&self.inner)?;
         }

@@ -315,11 +315,15 @@ impl Queue {
         matches!(self.worker, Worker::Expected(by) if by == here)
     }
 
-    /// As if nothing had ever been asked for.
-    pub fn begin_anew(&mut self) -> Option<Room> {
-        self.ending = false;
+    /// The thread has ended for good: nothing waits any more, nor is accepted.
+    pub fn empty(&mut self) -> Option<Room> {
         self.doing = None;
         self.room.take()
+    }
+
+    /// The cache is used, for the first time or on.
+    pub fn begin(&mut self) {
+        self.ending = false;
     }
 }
 

@@ -43,8 +43,8 @@ fn call(ready: Ready, entry: Result<*const (), Errno>) {
 /// Once, what became of it: what `reg` returned, -EFAULT, -ENOMEM; -ENOENT when it cannot be
 /// kept, because of the limits, the backend or KDREG_CACHE_BYPASS, or since it changes all the time; -ECANCELED when a callback did not return:
 /// then nothing waits any more, and the next call begins anew. -ENOBUFS when
-/// 256 wait already; -ESHUTDOWN when the cache is being drained, or the process exits;
-/// -EINVAL; -EBADF; -ECHILD.
+/// 256 wait already; -ESHUTDOWN when the cache is being drained or
+/// destroyed, or the process exits; -EINVAL; -EBADF; -ECHILD.
 #[unsafe(no_mangle)]
 pub extern "C-unwind" fn kdreg_cache_try_get(
     cache: *mut kdreg_cache_t,
@@ -71,7 +71,7 @@ pub extern "C-unwind" fn kdreg_cache_try_get(
 ///
 /// Returns 0, and then `ready` is called, even before this returns; -ENOBUFS when 256
 /// wait already; -ENOMEM, also when no thread can be started; -ESHUTDOWN when the cache
-/// is being drained, or the process exits; -EINVAL; -EBADF; -ECHILD.
+/// is being drained or destroyed, or the process exits; -EINVAL; -EBADF; -ECHILD.
 #[unsafe(no_mangle)]
 pub extern "C-unwind" fn kdreg_cache_prefetch(
     cache: *mut kdreg_cache_t,
