@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /* Children after fork(), under libkdreg-verbs.so: what they call goes to libibverbs, and takes nothing from their parent. Over the
- * stand-in, whose registrations a child has a copy of: what is called there is seen in it. */
+ * stand-in, whose registrations a child has a copy of: what is called there is seen in it.
+ *
+ *   forked           with caches
+ *   forked uncached  where there are none */
 #include "posting.h"
 
 /* Runs `body` in a child; what a child waits for longer it waits for for ever. */
@@ -75,11 +78,38 @@ static void posts(void)
     }
 }
 
-int main(void)
+static void register_and_post(void *argument)
+{
+    struct ibv_mr *mr = reg(LOCAL), copy = *mr;
+    CHECK_IS(ibv_dereg_mr(mr), 0);
+    REQUIRE(is_gone(copy.lkey), "a registration of libibverbs's");
+    /* Its parent is posting there, and will not go on in here. */
+    post_read(argument, &copy, true);
+    CHECK_IS(fake_answer(argument, 'x'), IBV_WC_LOC_PROT_ERR);
+    CHECK_IS(polled(), IBV_WC_LOC_PROT_ERR);
+}
+
+/* MPI libraries and UCX register nothing but this: no cache has anything when they fork. */
+static void uncached(void)
+{
+    check_says("a child of one that has registered for peers only, and is posting");
+    struct ibv_qp *qp = make_qp(false, false);
+    struct ibv_mr *mr = reg(REMOTE);
+    CHECK_IS(ibv_dereg_mr(mr), 0);
+    struct ibv_qp_ex *ex = ibv_qp_to_qp_ex(qp);
+    ibv_wr_start(ex);
+    in_a_child(register_and_post, qp);
+    ibv_wr_abort(ex);
+    CHECK_IS(ibv_destroy_qp(qp), 0);
+}
+
+int main(int argc, char **argv)
 {
     check_watchdog(120);
     open_queues();
-    posts();
+    uncached();
+    if (argc < 2 || strcmp(argv[1], "uncached") != 0)
+        posts();
     close_queues();
     return check_result("forked");
 }

@@ -13,7 +13,9 @@ use std::ffi::{c_int, c_void};
 pub unsafe extern "C" fn ibv_open_device(device: *mut c_void) -> *mut ibv_context {
     // SAFETY: the program's.
     let context = unsafe { real::open_device(device) };
-    if !context.is_null() && !watch::is_forked_child() && !settings::settings().disabled {
+    let seen = !watch::is_forked_child() && !settings::settings().disabled;
+    // A child must not wait for what a thread here holds while it posts.
+    if !context.is_null() && seen && watch::follow_forks() {
         exchange::opened(context);
     }
     context

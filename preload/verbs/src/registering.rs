@@ -119,6 +119,9 @@ pub fn register(request: Request) -> *mut ibv_mr {
 
 /// A registration that libibverbs makes, for this reason.
 fn counted(why: &Count, make: impl FnOnce() -> *mut ibv_mr) -> *mut ibv_mr {
+    // On devices that others opened this may be the first that is seen here.
+    // Without memory for it nothing is cached (`watch`).
+    watch::follow_forks();
     let mr = make();
     let count = if mr.is_null() { &counts::FAILED } else { why };
     count.one();

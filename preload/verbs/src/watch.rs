@@ -22,6 +22,27 @@ pub fn is_forked_child() -> bool {
     FORKED.load(Ordering::Relaxed)
 }
 
+/// Set when children will know what they are.
+static FOLLOWED: AtomicBool = AtomicBool::new(false);
+
+/// From here on children know what they are; `false` without memory for that.
+/// Before anything that they must not find taken by a thread of the parent, and
+/// not earlier: who forks before that is no parent of theirs.
+pub fn follow_forks() -> bool {
+    // Acquire: pairs with the Release below, so that who forks after this finds
+    // the function registered.
+    if FOLLOWED.load(Ordering::Acquire) {
+        return true;
+    }
+    // Twice, by two threads, does no harm.
+    // SAFETY: a function without arguments; this library is never unloaded.
+    let followed = unsafe { libc::pthread_atfork(None, None, Some(forked)) } == 0;
+    if followed {
+        FOLLOWED.store(true, Ordering::Release);
+    }
+    followed
+}
+
 /// The process's monitor, or why there is none. Opened at the first
 /// registration, never closed.
 pub struct Opened {
@@ -69,9 +90,7 @@ fn open() -> Option<Opened> {
         ));
         return None;
     }
-    // SAFETY: a function without arguments; this library is never unloaded.
-    let error = unsafe { libc::pthread_atfork(None, None, Some(forked)) };
-    if error != 0 {
+    if !follow_forks() {
         log::once(format_args!("nothing is cached: no memory"));
         return None;
     }
