@@ -43,7 +43,9 @@
 //! nothing in the process is linked with that library, and if work that went
 //! through `post` named the key since the program has it, which a program does
 //! not do for a buffer that it uses in the other way. Work queues, tag matching
-//! and devices opened otherwise: nothing stays that can be written.
+//! and devices opened otherwise: nothing stays that can be written. Unless it
+//! has rights for peers: then the user's word, by which it was made, is for this
+//! program's unseen work as well.
 //!
 //! **Other users of the same registration.** Work that is outstanding names the
 //! key, and not which of two users of the key posted it, and a registration
