@@ -98,6 +98,54 @@ static void numbers(void)
     }
 }
 
+/* Queues beyond those that can be known, and then others in their place: FILL of them leave none free. */
+static void crowded(void)
+{
+    check_says("queues beyond those that can be known");
+    enum { FILL = 40000, FIRST = 1 << 20 };
+    struct ibv_mr *other = reg(LOCAL);
+    struct ibv_qp *many = make_qp(false, false);
+    /* One that the driver has, under each number in turn. */
+    for (unsigned i = 0; i < FILL; i++) {
+        many->qp_num = FIRST + i;
+        CHECK_IS(post_receive(many, other), 0);
+        CHECK_IS(fake_arrive(many, 'x'), IBV_WC_SUCCESS);
+        CHECK_IS(polled(), IBV_WC_SUCCESS);
+    }
+    struct ibv_qp *same = make_qp(false, false), *old = make_qp(false, false), *crowded[] = {same, old};
+    for (int i = 0; i < 2; i++) {
+        CHECK_IS(post_receive(crowded[i], other), 0);
+        post_read(crowded[i], other, true);
+        CHECK_IS(fake_arrive(crowded[i], 'x'), IBV_WC_SUCCESS);
+        CHECK_IS(fake_answer(crowded[i], 'x'), IBV_WC_SUCCESS);
+    }
+    CHECK_IS(ibv_dereg_mr(other), 0);
+    fake_next_number(old->qp_num);
+    CHECK_IS(ibv_destroy_qp(old), 0);
+    old = make_qp(false, false);
+    many->qp_num = FIRST;
+    CHECK_IS(ibv_destroy_qp(many), 0);
+    for (unsigned i = 1; i < FILL; i++) {
+        fake_next_number(FIRST + i);
+        CHECK_IS(ibv_destroy_qp(make_qp(false, false)), 0);
+    }
+    /* For which there is a place now, and of which four completions are there that were not for this. */
+    struct ibv_qp *now[] = {same, old};
+    for (int i = 0; i < 2; i++) {
+        struct ibv_mr *received = reg(LOCAL), *read = reg(LOCAL);
+        uint32_t keys[] = {received->lkey, read->lkey};
+        CHECK_IS(post_receive(now[i], received), 0);
+        post_read(now[i], read, true);
+        CHECK_IS(polled(), IBV_WC_SUCCESS);
+        CHECK_IS(polled(), IBV_WC_SUCCESS);
+        CHECK_IS(ibv_dereg_mr(received), 0);
+        CHECK_IS(ibv_dereg_mr(read), 0);
+        CHECK(is_gone(keys[0]), "%d: its receive is outstanding, whatever came before", i);
+        CHECK(is_gone(keys[1]), "%d: its read is outstanding, whatever came before", i);
+        CHECK_IS(ibv_destroy_qp(now[i]), 0);
+    }
+}
+
 /* Posted by a registration that no cache had, whose key the driver gives the next one: what comes by it comes by the next one's rights. */
 static void again(bool shared)
 {
@@ -233,6 +281,7 @@ int main(void)
     late(false);
     race();
     late(true);
+    crowded();
     imported();
     close_queues();
     return check_result("given_back");

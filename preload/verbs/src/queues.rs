@@ -14,9 +14,9 @@
 //! * What the driver refused is taken off again, under the same lock.
 //! * A completion is counted when it says that it succeeded and which kind it
 //!   is; of an error nobody knows the kind.
-//! * A number that a queue had that went with work unpolled is not counted for
-//!   again: what is left in the completion queue would be taken for the new
-//!   one's.
+//! * A number that a queue had that went with work unpolled, or that had no
+//!   place, is not counted for again: what is left in the completion queue would
+//!   be taken for the new one's.
 //! * A read without a completion of its own (unsignaled) has a place like any.
 //!   So the n-th completion is that of the n-th place or of a later one, and all
 //!   up to that place are done: the count only lags, by one from then on.
@@ -193,8 +193,13 @@ fn begin(context: *mut ibv_context, number: u64, counted: bool) -> Option<&'stat
         return found;
     }
     let context = context as usize;
-    let place =
-        places(context, number).find(|queues| queues.context.load(Ordering::Relaxed) <= GONE)?;
+    let is_free = |queues: &&Queues| queues.context.load(Ordering::Relaxed) <= GONE;
+    let Some(place) = places(context, number).find(is_free) else {
+        // Nobody counts what it completes, now or when there is a place.
+        set_unpolled(context, number, false);
+        set_unpolled(context, number, true);
+        return None;
+    };
     place
         .receive
         .begin(counted && !is_unpolled(context, number, false));
