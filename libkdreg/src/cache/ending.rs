@@ -55,14 +55,24 @@ impl Cache {
     /// be handed to them; `EDEADLK`
     /// inside a callback of the cache, or of its group, which dropping would wait for.
     pub(crate) fn may_be_destroyed(&self) -> Result<(), Errno> {
-        self.inner.home.check()?;
-        if self.inner.waits_for_callback() {
-            Err(Errno::EDEADLK)
-        } else if self.inner.any_in_use() || self.inner.owes_ahead() {
-            Err(Errno::EBUSY)
-        } else {
-            Ok(())
+        let inner = &*self.inner;
+        inner.home.check()?;
+        if inner.waits_for_callback() {
+            return Err(Errno::EDEADLK);
         }
+        // In this order: what is handed over is in use before it is not owed any more.
+        if inner.owes_ahead() {
+            return Err(Errno::EBUSY);
+        }
+        if inner.any_in_use() {
+            return Err(Errno::EBUSY);
+        }
+        Ok(())
+    }
+
+    /// As `may_be_destroyed`, once it is empty: where it is not to be, it is used on.
+    pub(crate) fn may_be_closed(&self) -> Result<(), Errno> {
+        self.may_be_destroyed().inspect_err(|_| self.begin_again())
     }
 
     /// Drops and releases everything, with no help of the reaper's from now on.
@@ -84,6 +94,13 @@ impl Cache {
             self.inner.call(|| self.inner.registrar.emptied(true));
             return Ok(());
         }
+        self.begin_again();
+        Err(Errno::ESCAPED)
+    }
+
+    /// Has others work in it again, which is not destroyed after all.
+    #[cold]
+    fn begin_again(&self) {
         if let Err(error) = self.begin() {
             log::say(
                 Level::Warn,
@@ -92,7 +109,6 @@ impl Cache {
                 ),
             );
         }
-        Err(Errno::ESCAPED)
     }
 }
 

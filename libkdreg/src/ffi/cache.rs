@@ -102,7 +102,7 @@ pub extern "C-unwind" fn kdreg_cache_destroy(cache: *mut kdreg_cache_t) -> c_int
         // While it still is one: what a callback that does not return leaves
         // undone is for the next who destroys it.
         object.empty()?;
-        held_off(|| handle::close::<Cache>(cache, Cache::may_be_destroyed).map(drop))
+        held_off(|| handle::close::<Cache>(cache, Cache::may_be_closed).map(drop))
     })
 }
 
