@@ -90,6 +90,98 @@ enum { SANITIZED = true };
 enum { SANITIZED = false };
 #endif
 
+/* A device whose deregistrations ask for more, or wait at a gate. */
+struct late {
+    struct device device;
+    kdreg_cache_t *cache;
+    struct told told;
+    bool asks, gate;
+    int asked, polled;
+    sem_t arrived, open;
+};
+
+static int late_deregister(void *context, void *addr, size_t length, void *handle)
+{
+    struct late *late = context;
+    if (late->asks) {
+        kdreg_entry_t *entry;
+        late->asked = prefetch(late->cache, 1, &late->told);
+        late->polled = try_get(late->cache, 2, &entry);
+    }
+    if (late->gate) {
+        sem_post(&late->arrived);
+        wait_for(&late->open);
+    }
+    return device_deregister(context, addr, length, handle);
+}
+
+static void create_late(struct late *late)
+{
+    sem_init(&late->arrived, 0, 0);
+    sem_init(&late->open, 0, 0);
+    late->device.caller = pthread_self();
+    struct kdreg_cache_attr attr = KDREG_CACHE_ATTR_INIT;
+    attr.reg = device_register;
+    attr.dereg = late_deregister;
+    attr.ctx = late;
+    attr.flags = KDREG_CACHE_NO_MERGE;
+    REQUIRE(kdreg_cache_create(NULL, &attr, &late->cache) == 0, "kdreg_cache_create");
+}
+
+static kdreg_entry_t *poll_late(struct late *late, int pages)
+{
+    kdreg_entry_t *entry = NULL;
+    int status;
+    while ((status = kdreg_cache_try_get(late->cache, region(0), (size_t)pages * page, &reading, &entry)) == -EAGAIN)
+        check_sleep_ms(1);
+    CHECK_IS(status, 0);
+    return entry;
+}
+
+static void asked_late(void)
+{
+    check_says("what a callback asks for while the cache is destroyed is refused");
+    struct late late = {.asks = true, .asked = 1, .polled = 1};
+    create_late(&late);
+    CHECK_IS(kdreg_cache_put(late.cache, poll_late(&late, 1)), 0);
+    destroy(late.cache, &late.device);
+    CHECK_IS(late.asked, -ESHUTDOWN);
+    CHECK_IS(late.polled, -ESHUTDOWN);
+    CHECK_IS(late.told.calls, 0);
+}
+
+static void *opens_late(void *argument)
+{
+    struct late *late = argument;
+    check_sleep_ms(50);
+    sem_post(&late->open);
+    return NULL;
+}
+
+static void held_by_its_own(void)
+{
+    check_says("destroy waits for the cache's own thread to put what it has just made to be found");
+    struct late late = {.gate = false};
+    create_late(&late);
+    CHECK_IS(kdreg_cache_put(late.cache, poll_late(&late, 1)), 0);
+    for (int held = 1; held >= 0; held--) {
+        /* It takes the place of the smaller one, which is deregistered when it can be found already. */
+        late.gate = true;
+        kdreg_entry_t *entry = poll_late(&late, 3 - held);
+        wait_for(&late.arrived);
+        late.gate = false;
+        if (!held)
+            CHECK_IS(kdreg_cache_put(late.cache, entry), 0);
+        pthread_t other;
+        REQUIRE(pthread_create(&other, NULL, opens_late, &late) == 0, "pthread_create");
+        CHECK_IS(kdreg_cache_destroy(late.cache), held ? -EBUSY : 0);
+        pthread_join(other, NULL);
+        if (held)
+            CHECK_IS(kdreg_cache_put(late.cache, entry), 0);
+    }
+    CHECK_IS(late.device.live, 0);
+}
+
 static void forked(void)
 {
     check_says("a child has neither the cache nor what waits, and makes its own; a process exits while something is registered");
@@ -184,6 +276,10 @@ int main(void)
     drains(false);
     drains(true);
     ended();
+    if (watches) {
+        asked_late();
+        held_by_its_own();
+    }
     if (SANITIZED)
         check_says("not what children do: they leak what they leave, and may not start threads");
     else

@@ -288,6 +288,21 @@ impl Inner {
         self.state.lock().ahead.owes()
     }
 
+    /// Looks at something while the cache's own thread holds nothing of its own: waits
+    /// for the one prefetch that it does, unless that is to be handed to somebody.
+    /// Not to be called from one of its callbacks.
+    pub(super) fn while_it_holds_nothing<T>(&self, look: impl FnOnce() -> T) -> T {
+        let mut state = self.state.lock();
+        state.ahead.pause();
+        while state.ahead.does_to_be_found() {
+            state = self.idle.wait(state);
+        }
+        drop(state);
+        let seen = look();
+        self.step(|state| state.ahead.go_on());
+        seen
+    }
+
     /// In a cache that is being drained, what waits ends: by its own thread, or
     /// here where there is none any more.
     pub(super) fn drain_ahead(&self) {

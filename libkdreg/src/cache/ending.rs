@@ -64,7 +64,10 @@ impl Cache {
         if inner.owes_ahead() {
             return Err(Errno::EBUSY);
         }
-        if inner.any_in_use() {
+        // Where it is in use it may be by the cache's own thread, which has just
+        // made it to be found, and puts it back.
+        let in_use = || inner.any_in_use();
+        if in_use() && inner.while_it_holds_nothing(in_use) {
             return Err(Errno::EBUSY);
         }
         Ok(())

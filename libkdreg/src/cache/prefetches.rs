@@ -123,6 +123,8 @@ pub(super) struct Queue {
     worker: Worker,
     /// The cache ends.
     ending: bool,
+    /// So many have the thread begin nothing for the moment.
+    pauses: u32,
 }
 
 /// What becomes of a prefetch that is asked for.
@@ -144,6 +146,7 @@ impl Queue {
         doing: None,
         worker: Worker::Nobody,
         ending: false,
+        pauses: 0,
     };
 
     /// Accepts a prefetch where it is one of its own. Who `polls` is told of an
@@ -212,11 +215,26 @@ impl Queue {
     /// What is to be done next, and is being done from now on: one at a time, whoever
     /// does it. The thread begins when it is known to be there.
     pub fn next(&mut self, own_thread: bool) -> Option<Prefetch> {
-        if self.doing.is_some() || own_thread && self.is_expecting() {
+        let rests = self.is_expecting() || self.pauses > 0;
+        if self.doing.is_some() || own_thread && rests {
             return None;
         }
         self.doing = self.room.as_mut()?.waiting.pop_front();
         self.doing
+    }
+
+    /// Has the thread begin nothing, until `go_on`.
+    pub fn pause(&mut self) {
+        self.pauses += 1;
+    }
+
+    pub fn go_on(&mut self) {
+        self.pauses -= 1;
+    }
+
+    /// Whether what is being done is only to be found: who does it puts it back.
+    pub fn does_to_be_found(&self) -> bool {
+        self.doing.is_some_and(|doing| doing.terms.kept_only())
     }
 
     /// Who waits for what is being done is being told.
