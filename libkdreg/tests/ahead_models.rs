@@ -78,7 +78,10 @@ impl Cache {
     fn ask(cache: &Arc<Cache>) -> bool {
         let starts = {
             let mut state = cache.state.lock().unwrap();
-            if state.draining {
+            while matches!(state.worker, Worker::Expected) {
+                state = cache.idle.wait(state).unwrap();
+            }
+            if state.draining || state.ending {
                 return false;
             }
             match state.worker {
@@ -93,7 +96,10 @@ impl Cache {
             Cache::start(cache);
         }
         let mut state = cache.state.lock().unwrap();
-        if state.draining {
+        while matches!(state.worker, Worker::Expected) {
+            state = cache.idle.wait(state).unwrap();
+        }
+        if state.draining || state.ending {
             return false;
         }
         state.waiting += 1;
