@@ -2,11 +2,12 @@
 //! What a queue hands out, and to whom.
 
 use super::super::asking::Ask;
-use super::super::{Cache, Handle, Options, Registrar};
-use super::{Joined, Prefetch, Queue, room};
+use super::super::{Cache, Done, Handle, Options, Registrar};
+use super::{Joined, Prefetch, Queue, Ready, room};
 use crate::errno::Errno;
 use crate::monitor::manual::Manual;
 use crate::range::Range;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 struct Nothing;
 
@@ -48,4 +49,65 @@ fn one_is_done_at_a_time_whoever_does_it() {
     queue.finish(None);
     assert!(!queue.is_busy());
     assert_eq!(next(&mut queue), None);
+}
+
+fn count(arg: usize) {
+    // SAFETY: from a reference in the test that this is called in.
+    let counter = unsafe { &*(arg as *const AtomicUsize) };
+    counter.fetch_add(1, Ordering::Relaxed);
+}
+
+/// A cache that drains, with one prefetch whose thread could not be started.
+fn left(told: &AtomicUsize, done: &AtomicUsize) -> Cache {
+    let (_manual, monitor) = Manual::open().unwrap();
+    let options = Options {
+        no_reaper: true,
+        ..Options::default()
+    };
+    let cache = Cache::new(&monitor, options, Box::new(Nothing)).unwrap();
+    let mut prefetch = prefetches(1)[0];
+    prefetch.ready = Some(Ready {
+        call: |ready, entry| {
+            assert_eq!(entry, Err(Errno::ESHUTDOWN));
+            count(ready.arg);
+        },
+        function: 0,
+        arg: std::ptr::from_ref(told) as usize,
+    });
+    {
+        let mut state = cache.inner().state.lock();
+        state.ahead.prepare(room().unwrap());
+        assert!(state.ahead.join(&prefetch, false) == Joined::Accepted);
+    }
+    let done = Done {
+        call: |done| count(done.arg),
+        function: 0,
+        arg: std::ptr::from_ref(done) as usize,
+    };
+    cache.inner().drain(Some(done)).unwrap();
+    cache.inner().state.lock().ahead.expected(None);
+    assert_eq!(cache.may_be_destroyed(), Err(Errno::EBUSY));
+    cache
+}
+
+#[test]
+fn what_has_no_thread_is_told_of_by_who_reaps_or_drains_again() {
+    for reaps in [true, false] {
+        let (told, done) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        let cache = left(&told, &done);
+        assert_eq!(told.load(Ordering::Relaxed), 0);
+        if reaps {
+            assert_eq!(cache.reap(), Ok(0));
+        } else {
+            let again = Done {
+                call: |_| unreachable!(),
+                function: 0,
+                arg: 0,
+            };
+            assert_eq!(cache.inner().drain(Some(again)), Err(Errno::EALREADY));
+        }
+        assert_eq!(told.load(Ordering::Relaxed), 1);
+        assert_eq!(done.load(Ordering::Relaxed), 1);
+        assert_eq!(cache.may_be_destroyed(), Ok(()));
+    }
 }
