@@ -18,7 +18,8 @@
 //!    nothing is allocated or freed, nothing sleeps, and user memory is not touched. Looking a
 //!    mapping up takes RCU and no lock. Never taken in interrupt context, as notifiers run in
 //!    process context: interrupts stay enabled. Held for 256 regions at most (`space::STEP`),
-//!    and to look at 32 descriptors, whatever a call or a change has to do with; `hold` measures it.
+//!    and to look at 512 descriptors and trees (`marking::LOOKS`), each of which takes the longer the
+//!    more regions are in it, whatever a call or a change has to do with; `hold` measures it.
 //! 6. The locks inside the wait queues. Waiters are woken after `changes` has been let go.
 //!
 //! `USERS` and `SPACES` (mutexes): what users and processes there are. Leaves, held for a look.
@@ -42,7 +43,8 @@
 //! # Who calls whom
 //!
 //! `device` (system calls) → `context`, `events` (one descriptor) → `space` (all of a process, what the
-//! spin lock protects) → `members`, `regions` → `slots`, `free_list`, `tree`, `cookies`, `status`.
+//! spin lock protects) → `members`, `regions` → `slots`, `free_list`, `tree`, `occupied`, `cookies`,
+//! `status`.
 //! `notifier` calls into `space` by way of `marking`, page faults into `status` by `mapping`. `account` charges what `slots` and `status` allocate.
 
 mod abi;
@@ -62,6 +64,7 @@ mod marking;
 mod members;
 mod names;
 mod notifier;
+mod occupied;
 mod regions;
 mod registry;
 mod request;

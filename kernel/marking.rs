@@ -9,8 +9,10 @@ use crate::{
     space::{Changes, Guard, Space, STEP},
 };
 
-/// Descriptors looked at before it is: each has up to 128 trees.
-const MEMBERS: u32 = 32;
+/// Descriptors and trees looked at before it is. One descriptor has up to 255 trees: 128 are of
+/// classes that UNMAP or CLEAR concerns, 192 that a change of protection does, and all that one for an
+/// unknown reason does.
+const LOOKS: u32 = 512;
 
 /// A range of addresses that changes, ends included, and how.
 #[derive(Clone, Copy)]
@@ -77,12 +79,15 @@ impl Space {
             // SAFETY: Members in the list are alive. This one stays there while the lock is held or
             // it is pinned.
             let member = unsafe { member.as_ref() };
-            seen = seen.wrapping_add(1);
-            if seen % MEMBERS == 0 {
-                (changes, settled) = self.pause(changes, member, settled);
-            }
             // SAFETY: The lock is held.
-            let regions = unsafe { member.regions() };
+            let mut regions = unsafe { member.regions() };
+            seen = seen.wrapping_add(regions.occupied.looks());
+            if seen > LOOKS {
+                (changes, settled) = self.pause(changes, member, settled);
+                // SAFETY: The lock is held, again; that reference is the only one.
+                regions = unsafe { member.regions() };
+                seen = regions.occupied.looks();
+            }
             if regions.is_idle() {
                 next = changes.watching.next(member);
                 if !member.is_pinned() {
@@ -91,7 +96,7 @@ impl Space {
                 }
                 continue;
             }
-            if changing.change.is_of_protection() && regions.are_discerning() {
+            if changing.change.is_of_protection() && regions.occupied.are_discerning() {
                 // What it says holds for all members, as the mapping does not change meanwhile.
                 if let Some(rights) = rights.take() {
                     changing.change = changing.change.leaves(rights());
@@ -100,6 +105,8 @@ impl Space {
             let marked = regions.mark(&changing, STEP);
             if marked > 0 {
                 (changes, settled) = self.mark_on(changes, member, &changing, marked, settled);
+                // It has let go of the lock.
+                seen = 0;
             }
             next = changes.watching.next(member);
         }

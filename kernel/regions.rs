@@ -9,10 +9,11 @@ use crate::{
     abi::*,
     addresses::Addresses,
     answers::{Added, Outcome, Progress, Statistics, Taken},
-    change_mask::{Change, CLASSES, DISCERNING},
+    change_mask::{Change, CLASSES},
     cookies::Cookies,
     free_list::FreeList,
     marking::Changing,
+    occupied::Occupied,
     request::Request,
     slots::{Chunk, Slot, Slots, Use, CHUNK_SLOTS, GENERATION_MAX, NIL},
     status::Status,
@@ -38,8 +39,7 @@ impl List {
 /// # Invariants
 ///
 /// - An active slot of class `c` has its range in `trees[c]` and is in `cookies`; no other slot is
-///   in a tree or in `cookies`. The bit `c` of `occupied` is set if and only if `trees[c]` is not
-///   empty.
+///   in a tree or in `cookies`. `c` is one of `occupied` if and only if `trees[c]` is not empty.
 /// - A slot with index below `unused.grown` is active, holds an event, is on the free list, or is
 ///   retired (its generation is [`GENERATION_MAX`] and it is not used again). Slots from there
 ///   on are free and on no list.
@@ -48,7 +48,8 @@ pub(crate) struct Regions {
     slots: Slots,
     /// Boxed, as a page full of them has no place on the stack, where what is made begins.
     trees: KBox<[IntervalTree; CLASSES]>,
-    occupied: [u64; CLASSES / 64],
+    /// Whoever has the lock may look at it.
+    pub(crate) occupied: Occupied,
     cookies: Cookies,
     events: List,
     unused: FreeList,
@@ -66,7 +67,7 @@ impl Regions {
             slots: Slots::new(),
             // SAFETY: All zeroes is an empty tree: two null pointers.
             trees: unsafe { trees.assume_init() },
-            occupied: [0; CLASSES / 64],
+            occupied: Occupied::NONE,
             cookies: Cookies::new(),
             events: List::EMPTY,
             unused: FreeList::ALL,
@@ -124,7 +125,7 @@ impl Regions {
         for tree in self.trees.iter_mut() {
             *tree = IntervalTree::new();
         }
-        self.occupied = [0; CLASSES / 64];
+        self.occupied = Occupied::NONE;
         self.cookies.clear();
         self.events = List::EMPTY;
         self.unused = FreeList::ALL;
@@ -197,7 +198,7 @@ impl Regions {
         // SAFETY: By the type invariants an active slot is in this tree.
         unsafe { self.trees[class].remove(&slot.range) };
         if self.trees[class].is_empty() {
-            self.occupied[class / 64] &= !(1 << (class % 64));
+            self.occupied.remove(class);
         }
         self.statistics.active -= 1;
     }
@@ -370,7 +371,7 @@ impl Regions {
         tell(params);
         let class = request.wanted.class();
         if self.trees[class].is_empty() {
-            self.occupied[class / 64] |= 1 << (class % 64);
+            self.occupied.add(class);
         }
         // SAFETY: The slot was free, so its node is in no tree. It stays where it is until
         // `take_chunks`, after which the trees are not used again.
@@ -458,11 +459,6 @@ impl Regions {
         self.statistics.active == 0
     }
 
-    /// Whether there may be regions for which not every change of protection counts.
-    pub(crate) fn are_discerning(&self) -> bool {
-        self.occupied[DISCERNING / 64..] != [0; (CLASSES - DISCERNING) / 64]
-    }
-
     /// Marks up to `limit` of the regions that overlap the range, and that the change concerns, as
     /// changed. Returns how many it marked; fewer than `limit` means that none is left.
     pub(crate) fn mark(&mut self, changing: &Changing, limit: u32) -> u32 {
@@ -484,7 +480,7 @@ impl Regions {
         let mut marked = 0;
         for word in 0..CLASSES / 64 {
             // Nothing is added meanwhile; what is taken out is not found.
-            let mut rest = self.occupied[word];
+            let mut rest = self.occupied.word(word);
             // Most words are empty, and nothing is worked out for those.
             if rest == 0 {
                 continue;

@@ -5,8 +5,8 @@
  * Only where the module measures it (measure_holds=1) and where time is made of
  * instructions; skipped elsewhere.
  *
- * The bound is that of one step: 256 regions, or a few descriptors, whatever
- * there are in all.
+ * The bound is that of one step: 256 regions, or 512 descriptors and trees of
+ * theirs that are looked at, whatever there are in all.
  */
 #include "fdinfo.h"
 
@@ -15,7 +15,8 @@
 
 /* For a region of a step: its trees are deeper where there are more, and an
  * interrupt may come in between. */
-enum { STEP = 256, PER_REGION = 800, BATCH = 4096, DESCRIPTORS = 500, MASKS = 32 };
+enum { STEP = 256, PER_REGION = 800, LOOKS = 512, PER_LOOK = 300, BATCH = 4096, FEW = 8 };
+enum { DESCRIPTORS = 500 };
 
 static struct kdreg_monitor_entry entries[BATCH];
 static struct kdreg_unmonitor_entry ends[BATCH];
@@ -84,29 +85,71 @@ static void measure(size_t regions, uint64_t (*cookie)(uint64_t), const char *na
     CHECK(kt_wait(child) == 0);
 }
 
-/* One change in a process with many descriptors, and with as many trees in each as
- * there are masks of changes that it concerns; none of their regions overlaps it. */
-static void descriptors(unsigned count)
+/* Fills `entries` with one region of each kind that the module has a tree for: each
+ * set of changes, and where protection is one of them each need. Returns how many. */
+static uint32_t of_each_kind(uintptr_t addr, uint64_t *cookie)
+{
+    static const uint32_t needs[] = {0, KDREG_MONITOR_NEEDS_READ, KDREG_MONITOR_NEEDS_WRITE};
+    uint32_t n = 0;
+
+    for (uint32_t changes = 1; changes <= KDREG_CHANGE_ALL; changes++)
+        for (uint32_t i = 0; i < (changes & KDREG_CHANGE_PROTECTION ? 3 : 1); i++)
+            entries[n++] = (struct kdreg_monitor_entry){.addr = addr,
+                                                        .length = 1,
+                                                        .cookie = honest((*cookie)++),
+                                                        .changes = changes,
+                                                        .flags = needs[i]};
+    return n;
+}
+
+/* One change in a process with many descriptors, and with all trees in each that there
+ * can be, of so many regions on each side of the change; none overlaps it. */
+static void descriptors(unsigned count, unsigned deep)
 {
     pid_t child = fork();
 
     if (child == 0) {
-        char *memory = kt_space(2 * page);
-        int fd = -1;
+        char *memory = kt_space(3 * page), *middle = memory + page;
+        long by[3];
+        uint32_t kinds = 0;
+        /* The last one that a change comes to: whether it was heard of. */
+        int first = kt_open(), fd = -1;
 
+        kt_config(first, 2);
+        kt_monitor(first, middle, 1, 1);
         for (unsigned i = 0; i < count; i++) {
+            uint64_t cookie = 0;
+
             fd = kt_open();
-            kt_config(fd, MASKS);
-            for (uint32_t mask = 0; mask < MASKS; mask++)
-                kt_monitor_mask(fd, memory, 1, mask, KDREG_CHANGE_CLEAR | mask << 2, 0);
+            kt_config(fd, 2 * 256 * deep);
+            for (unsigned side = 0; side < 2 * deep; side++) {
+                uintptr_t addr = (uintptr_t)memory + side % 2 * 2 * page + side / 2 % page;
+
+                kinds = of_each_kind(addr, &cookie);
+                /* A few at a time, which takes less than a change may. */
+                for (uint32_t n = 0; n < kinds; n += FEW) {
+                    struct kdreg_batch batch = {.entries = (uintptr_t)&entries[n],
+                                                .count = kinds - n < FEW ? kinds - n : FEW};
+
+                    CHECK(ioctl(fd, KDREG_IOCTL_MONITOR_BATCH, &batch) == 0, "%m");
+                }
+                for (uint32_t n = 0; n < kinds; n++)
+                    CHECK(entries[n].status == 0, "%d", entries[n].status);
+            }
         }
-        long before = longest(fd);
-        CHECK(madvise(memory + page, page, MADV_DONTNEED) == 0, "%m");
-        long after = longest(fd);
-        printf("%u descriptors of %u masks: %ld before, %ld by a change\n", count, MASKS, before,
-               after);
+        by[0] = longest(fd);
+        CHECK(madvise(middle, page, MADV_DONTNEED) == 0, "%m");
+        by[1] = longest(fd);
+        CHECK(kt_event(first).u.mapping_change.cookie == 1);
+        *(volatile char *)middle = 1;
+        kt_monitor(first, middle, 1, 2);
+        CHECK(mprotect(middle, page, PROT_READ) == 0, "%m");
+        by[2] = longest(fd);
+        CHECK(kt_event(first).u.mapping_change.cookie == 2);
+        printf("%u descriptors of %u trees of %u regions: %ld before, %ld after madvise, %ld after "
+               "mprotect\n", count, kinds, 2 * deep, by[0], by[1], by[2]);
         fflush(stdout);
-        CHECK(after <= STEP * PER_REGION, "the lock was held for %ld instructions", after);
+        CHECK(by[2] <= LOOKS * PER_LOOK, "the lock was held for %ld instructions", by[2]);
         exit(0);
     }
     CHECK(kt_wait(child) == 0);
@@ -131,6 +174,7 @@ int main(int argc, char **argv)
         measure(regions, honest, "honest");
         measure(regions, hostile, "hostile");
     }
-    descriptors(DESCRIPTORS);
+    descriptors(DESCRIPTORS, 1);
+    descriptors(2, 500);
     return 0;
 }
