@@ -2,6 +2,8 @@
 # Usage: test-rust.sh fmt|clippy|doc|test
 . "$(dirname "$0")/env.sh"
 set -eu
+# See build-kdregd.sh.
+unset INCLUDEDIR UAPIDIR MAKEFLAGS MFLAGS MAKEOVERRIDES
 
 # kdregd is for machines that can build it.
 workspace=--workspace
