@@ -104,6 +104,26 @@ impl Manual {
     }
 }
 
+impl Manual {
+    /// Counts a call that has regions armed.
+    fn count_call(&self) {
+        #[cfg(test)]
+        self.asked.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn arm(&self, subscriber: &Subscriber, range: Range, cookie: u64) -> Result<Region, Errno> {
+        let meanwhile = || self.between.iter().for_each(|between| between());
+        meanwhile();
+        let (slot, generation) = self.table.insert(subscriber.id, range, cookie)?;
+        meanwhile();
+        Ok(Region {
+            word: self.table.words().at(slot),
+            generation,
+            slot,
+        })
+    }
+}
+
 impl Backend for Manual {
     fn kind(&self) -> Kind {
         Kind::Kernel
@@ -138,17 +158,8 @@ impl Backend for Manual {
         cookie: u64,
         _needs: Needs,
     ) -> Result<Region, Errno> {
-        let meanwhile = || self.between.iter().for_each(|between| between());
-        meanwhile();
-        #[cfg(test)]
-        self.asked.fetch_add(1, Ordering::Relaxed);
-        let (slot, generation) = self.table.insert(subscriber.id, range, cookie)?;
-        meanwhile();
-        Ok(Region {
-            word: self.table.words().at(slot),
-            generation,
-            slot,
-        })
+        self.count_call();
+        self.arm(subscriber, range, cookie)
     }
     fn monitors_many(&self) -> bool {
         true
@@ -157,14 +168,12 @@ impl Backend for Manual {
         &self,
         subscriber: &Subscriber,
         wanted: &[(Range, u64)],
-        needs: Needs,
+        _needs: Needs,
         regions: &mut Vec<Result<Region, Errno>>,
     ) {
-        for &(range, cookie) in wanted {
-            regions.push(self.monitor(subscriber, range, cookie, needs));
-        }
-        #[cfg(test)]
-        self.asked.fetch_sub(wanted.len() - 1, Ordering::Relaxed);
+        self.count_call();
+        let armed = |&(range, cookie): &(Range, u64)| self.arm(subscriber, range, cookie);
+        regions.extend(wanted.iter().map(armed));
     }
     fn word(&self, name: RegionName) -> Option<&'static AtomicU32> {
         self.table.words().find(name.slot)
