@@ -199,16 +199,20 @@ impl Queue {
     /// The thread that is there ends, and another is expected: it is given back,
     /// if nobody waits for its end, and the cache does not end.
     pub fn expect_another(&mut self) -> Option<Thread> {
-        if self.ending || !matches!(self.worker, Worker::Here(_)) {
+        if self.ending {
             return None;
         }
         self.take(Worker::expected())
     }
 
+    /// The thread, if it is there: `next` takes its place then.
     fn take(&mut self, next: Worker) -> Option<Thread> {
         match std::mem::replace(&mut self.worker, next) {
             Worker::Here(thread) => Some(thread),
-            _ => None,
+            other => {
+                self.worker = other;
+                None
+            }
         }
     }
 
@@ -276,10 +280,7 @@ impl Queue {
         if let (Some(doing), Some(room)) = (self.doing.take(), &mut self.room) {
             room.waiting.push_front(doing);
         }
-        match self.worker {
-            Worker::Here(_) => self.take(Worker::Nobody),
-            _ => None,
-        }
+        self.take(Worker::Nobody)
     }
 
     /// Whether anything waits, or is being done.
@@ -310,10 +311,7 @@ impl Queue {
 
     /// The thread, for who waits for its end.
     pub fn take_thread(&mut self) -> Option<Thread> {
-        match self.worker {
-            Worker::Here(_) => self.take(Worker::Leaving),
-            _ => None,
-        }
+        self.take(Worker::Leaving)
     }
 
     /// The thread has ended.
