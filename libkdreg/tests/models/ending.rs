@@ -7,14 +7,11 @@ use super::*;
 fn eviction_never_takes_what_a_lookup_uses() {
     owned_or_not(3, |owner| {
         let entry = Entry::live(7, owner);
-        let lookup = {
-            let entry = entry.clone();
-            thread::spawn(move || {
-                if let Some(seen) = entry.use_it(FIRST) {
-                    assert_eq!(seen, 7);
-                }
-            })
-        };
+        let lookup = beside(&entry, |entry| {
+            if let Some(seen) = entry.use_it(FIRST) {
+                assert_eq!(seen, 7);
+            }
+        });
         entry.evict();
         lookup.join().unwrap();
         assert_eq!(entry.count(), 0);
@@ -27,8 +24,7 @@ fn a_detached_entry_is_released_once_by_its_last_user() {
         let entry = Entry::live(7, owner);
         let lookups: Vec<_> = [FIRST, SECOND]
             .map(|me| {
-                let entry = entry.clone();
-                thread::spawn(move || {
+                beside(&entry, move |entry| {
                     if let Some(seen) = entry.use_it(me) {
                         assert_eq!(seen, 7);
                     }
@@ -50,10 +46,7 @@ fn a_reference_is_held_again_while_the_entry_is_dropped() {
     owned_or_not(3, |owner| {
         let entry = Entry::live(7, owner);
         assert!(entry.take(FIRST));
-        let dropping = {
-            let entry = entry.clone();
-            thread::spawn(move || entry.detach(STRANGER))
-        };
+        let dropping = beside(&entry, |entry| entry.detach(STRANGER));
         assert_eq!(entry.refs.hold(), Ok(()));
         entry.put(FIRST);
         assert_eq!(entry.read(), 7);
@@ -68,12 +61,9 @@ fn a_reference_is_held_again_while_the_entry_is_dropped() {
 fn invalidation_and_eviction_agree_on_one_owner() {
     owned_or_not(3, |owner| {
         let entry = Entry::live(7, owner);
-        let user = {
-            let entry = entry.clone();
-            thread::spawn(move || {
-                entry.use_it(FIRST);
-            })
-        };
+        let user = beside(&entry, |entry| {
+            entry.use_it(FIRST);
+        });
         // Detaching and evicting happen under the cache's lock, one after the
         // other; the user runs beside both.
         if !entry.evict() {
@@ -89,12 +79,9 @@ fn invalidation_and_eviction_agree_on_one_owner() {
 fn an_entry_that_is_ended_twice_in_a_batch_is_counted_once() {
     explore(2, || {
         let entry = Entry::live(7, MANY);
-        let user = {
-            let entry = entry.clone();
-            thread::spawn(move || {
-                entry.use_it(FIRST);
-            })
-        };
+        let user = beside(&entry, |entry| {
+            entry.use_it(FIRST);
+        });
         refs::revoke_all(
             [&entry.refs, &entry.refs].into_iter(),
             entry.caller(STRANGER),
@@ -113,14 +100,11 @@ fn an_entry_that_is_ended_twice_in_a_batch_is_counted_once() {
 fn a_late_lookup_does_not_disturb_the_next_life() {
     owned_or_not(3, |owner| {
         let entry = Entry::live(7, owner);
-        let late = {
-            let entry = entry.clone();
-            thread::spawn(move || {
-                if let Some(seen) = entry.use_it(FIRST) {
-                    assert!(seen == 7 || seen == 8);
-                }
-            })
-        };
+        let late = beside(&entry, |entry| {
+            if let Some(seen) = entry.use_it(FIRST) {
+                assert!(seen == 7 || seen == 8);
+            }
+        });
         if entry.evict() {
             entry.refs.free();
             // The next life, in use by its maker.

@@ -36,13 +36,10 @@ fn a_check_after_the_change_returned_never_says_valid() {
 fn a_dead_guard_stays_dead() {
     loom::model(|| {
         let guard = Arc::new(Guard::new());
-        let handler = {
-            let guard = guard.clone();
-            thread::spawn(move || {
-                guard.enter();
-                guard.leave();
-            })
-        };
+        let handler = beside(&guard, |guard| {
+            guard.enter();
+            guard.leave();
+        });
         guard.die();
         handler.join().unwrap();
         assert_eq!(guard.standing(), Standing::Dead);

@@ -107,6 +107,15 @@ fn explore(preemptions: usize, model: impl Fn() + Sync + Send + 'static) {
     assert!(runs.load(Ordering::Relaxed) > 1, "only one way was tried");
 }
 
+/// Starts a thread that does something with what several have.
+fn beside<S: 'static, T: 'static>(
+    shared: &Arc<S>,
+    work: impl FnOnce(&S) -> T + 'static,
+) -> thread::JoinHandle<T> {
+    let shared = shared.clone();
+    thread::spawn(move || work(&shared))
+}
+
 /// A thread whose number no entry has.
 const STRANGER: u8 = 3;
 

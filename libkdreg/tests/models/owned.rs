@@ -8,15 +8,12 @@ use super::*;
 fn fields_hold_still_while_the_owner_is_at_the_entry() {
     explore(3, || {
         let entry = Entry::live(7, FIRST);
-        let owner = {
-            let entry = entry.clone();
-            thread::spawn(move || {
-                let at = entry.refs.enter_own(entry.caller(FIRST));
-                if at.is_some() {
-                    assert_eq!(entry.read(), 7);
-                }
-            })
-        };
+        let owner = beside(&entry, |entry| {
+            let at = entry.refs.enter_own(entry.caller(FIRST));
+            if at.is_some() {
+                assert_eq!(entry.read(), 7);
+            }
+        });
         assert!(entry.evict());
         owner.join().unwrap();
     });
@@ -27,15 +24,12 @@ fn fields_hold_still_while_the_owner_is_at_the_entry() {
 fn an_owner_sees_the_fields_of_the_life_it_is_at() {
     explore(3, || {
         let entry = Entry::live(7, NOBODY);
-        let owner = {
-            let entry = entry.clone();
-            thread::spawn(move || {
-                entry.refs.adopt(FIRST);
-                if let Some(_at) = entry.refs.enter_own(entry.caller(FIRST)) {
-                    assert_ne!(entry.read(), 0);
-                }
-            })
-        };
+        let owner = beside(&entry, |entry| {
+            entry.refs.adopt(FIRST);
+            if let Some(_at) = entry.refs.enter_own(entry.caller(FIRST)) {
+                assert_ne!(entry.read(), 0);
+            }
+        });
         assert!(entry.evict());
         entry.live_again(8);
         owner.join().unwrap();
@@ -47,13 +41,10 @@ fn a_reference_is_put_back_by_another_thread() {
     owned_or_not(3, |owner| {
         let entry = Entry::live(7, owner);
         assert!(entry.take(FIRST));
-        let other = {
-            let entry = entry.clone();
-            thread::spawn(move || {
-                assert_eq!(entry.read(), 7);
-                entry.put(SECOND);
-            })
-        };
+        let other = beside(&entry, |entry| {
+            assert_eq!(entry.read(), 7);
+            entry.put(SECOND);
+        });
         // Meanwhile the owner goes on counting, and somebody invalidates.
         let outcome = entry.detach(SECOND);
         assert_ne!(outcome, Detach::NotLive);
@@ -69,13 +60,10 @@ fn the_counts_of_two_threads_cancel_out() {
     explore(3, || {
         let entry = Entry::live(7, FIRST);
         assert!(entry.take(FIRST) && entry.take(FIRST));
-        let other = {
-            let entry = entry.clone();
-            thread::spawn(move || {
-                entry.put(SECOND);
-                entry.put(SECOND);
-            })
-        };
+        let other = beside(&entry, |entry| {
+            entry.put(SECOND);
+            entry.put(SECOND);
+        });
         thread::yield_now();
         // One more use while the word goes below zero.
         assert_eq!(entry.use_it(FIRST), Some(7));
@@ -90,15 +78,12 @@ fn the_counts_of_two_threads_cancel_out() {
 fn an_owner_at_the_entry_is_waited_for() {
     explore(3, || {
         let entry = Entry::live(7, FIRST);
-        let owner = {
-            let entry = entry.clone();
-            thread::spawn(move || {
-                if entry.take(FIRST) {
-                    assert!(matches!(entry.read(), 7 | 8));
-                    entry.put(FIRST);
-                }
-            })
-        };
+        let owner = beside(&entry, |entry| {
+            if entry.take(FIRST) {
+                assert!(matches!(entry.read(), 7 | 8));
+                entry.put(FIRST);
+            }
+        });
         if entry.evict() {
             entry.refs.free();
             // The next life: another thread's, which counts by itself, so
@@ -123,21 +108,18 @@ fn an_owner_at_the_entry_is_waited_for() {
 fn a_thread_that_becomes_the_owner_is_not_overlooked() {
     explore(3, || {
         let entry = Entry::live(7, NOBODY);
-        let user = {
-            let entry = entry.clone();
-            thread::spawn(move || {
-                if entry.take(FIRST) {
-                    entry.refs.adopt(FIRST);
-                    // Put back in the word, so that only the owner's own count
-                    // says that the entry is in use.
-                    assert!(entry.take(FIRST));
-                    let put = entry.refs.put();
-                    entry.after_put(put);
-                    assert_eq!(entry.read(), 7);
-                    entry.put(FIRST);
-                }
-            })
-        };
+        let user = beside(&entry, |entry| {
+            if entry.take(FIRST) {
+                entry.refs.adopt(FIRST);
+                // Put back in the word, so that only the owner's own count
+                // says that the entry is in use.
+                assert!(entry.take(FIRST));
+                let put = entry.refs.put();
+                entry.after_put(put);
+                assert_eq!(entry.read(), 7);
+                entry.put(FIRST);
+            }
+        });
         entry.evict();
         user.join().unwrap();
         assert_eq!(entry.count(), 0);
@@ -149,13 +131,10 @@ fn a_thread_that_becomes_the_owner_is_not_overlooked() {
 fn an_entry_passes_from_one_owner_to_the_next() {
     explore(3, || {
         let entry = Entry::live(7, FIRST);
-        let first = {
-            let entry = entry.clone();
-            thread::spawn(move || {
-                assert!(entry.take(FIRST));
-                entry.put(FIRST);
-            })
-        };
+        let first = beside(&entry, |entry| {
+            assert!(entry.take(FIRST));
+            entry.put(FIRST);
+        });
         // As a thread does that takes an entry over, under the cache's lock.
         entry.refs.revoke(entry.caller(SECOND));
         entry.refs.reopen(SECOND);
@@ -231,12 +210,9 @@ fn what_is_in_use_is_seen_to_be_while_counts_are_settled() {
         explore(3, move || {
             let entry = Entry::live(7, owner);
             assert!(entry.take(FIRST));
-            let reaper = {
-                let entry = entry.clone();
-                thread::spawn(move || {
-                    entry.refs.disown(entry.caller(STRANGER));
-                })
-            };
+            let reaper = beside(&entry, |entry| {
+                entry.refs.disown(entry.caller(STRANGER));
+            });
             thread::yield_now();
             assert!(entry.in_use(), "one holds it");
             reaper.join().unwrap();
@@ -250,14 +226,11 @@ fn a_thread_puts_back_only_what_is_held() {
     explore(3, || {
         let entry = Entry::live(7, MANY);
         assert!(entry.take(FIRST) && entry.take(SECOND));
-        let other = {
-            let entry = entry.clone();
-            thread::spawn(move || {
-                // Both of them, its own and the other's.
-                entry.put(SECOND);
-                entry.put(SECOND);
-            })
-        };
+        let other = beside(&entry, |entry| {
+            // Both of them, its own and the other's.
+            entry.put(SECOND);
+            entry.put(SECOND);
+        });
         thread::yield_now();
         assert_eq!(entry.use_it(FIRST), Some(7));
         other.join().unwrap();

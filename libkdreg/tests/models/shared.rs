@@ -7,16 +7,13 @@ use super::*;
 fn an_entry_is_shared_while_its_owner_uses_it() {
     explore(3, || {
         let entry = Entry::live(7, FIRST);
-        let first = {
-            let entry = entry.clone();
-            thread::spawn(move || {
-                // The second reference may be counted elsewhere than the first,
-                // and so may either be put back.
-                assert!(entry.take(FIRST) && entry.take(FIRST));
-                entry.put(FIRST);
-                entry.put(FIRST);
-            })
-        };
+        let first = beside(&entry, |entry| {
+            // The second reference may be counted elsewhere than the first,
+            // and so may either be put back.
+            assert!(entry.take(FIRST) && entry.take(FIRST));
+            entry.put(FIRST);
+            entry.put(FIRST);
+        });
         assert!(entry.refs.share(entry.caller(SECOND)));
         assert_eq!(entry.use_it(SECOND), Some(7));
         first.join().unwrap();
