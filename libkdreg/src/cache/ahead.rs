@@ -25,7 +25,7 @@ use crate::errno::Errno;
 use crate::log::{self, Level};
 use crate::memory::Share;
 use crate::range::Range;
-use crate::{cancellation, interpreter, pause, unwinding};
+use crate::{interpreter, pause, unwinding};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -159,20 +159,9 @@ fn have_followed(inner: &Share<Inner>) {
     }
 }
 
-/// In a thread of the library's nobody waits for an exception, and none is
-/// cancelled, whatever a callback said. Whether there was one.
+/// Whether an exception left a callback in the cache's own thread, where it ends.
 fn end_exception() -> bool {
-    cancellation::never();
-    let ended = unwinding::discard_exception();
-    if ended {
-        log::say(
-            Level::Warn,
-            format_args!(
-                "an exception left a callback in the thread that registers ahead, where it ends"
-            ),
-        );
-    }
-    ended
+    background::end_exception("the thread that registers ahead")
 }
 
 impl Inner {

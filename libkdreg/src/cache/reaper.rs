@@ -17,7 +17,6 @@ mod caches;
 use self::caches::{Caches, STATUS, STOP, name};
 use super::Inner;
 use crate::background::{self, Stack, Thread, way};
-use crate::cancellation;
 use crate::descriptor::Descriptor;
 use crate::errno::Errno;
 use crate::interpreter;
@@ -395,14 +394,7 @@ fn run(shared: &Shared, mut page: Option<StatusPage>) {
                     }
                 }),
             }
-            // A callback may have said otherwise.
-            cancellation::never();
-            if unwinding::discard_exception() {
-                log::say(
-                    Level::Warn,
-                    format_args!("an exception left a callback in the reaper, where it ends"),
-                );
-            }
+            background::end_exception("the reaper");
             if unwinding::is_held() {
                 return;
             }
