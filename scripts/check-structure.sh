@@ -197,7 +197,7 @@ kernel/device.rs 408
 kernel/regions.rs 627
 ctest/matrix/changes.c 537
 libkdreg/examples/cost.rs 445
-libkdreg/src/cache/reaper.rs 451
+libkdreg/src/cache/reaper.rs 446
 libkdreg/src/cache/state.rs 410
 '
 cd "$root"

@@ -170,6 +170,18 @@ impl Home {
     }
 }
 
+/// Has the process call `function` when it exits, once for all calls with this
+/// `installed`: after what is given to atexit(3) from here on, and before what was. Where
+/// there is no memory for it, it is not called.
+pub(crate) fn at_exit(installed: &AtomicBool, function: extern "C" fn()) {
+    // Relaxed: only one caller may see `false`.
+    if !installed.swap(true, Ordering::Relaxed) {
+        // SAFETY: registers a function that stays: the library is never
+        // unmapped (-z nodelete).
+        unsafe { libc::atexit(function) };
+    }
+}
+
 /// A descriptor to be closed in a forked child.
 struct Inherited {
     /// -1: free; -2: being filled.

@@ -25,7 +25,7 @@ use crate::log::{self, Level};
 use crate::memory::Share;
 use crate::monitor::{Monitor, eventfd};
 use crate::pause;
-use crate::process::PerProcess;
+use crate::process::{self, PerProcess};
 use crate::status_page::{self, StatusPage};
 use crate::unwinding;
 use std::os::fd::{AsFd, AsRawFd, RawFd};
@@ -182,13 +182,8 @@ fn end_if_idle(mut reaper: MutexGuard<'_, Option<Running>>) {
 /// Has the reaper call nothing any more when the process exits: before what
 /// the application had constructed when it made its first cache is destroyed.
 fn stop_at_exit() {
-    // Relaxed: only one caller may see `false`.
     static INSTALLED: AtomicBool = AtomicBool::new(false);
-    if !INSTALLED.swap(true, Ordering::Relaxed) {
-        // SAFETY: registers a function that stays: the library is never
-        // unmapped (-z nodelete).
-        unsafe { libc::atexit(at_exit) };
-    }
+    process::at_exit(&INSTALLED, at_exit);
 }
 
 extern "C" fn at_exit() {

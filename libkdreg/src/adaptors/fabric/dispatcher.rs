@@ -10,9 +10,9 @@ use crate::errno::Errno;
 use crate::lock::{Condvar, Mutex};
 use crate::memory::Share;
 use crate::monitor::{Event, eventfd};
-use crate::process::PerProcess;
+use crate::process::{self, PerProcess};
 use std::os::fd::AsRawFd;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 /// How long the end of the process waits for a notification under way.
@@ -92,7 +92,6 @@ static CURRENT: PerProcess<Current> = PerProcess::new();
 /// libfabric's destructor destroys the locks that `notify` takes; functions
 /// given to atexit run before it, as libfabric was loaded earlier.
 pub(super) fn end_at_exit(dispatcher: &Share<Dispatcher>) {
-    /// Relaxed: only one caller may see `false`.
     static INSTALLED: AtomicBool = AtomicBool::new(false);
     extern "C" fn at_exit() {
         // Not a wait: another thread may have been stopped with the lock.
@@ -106,11 +105,7 @@ pub(super) fn end_at_exit(dispatcher: &Share<Dispatcher>) {
     if let Ok(current) = CURRENT.get() {
         *current.0.lock() = Some(dispatcher.clone());
     }
-    if !INSTALLED.swap(true, Ordering::Relaxed) {
-        // SAFETY: registers a function without captured state, in a library
-        // that is never unloaded. Failure, for lack of memory, loses a wait.
-        unsafe { libc::atexit(at_exit) };
-    }
+    process::at_exit(&INSTALLED, at_exit);
 }
 
 /// Undoes `end_at_exit`, once the thread has ended.

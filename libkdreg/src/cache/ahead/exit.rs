@@ -3,7 +3,7 @@
 //! callbacks use may be gone.
 
 use crate::pause;
-use crate::process::PerProcess;
+use crate::process::{self, PerProcess};
 use crate::thread_registry::local::INNERMOST;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -45,13 +45,8 @@ impl Drop for Busy {
 /// Has the process look at its exit, before what the application had constructed
 /// when it first used this is destroyed.
 pub(super) fn watch() {
-    // Relaxed: only one caller may see `false`.
     static INSTALLED: AtomicBool = AtomicBool::new(false);
-    if !INSTALLED.swap(true, Ordering::Relaxed) {
-        // SAFETY: registers a function that stays: the library is never
-        // unmapped (-z nodelete).
-        unsafe { libc::atexit(at_exit) };
-    }
+    process::at_exit(&INSTALLED, at_exit);
 }
 
 extern "C" fn at_exit() {
