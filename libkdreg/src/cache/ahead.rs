@@ -164,6 +164,15 @@ fn end_exception() -> bool {
     background::end_exception("the thread that registers ahead")
 }
 
+/// Whether the calling thread is to call nothing more, since a callback did not
+/// return. In the cache's own an exception ends, and it goes on.
+fn is_to_stop(own_thread: bool) -> bool {
+    if own_thread {
+        end_exception();
+    }
+    unwinding::is_held()
+}
+
 impl Inner {
     /// Does what waits, one after the other: until the cache ends, or nothing is
     /// left for who does not stay. Whether a callback ended the calling thread.
@@ -172,10 +181,7 @@ impl Inner {
         if self.draining.load(Ordering::Relaxed) {
             // Left by one that a callback ended.
             self.finish_draining();
-            if stays {
-                end_exception();
-            }
-            if unwinding::is_held() {
+            if is_to_stop(stays) {
                 return true;
             }
         }
@@ -209,10 +215,7 @@ impl Inner {
                 return false;
             }
             self.do_ahead(prefetch, stays);
-            if stays {
-                end_exception();
-            }
-            if unwinding::is_held() {
+            if is_to_stop(stays) {
                 return true;
             }
         }
@@ -252,11 +255,7 @@ impl Inner {
             state.ahead.finish(outcome.err().filter(|_| !told));
             state.draining
         });
-        if own_thread {
-            // Before it is asked whether this thread may go on.
-            end_exception();
-        }
-        if draining && unwinding::is_held() {
+        if draining && is_to_stop(own_thread) {
             self.leave_to_others();
         } else if draining {
             self.finish_draining();
