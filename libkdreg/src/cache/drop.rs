@@ -109,6 +109,14 @@ impl Inner {
         Ok(evicted)
     }
 
+    /// Drops every entry, and releases what nobody holds; returns how many were dropped.
+    pub(super) fn release_all(&self) -> usize {
+        let everything = Range::between(0, 1 << (usize::BITS - 1));
+        let dropped = self.drop_overlapping(everything, Cause::Flushed);
+        self.release_backlog();
+        dropped
+    }
+
     /// Has nothing registered any more, drops everything, and has `done` called
     /// when nothing is in use or registered; without, waits until then.
     ///
@@ -134,9 +142,7 @@ impl Inner {
             // Relaxed: who must see it had the lock after this.
             self.draining.store(true, Ordering::Relaxed);
         }
-        let everything = Range::between(0, 1 << (usize::BITS - 1));
-        self.drop_overlapping(everything, Cause::Flushed);
-        self.release_backlog();
+        self.release_all();
         self.drain_ahead();
         self.finish_draining();
         if done.is_none() {

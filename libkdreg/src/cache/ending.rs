@@ -2,11 +2,9 @@
 //! A cache's beginning and end: who works in it besides its callers.
 
 use super::bypass::Bypass;
-use super::state::Cause;
 use super::{Cache, reaper};
 use crate::errno::Errno;
 use crate::log::{self, Level};
-use crate::range::Range;
 use crate::unwinding;
 
 impl Cache {
@@ -29,7 +27,7 @@ impl Cache {
     /// deregistered, too, except in a callback of the cache, or of its group.
     pub fn flush(&self) -> Result<usize, Errno> {
         self.inner.home.check()?;
-        let dropped = self.release_all();
+        let dropped = self.inner.release_all();
         // Whoever flushes to end what is registered in, such as a protection
         // domain, is refused while anything still is.
         if !self.inner.options.no_reaper && !self.inner.waits_for_callback() {
@@ -40,14 +38,6 @@ impl Cache {
         self.inner.state.lock().bypass = Bypass::new();
         self.inner.monitor.let_go(true);
         Ok(dropped)
-    }
-
-    /// Drops every entry, and releases what nobody holds; returns how many were dropped.
-    fn release_all(&self) -> usize {
-        let everything = Range::between(0, 1 << (usize::BITS - 1));
-        let dropped = self.inner.drop_overlapping(everything, Cause::Flushed);
-        self.inner.release_backlog();
-        dropped
     }
 
     /// Whether dropping the cache now is safe: `EBUSY` while entries are held
@@ -92,7 +82,7 @@ impl Cache {
         if let Some(group) = &self.inner.options.group {
             group.leave(&self.inner);
         }
-        self.release_all();
+        self.inner.release_all();
         if !unwinding::is_held() {
             self.inner.call(|| self.inner.registrar.emptied(true));
             return Ok(());
