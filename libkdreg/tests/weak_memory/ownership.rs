@@ -44,8 +44,9 @@ fn take(c: &mut Code, steps: &Steps) {
     c.store_as(INSIDE, 0, steps.has("leave: release"));
 }
 
-/// `Refs::put_at` by the owner; register 7 says whether it did.
-fn put(c: &mut Code, steps: &Steps) {
+/// `Refs::put_at` by the owner; register 7 says whether it did. `leaves`: `leave` is
+/// a release, as it is.
+fn put(c: &mut Code, leaves: bool, steps: &Steps) {
     c.store(INSIDE, 1);
     c.load_acquire(1, WORD);
     c.load(2, OWN);
@@ -55,7 +56,7 @@ fn put(c: &mut Code, steps: &Steps) {
         c.store_as(OWN, held(3), steps.has("put: release of the count"));
         c.set(7, 1);
     });
-    c.store_release(INSIDE, 0);
+    c.store_as(INSIDE, 0, leaves);
 }
 
 /// `Refs::revoke`, then `claim_idle`; register 0 says whether it retired the
@@ -176,7 +177,7 @@ fn a_use_comes_before_the_next_life() {
             let mut owner = Code::default();
             owner.load(8, FIELD);
             owner.store(NOTE, 1);
-            put(&mut owner, steps);
+            put(&mut owner, true, steps);
             // Not the owner any more: `Refs::put` in the word.
             owner.compute(9, held(7), 0, same);
             let release = steps.has("put: release of the word");
@@ -251,16 +252,7 @@ fn the_last_user_sees_what_the_owner_did() {
             let ordered = steps.has("leave and wait_out");
             let mut owner = Code::default();
             owner.store(NOTE, 1);
-            owner.store(INSIDE, 1);
-            owner.load_acquire(1, WORD);
-            owner.load(2, OWN);
-            owner.compute(5, held(1), 0, |word, _| Value::from(word & !15 == OWNED));
-            owner.when(6, held(5), 1, differ, |c| {
-                c.compute(3, held(2), 1, |count, one| count - one);
-                c.store_as(OWN, held(3), steps.has("put: release of the count"));
-                c.set(7, 1);
-            });
-            owner.store_as(INSIDE, 0, ordered);
+            put(&mut owner, ordered, steps);
             owner.compute(9, held(7), 0, same);
             owner.when(4, held(9), 1, differ, |c| put_last(c, steps));
             let mut detacher = Code::default();
