@@ -200,12 +200,10 @@ fn begin(context: *mut ibv_context, number: u64, counted: bool) -> Option<&'stat
         set_unpolled(context, number, true);
         return None;
     };
-    place
-        .receive
-        .begin(counted && !is_unpolled(context, number, false));
-    place
-        .send
-        .begin(counted && !is_unpolled(context, number, true));
+    for is_send in [false, true] {
+        let counted = counted && !is_unpolled(context, number, is_send);
+        place.half(is_send).begin(counted);
+    }
     place.pieces.forget();
     place.number.store(number, Ordering::Relaxed);
     place.context.store(context, Ordering::Release);
@@ -214,11 +212,15 @@ fn begin(context: *mut ibv_context, number: u64, counted: bool) -> Option<&'stat
 }
 
 impl Queues {
+    fn half(&self, is_send: bool) -> &Half {
+        if is_send { &self.send } else { &self.receive }
+    }
+
     /// Nothing of it is on its way any more. Under CHANGES.
     fn end(&self, context: usize) {
         let number = self.number.load(Ordering::Relaxed);
-        for (half, is_send) in [(&self.receive, false), (&self.send, true)] {
-            if !half.is_drained() {
+        for is_send in [false, true] {
+            if !self.half(is_send).is_drained() {
                 set_unpolled(context, number, is_send);
             }
         }
@@ -246,11 +248,7 @@ pub fn completed(context: *mut ibv_context, number: u32, is_send: bool) {
     let Some(queues) = find(context, number) else {
         return;
     };
-    let half = if is_send {
-        &queues.send
-    } else {
-        &queues.receive
-    };
+    let half = queues.half(is_send);
     let mut word = half.completed.load(Ordering::Acquire);
     // Acquire above: what `is` reads is not older than the word. So the word is
     // this queue's, or one from before it, and then it is not exchanged.
@@ -344,14 +342,9 @@ pub struct Posted {
 impl Posted {
     /// A request that is at `place` of one of the halves; under its `order`.
     pub fn at(queues: &Queues, is_send: bool, place: u64) -> Posted {
-        let half = if is_send {
-            &queues.send
-        } else {
-            &queues.receive
-        };
         Posted {
             queues: queues.index() + 1,
-            generation: half.generation(),
+            generation: queues.half(is_send).generation(),
             is_send,
             place,
         }
@@ -371,11 +364,7 @@ impl Posted {
         else {
             return true;
         };
-        let half = if self.is_send {
-            &queues.send
-        } else {
-            &queues.receive
-        };
+        let half = queues.half(self.is_send);
         let word = half.completed.load(Ordering::Acquire);
         // Whoever reads of this request has seen its place taken, and those of
         // requests before it by the same key, of which nothing else is known
