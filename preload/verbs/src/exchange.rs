@@ -15,7 +15,7 @@ use std::sync::{Mutex, PoisonError};
 static CHANGES: Mutex<()> = Mutex::new(());
 
 /// Puts `new` into the place of a function, which it returns by `old`.
-fn exchange(place: &Slot, new: *mut c_void, old: &Slot) {
+pub fn exchange(place: &Slot, new: *mut c_void, old: &Slot) {
     let found = place.load(Ordering::Relaxed);
     if !found.is_null() && found != new {
         old.store(found, Ordering::Relaxed);
@@ -72,6 +72,25 @@ fn extended(context: *mut ibv_context) -> Option<&'static verbs_context> {
     }
 }
 
+/// Calls `change` for each function that is exchanged of an open device's context.
+fn each(
+    context: *mut ibv_context,
+    known: &Context,
+    change: fn(place: &Slot, ours: *mut c_void, old: &Slot),
+) {
+    // SAFETY: open until the caller closes it.
+    let ops = unsafe { &(*context).ops };
+    for (place, ours, old) in ours(ops, known) {
+        change(place, ours, old);
+    }
+    if let Some(whole) = extended(context) {
+        let tags = post::post_srq_ops as *mut c_void;
+        change(&whole.post_srq_ops, tags, &known.post_srq_ops);
+        let wq = post::create_wq as *mut c_void;
+        change(&whole.create_wq, wq, &known.create_wq);
+    }
+}
+
 /// A device was opened by this process, and nobody has it yet: from now on what
 /// is posted is seen.
 pub fn opened(context: *mut ibv_context) {
@@ -81,17 +100,7 @@ pub fn opened(context: *mut ibv_context) {
         // One too many, or no memory: what is not known is Sight::Some.
         return;
     };
-    // SAFETY: an open device's context.
-    let ops = unsafe { &(*context).ops };
-    for (place, ours, old) in ours(ops, known) {
-        exchange(place, ours, old);
-    }
-    if let Some(whole) = extended(context) {
-        let tags = post::post_srq_ops as *mut c_void;
-        exchange(&whole.post_srq_ops, tags, &known.post_srq_ops);
-        let wq = post::create_wq as *mut c_void;
-        exchange(&whole.create_wq, wq, &known.create_wq);
-    }
+    each(context, known, exchange);
     let driver = known.post_send.load(Ordering::Relaxed) as usize;
     let sight = if driver == 0 || driver::is_of_its_own(driver) {
         Sight::Named
@@ -107,17 +116,7 @@ pub fn closing(context: *mut ibv_context) {
     let Some(known) = find(context) else {
         return;
     };
-    // SAFETY: open until the caller closes it.
-    let ops = unsafe { &(*context).ops };
-    for (place, ours, old) in ours(ops, known) {
-        put_back(place, ours, old);
-    }
-    if let Some(whole) = extended(context) {
-        let tags = post::post_srq_ops as *mut c_void;
-        put_back(&whole.post_srq_ops, tags, &known.post_srq_ops);
-        let wq = post::create_wq as *mut c_void;
-        put_back(&whole.create_wq, wq, &known.create_wq);
-    }
+    each(context, known, put_back);
     known.end();
 }
 

@@ -9,6 +9,7 @@
 use crate::abi::*;
 use crate::cancellation::held_off;
 use crate::context::{self, Sight};
+use crate::exchange::exchange;
 use crate::queues::{self, Posted};
 use crate::{keys, post, watch};
 use std::ffi::{c_int, c_void};
@@ -62,11 +63,7 @@ pub fn given(qp: *mut ibv_qp_ex) {
         (&qp.wr_complete, complete as *mut c_void, &old.wr_complete),
         (&qp.wr_abort, abort as *mut c_void, &old.wr_abort),
     ] {
-        let found = place.load(Ordering::Relaxed);
-        if !found.is_null() && found != new {
-            old.store(found, Ordering::Relaxed);
-            place.store(new, Ordering::Relaxed);
-        }
+        exchange(place, new, old);
     }
     queues.send.order.unlock();
 }
