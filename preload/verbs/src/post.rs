@@ -9,7 +9,7 @@
 use crate::abi::*;
 use crate::cancellation::held_off;
 use crate::context::{self, Context, Sight};
-use crate::queues::{self, Posted, Queues};
+use crate::queues::{self, Half, Posted, Queues};
 use crate::{errno, kept, keys, real, watch};
 use std::ffi::{c_int, c_void};
 use std::mem::transmute;
@@ -75,15 +75,35 @@ unsafe fn count<T>(mut from: *mut T, next: fn(&T) -> *mut T, which: fn(&T) -> bo
     number
 }
 
-/// Tells the program what the driver refused first, if the driver did say so.
+/// Gives the driver a list, by `call`, whose requests of the kind `which` have their
+/// places; unlocks the order. The program is told what was refused first, if the
+/// driver says so.
 ///
 /// # Safety
-/// `bad` is where the program wants to have it.
-unsafe fn tell<T>(first: *mut T, bad: *mut *mut T) {
+/// `bad` is where the program wants to have it; what `call` puts into its own is a
+/// request of the program's list.
+unsafe fn give<T>(
+    half: Option<&Half>,
+    bad: *mut *mut T,
+    call: impl FnOnce(*mut *mut T) -> c_int,
+    next: fn(&T) -> *mut T,
+    which: fn(&T) -> bool,
+) -> c_int {
+    // Null, if the driver does not say: then all count as posted.
+    let mut first = std::ptr::null_mut();
+    let error = held_off(|| call(&raw mut first));
     if !first.is_null() {
         // SAFETY: the caller's promise.
         unsafe { bad.write(first) };
     }
+    if let Some(half) = half {
+        if error != 0 {
+            // SAFETY: the first that the driver refused, of the same list.
+            half.refused(unsafe { count(first, next, which) });
+        }
+        half.order.unlock();
+    }
+    error
 }
 
 /// Whether a queue pair of this type completes in order what is posted to it.
@@ -209,20 +229,9 @@ unsafe fn receive(
         }
         one = request.next;
     }
-    // Null, if the driver does not say: then all count as posted.
-    let mut first = std::ptr::null_mut();
-    let error = held_off(|| call(&raw mut first));
-    // SAFETY: the program's, where the driver would have written.
-    unsafe { tell(first, bad) };
-    if let Some(queues) = queues {
-        if error != 0 {
-            // SAFETY: the first that the driver refused, of the same list.
-            let refused = unsafe { count(first, |request| request.next, |_| true) };
-            queues.receive.refused(refused);
-        }
-        queues.receive.order.unlock();
-    }
-    error
+    let half = queues.map(|queues| &queues.receive);
+    // SAFETY: the caller's promise.
+    unsafe { give(half, bad, call, |request| request.next, |_| true) }
 }
 
 pub unsafe extern "C-unwind" fn post_send(
@@ -291,20 +300,10 @@ unsafe fn send(
         }
         one = request.next;
     }
-    // Null, if the driver does not say: then all count as posted.
-    let mut first = std::ptr::null_mut();
-    let error = held_off(|| call(&raw mut first));
-    // SAFETY: the program's, where the driver would have written.
-    unsafe { tell(first, bad) };
-    if let Some(queues) = queues {
-        if error != 0 {
-            // SAFETY: the first that the driver refused, of the same list.
-            let refused = unsafe { count(first, |request| request.next, |one| writes(one.opcode)) };
-            queues.send.refused(refused);
-        }
-        queues.send.order.unlock();
-    }
-    error
+    let half = queues.map(|queues| &queues.send);
+    let writes = |request: &ibv_send_wr| writes(request.opcode);
+    // SAFETY: the caller's promise.
+    unsafe { give(half, bad, call, |request| request.next, writes) }
 }
 
 pub unsafe extern "C" fn post_srq_ops(
