@@ -219,28 +219,30 @@ impl Domain {
         let Some(odp) = &self.registrar.odp else {
             return any;
         };
-        let mut stats = ZERO;
-        // SAFETY: handles are checked; the size is set.
-        let known = unsafe { kdreg_cache_stats(self.cache(), &raw mut stats) } == 0;
-        let unused = going && known && stats.in_use == 0 && stats.entries == 0;
+        let is_unused = |stats: kdreg_cache_stats| stats.in_use == 0 && stats.entries == 0;
+        let unused = going && self.statistics().is_some_and(is_unused);
         odp.release(&self.registrar.key, unused) || any
+    }
+
+    /// What its cache did.
+    fn statistics(&self) -> Option<kdreg_cache_stats> {
+        let mut stats = ZERO;
+        // SAFETY: handles are checked by libkdreg; the size is set.
+        let error = unsafe { kdreg_cache_stats(self.cache(), &raw mut stats) };
+        (error == 0).then_some(stats)
     }
 
     /// Ends the cache, and keeps its counts.
     fn end(&self) {
-        let mut stats = ZERO;
-        // SAFETY: handles are checked; the size is set. A cache with entries
-        // that the program never gave back is not destroyed, and stays: nobody
-        // can find it any more.
-        unsafe {
-            if kdreg_cache_stats(self.cache(), &raw mut stats) == 0 {
-                add(
-                    &mut GONE.lock().unwrap_or_else(PoisonError::into_inner),
-                    &stats,
-                );
-            }
-            kdreg_cache_destroy(self.cache());
+        if let Some(stats) = self.statistics() {
+            add(
+                &mut GONE.lock().unwrap_or_else(PoisonError::into_inner),
+                &stats,
+            );
         }
+        // SAFETY: handles are checked. A cache with entries that the program never
+        // gave back is not destroyed, and stays: nobody can find it any more.
+        unsafe { kdreg_cache_destroy(self.cache()) };
     }
 }
 
@@ -374,9 +376,7 @@ pub fn statistics() -> kdreg_cache_stats {
     let mut sum = *GONE.lock().unwrap_or_else(PoisonError::into_inner);
     let all = DOMAINS.read().unwrap_or_else(PoisonError::into_inner);
     for domain in all.iter().flat_map(HashMap::values) {
-        let mut stats = ZERO;
-        // SAFETY: handles are checked by libkdreg; the size is set.
-        if unsafe { kdreg_cache_stats(domain.cache(), &raw mut stats) } == 0 {
+        if let Some(stats) = domain.statistics() {
             add(&mut sum, &stats);
         }
     }
