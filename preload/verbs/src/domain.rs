@@ -299,11 +299,7 @@ fn put_back(domain: &'static Domain) {
 
 /// Calls `remove`, which ends what the caches of `which` stand on, with nothing
 /// idle left registered there. When it fails they are put back.
-fn without<T>(
-    which: impl Fn(&Domain) -> bool,
-    remove: impl FnOnce() -> T,
-    removed: impl FnOnce(&T) -> bool,
-) -> T {
+fn without(which: impl Fn(&Domain) -> bool, remove: impl FnOnce() -> c_int) -> c_int {
     if is_forked_child() {
         return remove();
     }
@@ -311,9 +307,9 @@ fn without<T>(
     for domain in taken {
         domain.flush(true);
     }
-    let result = remove();
+    let error = remove();
     let errno = errno::errno();
-    if removed(&result) {
+    if error == 0 {
         for domain in taken {
             domain.end();
         }
@@ -323,16 +319,12 @@ fn without<T>(
         }
     }
     errno::set_errno(errno);
-    result
+    error
 }
 
 /// As [`without`], for a protection domain.
 pub fn without_pd(pd: *mut ibv_pd, remove: impl FnOnce() -> c_int) -> c_int {
-    without(
-        |domain| domain.registrar.key.pd == pd as usize,
-        remove,
-        |&error| error == 0,
-    )
+    without(|domain| domain.registrar.key.pd == pd as usize, remove)
 }
 
 /// As [`without`], for a device.
@@ -340,7 +332,6 @@ pub fn without_context(context: *mut ibv_context, remove: impl FnOnce() -> c_int
     without(
         |domain| domain.registrar.context == context as usize,
         remove,
-        |&error| error == 0,
     )
 }
 
