@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What the user says by environment variables.
 
-use crate::environment::{switch, variable};
+use crate::environment::{switch, text_of};
 use crate::log;
 use std::sync::OnceLock;
 
@@ -20,8 +20,7 @@ pub fn settings() -> &'static Settings {
     static SETTINGS: OnceLock<Settings> = OnceLock::new();
     SETTINGS.get_or_init(|| {
         let quiet = log::is_quiet();
-        let max_bytes = variable(c"KDREG_VERBS_MAX_BYTES")
-            .map_or("", |value| value.to_str().unwrap_or("(not UTF-8)"));
+        let max_bytes = text_of(c"KDREG_VERBS_MAX_BYTES").unwrap_or("");
         let max_bytes = max_bytes.parse().unwrap_or_else(|_| {
             if !max_bytes.is_empty() && !quiet {
                 log::line(format_args!(
