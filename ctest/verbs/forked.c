@@ -9,17 +9,14 @@
 /* Runs `body` in a child; what a child waits for longer it waits for for ever. */
 static void in_a_child(void (*body)(void *), void *argument)
 {
-    fflush(stdout);
-    pid_t child = fork();
+    pid_t child = check_fork();
     REQUIRE(child >= 0, "fork: %s", strerror(errno));
     if (child == 0) {
         alarm(60);
         body(argument);
-        fflush(stdout);
-        _exit(check_failures != 0);
+        check_leave();
     }
-    int status;
-    CHECK(waitpid(child, &status, 0) == child && status == 0, "the child ended with %#x", status);
+    CHECK(check_child_succeeded(child), "the child");
 }
 
 static void receive(struct ibv_qp *qp, struct ibv_mr *mr, bool unused)
