@@ -50,7 +50,7 @@ static void post_read(struct ibv_qp *qp, struct ibv_mr *mr, bool signaled)
     CHECK_IS(ibv_post_send(qp, &wr, &bad), 0);
 }
 
-__attribute__((unused)) static void post_read_in_pieces(struct ibv_qp *qp, struct ibv_mr *mr, bool signaled)
+static void post_read_in_pieces(struct ibv_qp *qp, struct ibv_mr *mr, bool signaled)
 {
     struct ibv_qp_ex *ex = ibv_qp_to_qp_ex(qp);
     ibv_wr_start(ex);
@@ -65,6 +65,39 @@ static int polled(void)
     struct ibv_wc wc;
     int number = ibv_poll_cq(cq, 1, &wc);
     return number == 1 ? (int)wc.status : -1;
+}
+
+static int arrive(struct ibv_qp *qp)
+{
+    return fake_arrive(qp, 'x');
+}
+
+static int answer(struct ibv_qp *qp)
+{
+    return fake_answer(qp, 'x');
+}
+
+static void receive(struct ibv_qp *qp, struct ibv_mr *mr, bool unused)
+{
+    (void)unused;
+    CHECK_IS(post_receive(qp, mr), 0);
+}
+
+/* The ways to post what the card writes by, and to have it done. */
+__attribute__((unused)) static const struct {
+    void (*post)(struct ibv_qp *, struct ibv_mr *, bool signaled);
+    int (*done)(struct ibv_qp *);
+    const char *name;
+} ways[] = {{receive, arrive, "a receive"}, {post_read, answer, "a read"}, {post_read_in_pieces, answer, "a read in pieces"}};
+enum { WAYS = sizeof ways / sizeof *ways };
+
+/* What was posted is done now, when the memory is its next owner's: the card stops it. */
+static void comes_nowhere(struct ibv_qp *qp, int (*done)(struct ibv_qp *))
+{
+    memset(buffer, '.', SIZE);
+    CHECK_IS(done(qp), IBV_WC_LOC_PROT_ERR);
+    CHECK(buffer[0] == '.' && buffer[SIZE - 1] == '.', "the next owner's memory is as it was");
+    CHECK_IS(polled(), IBV_WC_LOC_PROT_ERR);
 }
 
 /* What the card would write by this key comes nowhere. */
