@@ -11,8 +11,7 @@ if [ -n "$lacks" ]; then
     echo "kdregd is left out, and with it the bpf backend's other half; missing: $lacks"
     exit 0
 fi
-# libbpf is made by a Makefile that takes these, too, and puts its headers there.
-unset INCLUDEDIR UAPIDIR MAKEFLAGS MFLAGS MAKEOVERRIDES
+without_ours
 cargo build --quiet --release -p kdregd --locked
 mkdir -p "$dist"
 cp -p "$target/release/kdregd" "$dist/"

@@ -63,6 +63,12 @@ skip() {
     exit 0
 }
 
+# without_ours: before a cargo that may build kdregd. libbpf in it is made by a Makefile
+# that takes these variables of ours, too, and would put its headers there.
+without_ours() {
+    unset INCLUDEDIR UAPIDIR MAKEFLAGS MFLAGS MAKEOVERRIDES
+}
+
 die() {
     echo "$0: $1" >&2
     exit 1

@@ -2,8 +2,7 @@
 # Usage: test-rust.sh fmt|clippy|doc|test
 . "$(dirname "$0")/env.sh"
 set -eu
-# See build-kdregd.sh.
-unset INCLUDEDIR UAPIDIR MAKEFLAGS MFLAGS MAKEOVERRIDES
+without_ours
 
 # kdregd is for machines that can build it.
 workspace=--workspace
