@@ -32,11 +32,11 @@ all_match() {
     done
 }
 
-# results DIRECTORY: reports on the tests there, as they have ended.
+# results DIRECTORY [WHERE]: reports on the tests there, as they have ended.
 results() {
     local name result seconds
     while read -r name result seconds; do
-        checking "$name"
+        checking "${2:-}$name"
         case $result in
         ok) pass "$seconds s" ;;
         skipped) echo "skipped: $(tail -n 1 "$1/$name.log")" ;;

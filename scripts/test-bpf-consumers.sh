@@ -10,34 +10,23 @@
 #   BPF_MODES="notifier flush"   the modes
 #   BPF_TESTS=<regex>            of the tests, these (flush-verbs-adaptor)
 . "$(dirname "$0")/env.sh"
+subject="verbs and libfabric on the bpf backend"
+work=$target/bpf-consumers
+. "$(dirname "$0")/bpf-guests.sh"
 set -eu
 
-modes=${BPF_MODES:-notifier flush}
-only=${BPF_TESTS:-.}
-work=$target/bpf-consumers
-build=$target/ctest
 verbs=$build/verbs
-daemon=$dist/kdregd
-
-not_run() {
-    echo "NOT RUN: verbs and libfabric on the bpf backend: $1"
-    exit 1
-}
-[ "$(id -u)" = 0 ] || not_run "the guest's root is the Debian tree of make kernel-tree, which only root can enter"
-[ -x "$daemon" ] || not_run "kdregd is left out; missing: $(sh "$root/scripts/kdregd-lacks.sh")"
+guests_can_run
 [ -x "$verbs/verbs_adaptor" ] || die "the C tests of verbs are not built: that takes <infiniband/verbs.h>"
-PATH=$PATH:/usr/sbin
-command -v bpftool >/dev/null || not_run "bpftool is not installed (Debian: bpftool)"
 
 echo "making what runs in the guest ..."
-rm -rf "$work"
+begin_work
 mkdir -p "$work/fabric/tests"
 ctest/fabric/build-libfabric "$target/libfabric"
 ctest/fabric/build-programs "$target/prefix" "$work/fabric" "$target/libfabric/prefix"
 cp ctest/fabric/guest.sh "$work/fabric/"
 # Where guest.sh looks for it.
 ln -s "$target/libfabric" "$work/libfabric"
-cp "$(command -v bpftool)" "$work/bpftool"
 
 # as NAME SECONDS COMMAND...: a test under each mode's kdregd, in this order.
 tests=10
@@ -61,32 +50,21 @@ for test in 10-refusals 20-preload 30-import 35-example 55-fabtests 60-openmpi; 
     as "fabric-$test" 2700 "$work/fabric/tests/$test"
 done
 
-# script FILE SECONDS: what comes on standard input.
-script() {
-    { printf '#!/bin/bash\n# timeout: %s\n' "$2"; cat; } >"$1"
-    chmod +x "$1"
-}
-
 # write_mode DIRECTORY NUMBER NAME MODE [BEFORE]: what a guest runs under one kdregd.
 write_mode() {
-    local dir=$1 prefix=$1/$2-$3 name seconds command environment
-    environment="export PATH=$work:\$PATH KDREGD='$daemon' KDREGD_MODE=$4"
-    control() { printf '%s\n%s\nexec %s\n' "$environment" "${3:-}" "'$root/ctest/bpf/daemon' $2" | script "$prefix-$1" 300; }
-    control 00-start start "${5:-}"
+    local prefix=$1/$2-$3 name seconds command
+    under_kdregd "$prefix" "$4" 300 "${5:-}"
     while read -r name seconds command; do
         [[ $3-$name =~ $only ]] || continue
-        printf "%s\n'$root/ctest/bpf/daemon' offered || exit\nexport KDREG_BACKEND=bpf BACKENDS=bpf\nexec %s\n" "$environment" "$command" |
-            script "$prefix-$name" "$seconds"
+        when_offered "$4" "export BACKENDS=bpf; exec $command" | script "$prefix-$name" "$seconds"
     done <"$work/list"
-    control 90-uninstall uninstall
-    control 91-left left
 }
 
 # one KERNEL: a guest, and what came of it.
 one() {
-    local kernel=$1 dir=$work/$1 start=$SECONDS status=0 number=0 mode name result seconds
+    local kernel=$1 dir=$work/$1 number=0 mode
     echo "kernel $kernel:"
-    kernel/tree/stock-kernel "$kernel" >"$work/$kernel.kernel" 2>"$work/$kernel.words" || {
+    stock "$kernel" || {
         fail "no such kernel is to be had here" "$(cat "$work/$kernel.words")"
         return
     }
@@ -97,25 +75,7 @@ one() {
     done
     # Last, since the device does not come back.
     [[ $modes != *notifier* ]] || write_mode "$dir" $((number + 1)) on-demand notifier 'rm -f /dev/kvm'
-    ctest/vm/run --kernel-package "$kernel" --dev-kvm --rdma --memory 3072 --share "$target" \
-        --timeout 7200 --log "$work/$kernel.console" --tests "$dir" >"$work/$kernel.log" 2>&1 || status=$?
-    if [ ! -s "$dir/results.txt" ]; then
-        fail "no test ran" "$(tail -n 30 "$work/$kernel.log")"
-        return
-    fi
-    while read -r name result seconds; do
-        checking "$(cut -d' ' -f2 "$work/$kernel.kernel") $name"
-        case $result in
-        ok) pass "$seconds s" ;;
-        skipped) echo "skipped: $(tail -n 1 "$dir/$name.log")" ;;
-        *) fail "$result, after $seconds s; the end of ${dir#"$root/"}/$name.log:" "$(tail -n 25 "$dir/$name.log")" ;;
-        esac
-        # What a test wants to be read.
-        sed -n 's/^| /      | /p' "$dir/$name.log"
-    done <"$dir/results.txt"
-    [ $status = 0 ] || [ $failures -gt 0 ] ||
-        fail "the guest ended with status $status" "$(tail -n 20 "$work/$kernel.log")"
-    echo "  the guest took $((SECONDS - start)) s"
+    guest "$kernel" --rdma
 }
 
 for kernel; do one "$kernel"; done

@@ -14,11 +14,12 @@
 #   BPF_CYCLES=<n>               of opening and closing, and of forks that open
 #   BPF_CLIENTS=256              how many clients there are at once
 . "$(dirname "$0")/env.sh"
+subject="the bpf backend"
+work=$target/bpf-tests
+. "$(dirname "$0")/bpf-guests.sh"
 set -eu
 
 set=${BPF_SET:-all}
-modes=${BPF_MODES:-notifier flush}
-only=${BPF_TESTS:-.}
 changes=${BPF_CHANGES:-10000}
 clients=${BPF_CLIENTS:-256}
 case $set in
@@ -26,28 +27,14 @@ short) every=${BPF_MATRIX_EVERY:-128} cycles=${BPF_CYCLES:-10} seconds=2 ;;
 all) every=${BPF_MATRIX_EVERY:-8} cycles=${BPF_CYCLES:-100} seconds=5 ;;
 *) die "BPF_SET is short or all" ;;
 esac
-work=$target/bpf-tests
-build=$target/ctest
-daemon=$dist/kdregd
-
-# What is not to be had here is no failure of what is tested, but it is said
-# loudly: stages.sh knows the words.
-not_run() {
-    echo "NOT RUN: the bpf backend: $1"
-    exit 1
-}
-[ "$(id -u)" = 0 ] || not_run "the guest's root is the Debian tree of make kernel-tree, which only root can enter"
-[ -x "$daemon" ] || not_run "kdregd is left out; missing: $(sh "$root/scripts/kdregd-lacks.sh")"
+guests_can_run
 [ -x "$build/bpf/bpf_changes" ] || die "the C tests are not built: make test-bpf does"
-PATH=$PATH:/usr/sbin
-command -v bpftool >/dev/null || not_run "bpftool is not installed (Debian: bpftool)"
+begin_work
 
 # short and long NAME SECONDS COMMAND...: a test that runs under each mode's
 # kdregd, in any case or when all are wanted. turn N NAME...: on one kernel in
 # three otherwise, in the other mode on the next. The seconds are for what hangs.
 list=$work/list
-rm -rf "$work"
-mkdir -p "$work"
 short() { printf -- '- %s\n' "$*" >>"$list"; }
 long() { [ "$set" != all ] || short "$@"; }
 turn() { if [ "$set" = all ]; then shift; short "$@"; else printf '%s\n' "$*" >>"$list"; fi; }
@@ -74,70 +61,36 @@ long 80-halfway 1800 "$root/ctest/bpf/halfway"
 turn 1 85-wakes 1800 "$build/bpf/bpf_wakes" "$root/ctest/bpf/daemon" ftrace-on
 turn 2 86-begins 1800 "$root/ctest/bpf/begins" $([ "$set" = all ] && echo 4 || echo 1) "$build/bpf/bpf_changes" --changes 10
 
-# script DIRECTORY NAME SECONDS: what comes on standard input.
-script() {
-    { printf '#!/bin/sh\n# timeout: %s\n' "$3"; cat; } >"$1/$2"
-    chmod +x "$1/$2"
-}
-
-# The guest's tree has none.
-cp "$(command -v bpftool)" "$work/bpftool"
-
 # What a guest runs, in the order of its names: mode by mode.
 write_tests() {
-    local dir=$1 kernel=$2 mode number=0 turn name seconds command environment
+    local dir=$1 kernel=$2 mode prefix number=0 turn name seconds command
     mkdir -p "$dir"
     for mode in $modes; do
         number=$((number + 1))
-        # Limits are there for what hangs, not for a machine that is busy.
-        environment="export PATH=$work:\$PATH KDREGD='$daemon' KDREGD_MODE=$mode KDREG_BPF_TIMEOUT=600"
-        # control NAME SECONDS COMMAND
-        control() { printf '%s\nexec %s\n' "$environment" "'$root/ctest/bpf/daemon' $3" | script "$dir" "$number-$mode-$1" "$2"; }
-        control 00-start 900 start
+        prefix=$dir/$number-$mode
+        under_kdregd "$prefix" "$mode" 900
         while read -r turn name seconds command; do
             [[ $mode-$name =~ $only ]] || continue
             [ "$turn" = - ] || [ "$kernels" = 1 ] || [ $(((kernel + number) % 3)) = "$turn" ] || continue
-            printf "%s\n'$root/ctest/bpf/daemon' offered || exit\nKDREG_BACKEND=bpf exec %s\n" "$environment" "$command" |
-                sed "s/part cached/'&'/" | script "$dir" "$number-$mode-$name" "$seconds"
+            when_offered "$mode" "exec $command" | sed "s/part cached/'&'/" | script "$prefix-$name" "$seconds"
         done <"$list"
-        control 90-uninstall 900 uninstall
-        control 91-left 900 left
         [ "$set" = all ] && [[ $mode-95-upheavals =~ $only ]] || continue
-        printf "%s\n'$root/ctest/bpf/daemon' offered || exit\nKDREG_BACKEND=bpf exec %s\n" "$environment" "'$build/bpf/bpf_upheavals' '$root/ctest/bpf/daemon'" |
-            script "$dir" "$number-$mode-95-upheavals" 3600
+        when_offered "$mode" "exec '$build/bpf/bpf_upheavals' '$root/ctest/bpf/daemon'" | script "$prefix-95-upheavals" 3600
     done
 }
 
 # one KERNEL NUMBER: a guest, and what came of it.
 one() {
-    local kernel=$1 dir=$work/$1 start=$SECONDS status=0 ran= name result seconds
+    local kernel=$1 dir=$work/$1
     echo "kernel $kernel:"
-    if ! kernel/tree/stock-kernel "$kernel" >"$work/$kernel.kernel" 2>"$work/$kernel.words"; then
+    if ! stock "$kernel"; then
         cat "$work/$kernel.words"
         : >"$work/$kernel.missing"
         return
     fi
     write_tests "$dir" "$2"
-    ctest/vm/run --kernel-package "$kernel" --dev-kvm --memory 3072 --swap 128 --hugepages 16 \
-        --share "$target" --timeout 7200 --log "$work/$kernel.console" --tests "$dir" >"$work/$kernel.log" 2>&1 || status=$?
-    if [ ! -s "$dir/results.txt" ]; then
-        fail "no test ran" "$(tail -n 30 "$work/$kernel.log")"
-        return
-    fi
-    while read -r name result seconds; do
-        checking "$(cut -d' ' -f2 "$work/$kernel.kernel") $name"
-        [ "$result" = skipped ] || ran=1
-        case $result in
-        ok) pass "$seconds s" ;;
-        skipped) echo "skipped: $(tail -n 1 "$dir/$name.log")" ;;
-        *) fail "$result, after $seconds s; the end of ${dir#"$root/"}/$name.log:" "$(tail -n 25 "$dir/$name.log")" ;;
-        esac
-        sed -n 's/^in all: /      | /p' "$dir/$name.log"
-    done <"$dir/results.txt"
-    [ $status = 0 ] || [ $failures -gt 0 ] ||
-        fail "the guest ended with status $status" "$(tail -n 20 "$work/$kernel.log")"
-    [ -n "$ran" ] || : >"$work/$kernel.missing"
-    echo "  the guest took $((SECONDS - start)) s"
+    guest "$kernel" --swap 128 --hugepages 16
+    [ ! -s "$dir/results.txt" ] || grep -qv ' skipped ' "$dir/results.txt" || : >"$work/$kernel.missing"
 }
 
 # A guest leaves half of two processors idle: the kernels' are up together, and
