@@ -112,8 +112,6 @@ impl ClientMaps {
         // One that is left from before is nobody's any more.
         let inserted = put(generation, "wakes", mm, &self.ring, MapFlags::ANY);
         if !matches!(inserted, Ok(Inserted::Yes)) {
-            // Nobody gets to have a log that is written to.
-            orders::end(generation, mm)?;
             take_out(generation, mm)?;
         }
         inserted
@@ -136,8 +134,11 @@ fn put(
     }
 }
 
-/// Takes the maps of an address space out: nothing is logged in them any more.
+/// Ends the log of an address space, and takes its maps out: nothing is logged in them
+/// any more. Dead first: a client may still have it mapped, and one that lived would be
+/// counted among its place's for ever.
 pub fn take_out(generation: &Generation, mm: u64) -> Result<()> {
+    orders::end(generation, mm)?;
     for outer in ["logs", "wakes"] {
         match generation.map(outer).delete(&mm.to_ne_bytes()) {
             Err(error) if error.kind() != ErrorKind::NotFound => {

@@ -13,8 +13,6 @@ use std::collections::HashMap;
 pub fn end(server: &mut Server, mm: u64, identity: u64) -> Result<()> {
     let seen = orders::look(&server.generation, mm)?;
     if seen.is_some_and(|seen| seen.identity == identity) {
-        // Dead first: the client may still have it mapped.
-        orders::end(&server.generation, mm)?;
         maps::take_out(&server.generation, mm)?;
     }
     if server

@@ -153,7 +153,6 @@ pub fn proof(
     let finished = finish(server, connection, &challenged, mode, identity, &maps);
     if finished.is_err() {
         // Nobody has it.
-        orders::end(&server.generation, challenged.mm)?;
         maps::take_out(&server.generation, challenged.mm)?;
     }
     finished
