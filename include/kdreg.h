@@ -462,10 +462,10 @@ typedef struct kdreg kdreg_t;
  * Registers `length` bytes at `addr` (widened and perhaps merged) for at least
  * the rights in `access`, and stores the caller's name for the registration in
  * `*handle`. Returns 0 or a negative errno; a positive number counts as the errno
- * of that number. -ENOMEM has the cache evict and ask again. Called with no lock held; may call the library, but not destroy the
- * cache. It need not return: a thread that ends in it (pthread_exit(),
- * pthread_cancel()) or a C++ exception that leaves it leaves the call of the library,
- * too, and nothing was registered.
+ * of that number. -ENOMEM has the cache evict and ask again. Called with no lock held;
+ * may call the library, but not destroy the cache. It need not return: a thread that ends
+ * in it (pthread_exit(), pthread_cancel()) or a C++ exception that leaves it leaves the
+ * call of the library, too, and nothing was registered.
  */
 typedef int (*kdreg_register_fn)(void *ctx,
                                  void *addr,
@@ -938,10 +938,10 @@ extern "C" {
  *
  * Returns 0 and the entry in `*out`; -EAGAIN when it is being registered, or waits for that.
  * Once, what became of it: what `reg` returned, -EFAULT, -ENOMEM; -ENOENT when it cannot be
- * kept, because of the limits, the backend or KDREG_CACHE_BYPASS, or since it changes all the time; -ECANCELED when a callback did not return:
- * then nothing waits any more, and the next call begins anew. -ENOBUFS when
- * 256 wait already; -ESHUTDOWN when the cache is being drained or
- * destroyed, or the process exits; -EINVAL; -EBADF; -ECHILD.
+ * kept, because of the limits, the backend or KDREG_CACHE_BYPASS, or since it changes all
+ * the time; -ECANCELED when a callback did not return: then nothing waits any more, and the
+ * next call begins anew. -ENOBUFS when 256 wait already; -ESHUTDOWN when the cache is being
+ * drained or destroyed, or the process exits; -EINVAL; -EBADF; -ECHILD.
  */
 int kdreg_cache_try_get(kdreg_cache_t *cache,
                         const void *addr,

@@ -17,8 +17,9 @@
 //!   that an inherited descriptor holds next to nothing: itself, and the status pages that other
 //!   processes see. From then on nobody is the owner.
 //! * **close** of the last reference to the descriptor, by whichever process: its regions are taken
-//!   out, then everything is freed, but for what an inherited mapping holds, as above. The last one of a process puts the notifier, too, which is freed
-//!   when no callback runs any more. Status pages that are still mapped read "changed" for ever.
+//!   out, then everything is freed, but for what an inherited mapping holds, as above. The last one
+//!   of a process puts the notifier, too, which is freed when no callback runs any more. Status pages
+//!   that are still mapped read "changed" for ever.
 //! * **rmmod** is refused by the references that open descriptors and status mappings hold on the
 //!   module; then it waits until the notifiers that were put have been freed.
 

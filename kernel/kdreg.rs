@@ -45,7 +45,8 @@
 //! `device` (system calls) → `context`, `events` (one descriptor) → `space` (all of a process, what the
 //! spin lock protects) → `members`, `regions` → `slots`, `free_list`, `tree`, `occupied`, `cookies`,
 //! `status`.
-//! `notifier` calls into `space` by way of `marking`, page faults into `status` by `mapping`. `account` charges what `slots` and `status` allocate.
+//! `notifier` calls into `space` by way of `marking`, page faults into `status` by `mapping`. `account`
+//! charges what `slots` and `status` allocate.
 
 mod abi;
 mod account;

@@ -5,8 +5,9 @@
 //!
 //! A change costs no more where more descriptors are open, as long as they have no regions; and
 //! closing one of them waits for nothing, but for a walk of the notifier that has let go of the lock
-//! at just this one, to the end of that walk. The notifier goes with the last descriptor, and that is not waited for either: the
-//! kernel calls back when nobody runs in it any more ([`Space::freed`]).
+//! at just this one, to the end of that walk. The notifier goes with the last descriptor, and that
+//! is not waited for either: the kernel calls back when nobody runs in it any more
+//! ([`Space::freed`]).
 
 use crate::{
     hold::{Hold, Timed},

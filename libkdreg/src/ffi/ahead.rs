@@ -41,10 +41,10 @@ fn call(ready: Ready, entry: Result<*const (), Errno>) {
 ///
 /// Returns 0 and the entry in `*out`; -EAGAIN when it is being registered, or waits for that.
 /// Once, what became of it: what `reg` returned, -EFAULT, -ENOMEM; -ENOENT when it cannot be
-/// kept, because of the limits, the backend or KDREG_CACHE_BYPASS, or since it changes all the time; -ECANCELED when a callback did not return:
-/// then nothing waits any more, and the next call begins anew. -ENOBUFS when
-/// 256 wait already; -ESHUTDOWN when the cache is being drained or
-/// destroyed, or the process exits; -EINVAL; -EBADF; -ECHILD.
+/// kept, because of the limits, the backend or KDREG_CACHE_BYPASS, or since it changes all
+/// the time; -ECANCELED when a callback did not return: then nothing waits any more, and the
+/// next call begins anew. -ENOBUFS when 256 wait already; -ESHUTDOWN when the cache is being
+/// drained or destroyed, or the process exits; -EINVAL; -EBADF; -ECHILD.
 #[unsafe(no_mangle)]
 pub extern "C-unwind" fn kdreg_cache_try_get(
     cache: *mut kdreg_cache_t,

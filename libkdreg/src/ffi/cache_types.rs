@@ -117,10 +117,10 @@ pub const KDREG_CACHE_BYPASS: u32 = 4u32;
 /// Registers `length` bytes at `addr` (widened and perhaps merged) for at least
 /// the rights in `access`, and stores the caller's name for the registration in
 /// `*handle`. Returns 0 or a negative errno; a positive number counts as the errno
-/// of that number. -ENOMEM has the cache evict and ask again. Called with no lock held; may call the library, but not destroy the
-/// cache. It need not return: a thread that ends in it (pthread_exit(),
-/// pthread_cancel()) or a C++ exception that leaves it leaves the call of the library,
-/// too, and nothing was registered.
+/// of that number. -ENOMEM has the cache evict and ask again. Called with no lock held;
+/// may call the library, but not destroy the cache. It need not return: a thread that ends
+/// in it (pthread_exit(), pthread_cancel()) or a C++ exception that leaves it leaves the
+/// call of the library, too, and nothing was registered.
 pub type kdreg_register_fn = Option<
     unsafe extern "C" fn(
         ctx: *mut c_void,
