@@ -361,8 +361,8 @@ int main(void)
     cost_munmap();
     printf("instructions, median of %u\n", REPEAT);
     printf("munmap of a page, no descriptor open: %ju\n", (uintmax_t)cost_munmap());
-    /* One key in ten has long chains; a search that is too dear has them with all. */
     cost_descriptors();
+    /* One key in ten has long chains; a search that is too dear has them with all. */
     for (unsigned key = 0; key < KEYS; key++) {
         if (costs())
             return 0;
