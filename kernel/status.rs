@@ -116,6 +116,14 @@ impl Pages {
             page.word(i).store(word, Release);
         }
     }
+
+    fn reset_all(&self) {
+        for (number, page) in self.table.iter().enumerate() {
+            if let Some(page) = page {
+                self.reset(number, page);
+            }
+        }
+    }
 }
 
 /// The status pages of one descriptor.
@@ -183,11 +191,7 @@ impl Status {
             }
         }
         pages.max = max;
-        for (number, page) in pages.table.iter().enumerate() {
-            if let Some(page) = page {
-                pages.reset(number, page);
-            }
-        }
+        pages.reset_all();
         Ok(())
     }
 
@@ -223,12 +227,7 @@ impl Status {
     /// Makes every word read "changed", and for good. Called when no region can become active any
     /// more; those that are may be marked meanwhile, under the lock, which writes no valid word.
     pub(crate) fn invalidate_all(&self) {
-        let pages = self.pages.lock();
-        for (number, page) in pages.table.iter().enumerate() {
-            if let Some(page) = page {
-                pages.reset(number, page);
-            }
-        }
+        self.pages.lock().reset_all();
     }
 
     /// Announces `max` words at the address `base`.
