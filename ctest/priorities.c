@@ -2,9 +2,8 @@
 /* What is evicted last, and what never: by the limits, for want of memory, on demand; until it changes. On every backend. */
 #include <pthread.h>
 #include <sys/mman.h>
-#include <sys/wait.h>
 
-#include "check.h"
+#include "caches.h"
 
 enum { MOST = 64, LATER = 1000 };
 
@@ -224,13 +223,12 @@ static void bad_input(void)
     CHECK_IS(kdreg_cache_prioritize(other, entry, 1), -EINVAL);
     CHECK_IS(kdreg_cache_prioritize(cache, (kdreg_entry_t *)(void *)((char *)entry + 1), 1), -EINVAL);
     CHECK_IS(kdreg_cache_prioritize(cache, (kdreg_entry_t *)(void *)memory, 1), -EINVAL);
-    pid_t child = fork();
-    REQUIRE(child >= 0, "fork");
-    if (child == 0)
-        _exit(kdreg_cache_prioritize(cache, entry, 1) == -ECHILD ? 0 : 1);
-    int status;
-    REQUIRE(waitpid(child, &status, 0) == child, "waitpid");
-    CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0, "in a child it is not -ECHILD");
+    pid_t child = check_fork();
+    if (child == 0) {
+        CHECK_IS(kdreg_cache_prioritize(cache, entry, 1), -ECHILD);
+        check_leave();
+    }
+    CHECK(check_child_succeeded(child), "in a child it is not -ECHILD");
     if (watches)
         CHECK_IS(kdreg_cache_evict(cache, SIZE_MAX), 0);
     CHECK_IS(kdreg_cache_put(cache, entry), 0);
@@ -272,8 +270,7 @@ static void together(void)
         REQUIRE(pthread_create(&threads[i], NULL, crowded, cache) == 0, "pthread_create");
     for (int i = 0; i < 4; i++)
         pthread_join(threads[i], NULL);
-    struct kdreg_cache_stats stats = KDREG_CACHE_STATS_INIT;
-    CHECK_IS(kdreg_cache_stats(cache, &stats), 0);
+    struct kdreg_cache_stats stats = stats_of(cache);
     CHECK_IS(stats.in_use, 0);
     CHECK(stats.entries <= 24, "%llu entries, of 24", (unsigned long long)stats.entries);
     CHECK_IS(kdreg_cache_invalidate(cache, memory, 2 * LATER * page), (int)stats.entries);
@@ -284,10 +281,7 @@ int main(void)
 {
     page = (size_t)sysconf(_SC_PAGESIZE);
     check_watchdog(250);
-    kdreg_t *monitor = NULL;
-    REQUIRE(kdreg_open(NULL, &monitor) == 0, "kdreg_open");
-    watches = kdreg_caps(monitor) & KDREG_CAP_UNMAP;
-    CHECK(watches == check_kernel_can_watch(), "the kernel %s, and the backend is %s", watches ? "cannot watch" : "can watch", kdreg_backend_name(monitor));
+    kdreg_t *monitor = check_open_any(&watches);
     memory = check_space(2 * LATER * page);
     if (watches) {
         limits();
