@@ -49,10 +49,7 @@ static void polled(void)
     CHECK_IS(kdreg_cache_put(cache, entry), 0);
     char *hole = check_space(3 * page);
     munmap(hole + page, page);
-    int status;
-    while ((status = kdreg_cache_try_get(cache, hole + page, page, &reading, &entry)) == -EAGAIN)
-        check_sleep_ms(1);
-    CHECK_IS(status, -EFAULT);
+    CHECK_IS(poll_range(cache, hole + page, page, &entry), -EFAULT);
     CHECK_IS(device.calls, 3);
     destroy(cache, &device);
     CHECK_EVENTUALLY(threads_here() == before, 60, "%d threads, before there were %d", threads_here(), before);

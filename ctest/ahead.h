@@ -57,20 +57,26 @@ __attribute__((unused)) static int device_deregister(void *context, void *addr, 
     return 0;
 }
 
-__attribute__((unused)) static kdreg_cache_t *create(struct device *device, uint32_t flags)
+/* With a `dereg` of its own, which is given the device, too. */
+__attribute__((unused)) static kdreg_cache_t *create_with(struct device *device, uint32_t flags, kdreg_deregister_fn dereg)
 {
     sem_init(&device->arrived, 0, 0);
     sem_init(&device->open, 0, 0);
     device->caller = pthread_self();
     struct kdreg_cache_attr attr = KDREG_CACHE_ATTR_INIT;
     attr.reg = device_register;
-    attr.dereg = device_deregister;
+    attr.dereg = dereg;
     attr.ctx = device;
     attr.flags = flags | KDREG_CACHE_NO_MERGE;
     kdreg_cache_t *cache = NULL;
     int error = kdreg_cache_create(NULL, &attr, &cache);
     REQUIRE(error == 0, "kdreg_cache_create: %s", kdreg_strerror(error));
     return cache;
+}
+
+__attribute__((unused)) static kdreg_cache_t *create(struct device *device, uint32_t flags)
+{
+    return create_with(device, flags, device_deregister);
 }
 
 __attribute__((unused)) static void destroy(kdreg_cache_t *cache, struct device *device)
@@ -93,12 +99,17 @@ __attribute__((unused)) static int try_get(kdreg_cache_t *cache, int index, kdre
 }
 
 /* As often as it takes until it is there, or is said not to be. */
-__attribute__((unused)) static int poll_for(kdreg_cache_t *cache, int index, kdreg_entry_t **entry)
+__attribute__((unused)) static int poll_range(kdreg_cache_t *cache, char *addr, size_t length, kdreg_entry_t **entry)
 {
     int status;
-    while ((status = try_get(cache, index, entry)) == -EAGAIN)
+    while ((status = kdreg_cache_try_get(cache, addr, length, &reading, entry)) == -EAGAIN)
         check_sleep_ms(1);
     return status;
+}
+
+__attribute__((unused)) static int poll_for(kdreg_cache_t *cache, int index, kdreg_entry_t **entry)
+{
+    return poll_range(cache, region(index), page, entry);
 }
 
 /* What was handed over, and when: after the posting it is the poster's no more. */

@@ -92,7 +92,7 @@ enum { SANITIZED = false };
 
 /* A device whose deregistrations ask for more, or wait at a gate. */
 struct late {
-    struct device device;
+    struct device device; /* the first: of late_deregister's context */
     kdreg_cache_t *cache;
     struct told told;
     bool asks, gate;
@@ -119,22 +119,13 @@ static void create_late(struct late *late)
 {
     sem_init(&late->arrived, 0, 0);
     sem_init(&late->open, 0, 0);
-    late->device.caller = pthread_self();
-    struct kdreg_cache_attr attr = KDREG_CACHE_ATTR_INIT;
-    attr.reg = device_register;
-    attr.dereg = late_deregister;
-    attr.ctx = late;
-    attr.flags = KDREG_CACHE_NO_MERGE;
-    REQUIRE(kdreg_cache_create(NULL, &attr, &late->cache) == 0, "kdreg_cache_create");
+    late->cache = create_with(&late->device, 0, late_deregister);
 }
 
 static kdreg_entry_t *poll_late(struct late *late, int pages)
 {
     kdreg_entry_t *entry = NULL;
-    int status;
-    while ((status = kdreg_cache_try_get(late->cache, region(0), (size_t)pages * page, &reading, &entry)) == -EAGAIN)
-        check_sleep_ms(1);
-    CHECK_IS(status, 0);
+    CHECK_IS(poll_range(late->cache, region(0), (size_t)pages * page, &entry), 0);
     return entry;
 }
 
