@@ -43,7 +43,7 @@ static void small_registrations(long limit)
         harm_use(cache, buffer + 2 * (size_t)i * page, page);
     CHECK_IS(map_all(more), more);
     harm_application_lives("beside many small registrations");
-    printf("    %ld mappings, %llu entries cached\n", harm_mappings(), (unsigned long long)harm_stats(cache).entries);
+    printf("    %ld mappings, %llu entries cached\n", harm_mappings(), (unsigned long long)stats_of(cache).entries);
     CHECK_IS(kdreg_cache_destroy(cache), 0);
 }
 
@@ -65,7 +65,7 @@ static void every_mapping(long limit)
         REQUIRE(error == 0, "kdreg_cache_get %ld: %s", i, kdreg_strerror(error));
         REQUIRE(kdreg_cache_put(cache, entry) == 0, "kdreg_cache_put");
     }
-    struct kdreg_cache_stats stats = harm_stats(cache);
+    struct kdreg_cache_stats stats = stats_of(cache);
     printf("    %ld mappings, %llu entries, %llu registered uncached, %d warnings: %s\n", harm_mappings(), (unsigned long long)stats.entries,
            (unsigned long long)stats.uncached, atomic_load(&warnings), last_warning);
     CHECK(atomic_load(&warnings) <= 1, "%d warnings, the last: %s", atomic_load(&warnings), last_warning);

@@ -5,7 +5,7 @@
 
 #include <pthread.h>
 
-#include "check.h"
+#include "caches.h"
 #include "plain.h"
 
 /* Mappings of the process. Allocates nothing. */
@@ -61,13 +61,6 @@ __attribute__((unused)) static bool harm_cached(kdreg_cache_t *cache, void *star
         return false;
     kdreg_cache_put(cache, entry);
     return true;
-}
-
-__attribute__((unused)) static struct kdreg_cache_stats harm_stats(kdreg_cache_t *cache)
-{
-    struct kdreg_cache_stats stats = {.size = sizeof stats};
-    CHECK_IS(kdreg_cache_stats(cache, &stats), 0);
-    return stats;
 }
 
 /* What a backend that hears of pages that the kernel moves may have dropped by itself. */

@@ -145,8 +145,7 @@ static void through_the_cache(kdreg_t *monitor, bool scattered)
         missed += kdreg_cache_find(cache, pages + place(i, scattered) * page, page, KDREG_ACCESS_READ, &entry) == -ENOENT;
     CHECK(missed == (count + 96) / 97, "STALE: %zu of %zu lookups missed after free()", missed, (count + 96) / 97);
     CHECK_EVENTUALLY(atomic_load(&registered) == 0, 120, "%ld registrations are still pinned, and nobody calls the library", atomic_load(&registered));
-    struct kdreg_cache_stats stats = {.size = sizeof stats};
-    CHECK_IS(kdreg_cache_stats(cache, &stats), 0);
+    struct kdreg_cache_stats stats = stats_of(cache);
     CHECK(stats.entries == 0 && stats.bytes == 0 && stats.unreleased_bytes == 0, "%llu entries, %llu bytes, %llu unreleased are still counted",
           (unsigned long long)stats.entries, (unsigned long long)stats.bytes, (unsigned long long)stats.unreleased_bytes);
     CHECK_IS(kdreg_cache_destroy(cache), 0);

@@ -5,7 +5,7 @@
 
 #include <pthread.h>
 
-#include "../check.h"
+#include "../caches.h"
 #include "thrown.h"
 
 enum way { BY_THROWING, BY_EXIT, BY_CANCELLING, BY_BEING_CANCELLED, WAYS };
@@ -19,8 +19,6 @@ struct device {
     enum way way;
     kdreg_cache_t *other;      /* register asks this cache first */
 };
-
-__attribute__((unused)) static int device_get_put(kdreg_cache_t *cache, void *memory, size_t length);
 
 static const char *const ways[WAYS] = {"throws", "ends its thread", "cancels its thread", "is cancelled"};
 
@@ -66,7 +64,7 @@ static int device_register(void *context, void *addr, size_t length, uint32_t ac
     (void)access;
     atomic_fetch_add(&device->calls, 1);
     if (device->other)
-        device_get_put(device->other, addr, length);
+        get_put(device->other, addr, length);
     leave_perhaps(device, REGISTER);
     if (device->capacity && atomic_load(&device->pinned) >= device->capacity)
         return -ENOMEM;
@@ -96,34 +94,20 @@ __attribute__((unused)) static kdreg_cache_t *device_cache(kdreg_t *monitor, str
     return cache;
 }
 
-__attribute__((unused)) static struct kdreg_cache_stats device_stats(kdreg_cache_t *cache)
-{
-    struct kdreg_cache_stats stats = {.size = sizeof stats};
-    CHECK_IS(kdreg_cache_stats(cache, &stats), 0);
-    return stats;
-}
-
-__attribute__((unused)) static int device_get_put(kdreg_cache_t *cache, void *memory, size_t length)
-{
-    kdreg_entry_t *entry;
-    int error = kdreg_cache_get(cache, memory, length, KDREG_ACCESS_READ, &entry);
-    return error ? error : kdreg_cache_put(cache, entry);
-}
-
 /* The cache does all that a cache does, and what is counted agrees with what is pinned. Leaves it empty. */
 __attribute__((unused)) static void device_check(kdreg_cache_t *cache, struct device *device, const char *what)
 {
-    struct kdreg_cache_stats stats = device_stats(cache);
+    struct kdreg_cache_stats stats = stats_of(cache);
     CHECK(stats.in_use == 0, "%s: %llu entries are in use", what, (unsigned long long)stats.in_use);
     CHECK(kdreg_cache_reap(cache) >= 0, "%s: reap fails", what);
-    stats = device_stats(cache);
+    stats = stats_of(cache);
     CHECK(stats.unreleased_bytes == 0, "%s: %llu bytes are not released", what, (unsigned long long)stats.unreleased_bytes);
     CHECK(stats.registrations - stats.deregistrations == stats.entries, "%s: %llu registered, %llu deregistered, %llu cached", what,
           (unsigned long long)stats.registrations, (unsigned long long)stats.deregistrations, (unsigned long long)stats.entries);
     CHECK(device->pinned == (int)stats.entries, "%s: %d pinned, %llu cached", what, device->pinned, (unsigned long long)stats.entries);
     char *memory = check_space(page);
     for (int i = 0; i < 3; i++)
-        CHECK(device_get_put(cache, memory, page) == 0, "%s: the cache does not go on", what);
+        CHECK(get_put(cache, memory, page) == 0, "%s: the cache does not go on", what);
     kdreg_entry_t *entry;
     CHECK(kdreg_cache_find(cache, memory, page, KDREG_ACCESS_READ, &entry) == 0 && kdreg_cache_put(cache, entry) == 0, "%s: nothing is found", what);
     CHECK(kdreg_cache_flush(cache) >= 1, "%s: flush fails", what);

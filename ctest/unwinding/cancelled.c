@@ -32,7 +32,7 @@ static void everything(kdreg_t *shared, int fd)
     for (uint32_t flags = 0; flags <= (KDREG_CACHE_NO_REAPER | KDREG_CACHE_BYPASS); flags += 2) {
         cache = device_cache(shared, &device, flags, 4, 0);
         for (size_t i = 1; i < 20; i++)
-            CHECK_IS(device_get_put(cache, memory + 3 * i * page, page), 0);
+            CHECK_IS(get_put(cache, memory + 3 * i * page, page), 0);
         CHECK_IS(kdreg_cache_get(cache, memory + 3 * page, page, KDREG_ACCESS_READ, &entry), 0);
         kdreg_entry_valid(cache, entry);
         CHECK(kdreg_cache_get(cache, nowhere, page, KDREG_ACCESS_READ, &held) == -EFAULT || (flags & KDREG_CACHE_BYPASS), "what is not mapped");
@@ -44,7 +44,7 @@ static void everything(kdreg_t *shared, int fd)
             CHECK_IS(kdreg_cache_put(cache, held), 0);
         kdreg_cache_invalidate(cache, memory, 64 * page);
         CHECK_IS(kdreg_cache_dump(cache, fd), 0);
-        device_stats(cache);
+        stats_of(cache);
         CHECK(kdreg_cache_flush(cache) >= 0, "flush");
         CHECK_IS(kdreg_cache_destroy(cache), -EBUSY);
         CHECK_IS(kdreg_cache_put(cache, entry), 0);
@@ -135,7 +135,7 @@ static void *use(void *argument)
 
 static bool all_is_undone(void)
 {
-    struct kdreg_cache_stats stats = device_stats(busy_cache);
+    struct kdreg_cache_stats stats = stats_of(busy_cache);
     return stats.registrations == stats.deregistrations;
 }
 
@@ -164,7 +164,7 @@ static void at_any_time(kdreg_t *monitor, uint32_t flags)
     CHECK_EVENTUALLY(atomic_load(&busy.pinned) == 0, 60, "%d are still pinned", busy.pinned);
     /* Counted once the callback has returned. */
     CHECK_EVENTUALLY(all_is_undone(), 60, "registrations that are not undone");
-    struct kdreg_cache_stats stats = device_stats(busy_cache);
+    struct kdreg_cache_stats stats = stats_of(busy_cache);
     CHECK_IS(stats.in_use, 0);
     CHECK(stats.registrations > 0, "nothing was registered");
     CHECK_IS(kdreg_cache_destroy(busy_cache), 0);

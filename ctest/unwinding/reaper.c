@@ -6,7 +6,7 @@ static void unmap_registered(kdreg_cache_t *cache, size_t count)
 {
     char *memory = check_space(2 * count * page);
     for (size_t i = 0; i < count; i++)
-        CHECK_IS(device_get_put(cache, memory + 2 * i * page, page), 0);
+        CHECK_IS(get_put(cache, memory + 2 * i * page, page), 0);
     munmap(memory, 2 * count * page);
 }
 
@@ -125,7 +125,7 @@ static void at_the_end(void)
         CHECK_IS(kdreg_cache_create(NULL, &attr, &cache), 0);
         char *memory = check_space(64 * page);
         for (size_t i = 0; i < 32; i++)
-            CHECK_IS(device_get_put(cache, memory + 2 * i * page, page), 0);
+            CHECK_IS(get_put(cache, memory + 2 * i * page, page), 0);
         last = (struct device *)memory;
         exit(2);
     }

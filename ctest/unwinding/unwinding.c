@@ -191,7 +191,7 @@ static void every_time(kdreg_t *monitor)
     kdreg_cache_t *cache = device_cache(monitor, &device, KDREG_CACHE_NO_REAPER | KDREG_CACHE_NO_MERGE, 0, 0);
     char *memory = check_space(8 * page);
     for (size_t i = 0; i < 8; i++)
-        CHECK_IS(device_get_put(cache, memory + i * page, page), 0);
+        CHECK_IS(get_put(cache, memory + i * page, page), 0);
     for (int left = 7; left >= 0; left--) {
         pthread_t thread;
         REQUIRE(pthread_create(&thread, NULL, flush_once, cache) == 0, "pthread_create");
@@ -306,7 +306,7 @@ static void no_handler(kdreg_t *monitor)
         terminate_with(42);
         struct device device = {.way = BY_THROWING, .always = REGISTER};
         kdreg_cache_t *cache = device_cache(NULL, &device, KDREG_CACHE_NO_REAPER, 0, 0);
-        device_get_put(cache, check_space(page), page);
+        get_put(cache, check_space(page), page);
         _exit(1);
     }
     int status = 0;
@@ -333,7 +333,7 @@ static void throwing_log(void *context, int level, const char *message)
 static void *get_one(void *argument)
 {
     struct scene *scene = argument;
-    return (void *)(intptr_t)device_get_put(scene->cache, scene->memory, page);
+    return (void *)(intptr_t)get_put(scene->cache, scene->memory, page);
 }
 
 static void log_functions(kdreg_t *monitor)
@@ -343,7 +343,7 @@ static void log_functions(kdreg_t *monitor)
     for (int messages = 1; messages <= 4; messages++) {
         struct scene scene = {.name = "log", .memory = check_space(page)};
         scene.cache = device_cache(monitor, &device, KDREG_CACHE_NO_REAPER, 1, 0);
-        CHECK_IS(device_get_put(scene.cache, check_space(page), page), 0);
+        CHECK_IS(get_put(scene.cache, check_space(page), page), 0);
         atomic_int left = messages;
         CHECK_IS(kdreg_set_log(ending_log, &left, KDREG_LOG_DEBUG), 0);
         pthread_t thread;
