@@ -6,7 +6,7 @@
 #include <pthread.h>
 #include <semaphore.h>
 
-#include "check.h"
+#include "caches.h"
 
 static size_t page;
 static bool watches;
@@ -68,10 +68,7 @@ __attribute__((unused)) static kdreg_cache_t *create_with(struct device *device,
     attr.dereg = dereg;
     attr.ctx = device;
     attr.flags = flags | KDREG_CACHE_NO_MERGE;
-    kdreg_cache_t *cache = NULL;
-    int error = kdreg_cache_create(NULL, &attr, &cache);
-    REQUIRE(error == 0, "kdreg_cache_create: %s", kdreg_strerror(error));
-    return cache;
+    return new_cache(NULL, &attr);
 }
 
 __attribute__((unused)) static kdreg_cache_t *create(struct device *device, uint32_t flags)

@@ -4,7 +4,7 @@
 #include <pthread.h>
 #include <sys/mman.h>
 
-#include "check.h"
+#include "caches.h"
 #include "plain.h"
 
 static size_t page;
@@ -14,10 +14,7 @@ static int unchanged, changed; /* what this backend says of what has not changed
 static kdreg_cache_t *create(void)
 {
     struct kdreg_cache_attr attr = {.size = sizeof attr, .reg = plain_register, .dereg = plain_deregister};
-    kdreg_cache_t *cache = NULL;
-    int error = kdreg_cache_create(NULL, &attr, &cache);
-    REQUIRE(error == 0, "kdreg_cache_create: %s", kdreg_strerror(error));
-    return cache;
+    return new_cache(NULL, &attr);
 }
 
 static kdreg_entry_t *get(kdreg_cache_t *cache, char *addr, size_t length)

@@ -3,7 +3,7 @@
 #include <pthread.h>
 #include <sys/mman.h>
 
-#include "check.h"
+#include "caches.h"
 
 static size_t page;
 static bool watches;
@@ -62,10 +62,7 @@ static kdreg_cache_t *create(struct device *device, size_t entry_size, size_t ma
 {
     struct kdreg_cache_attr attr = {.size = sizeof attr, .reg_with = device_register, .dereg_with = device_deregister, .ctx = device,
                                     .entry_size = entry_size, .max_entries = max_entries, .flags = KDREG_CACHE_NO_REAPER};
-    kdreg_cache_t *cache = NULL;
-    int error = kdreg_cache_create(NULL, &attr, &cache);
-    REQUIRE(error == 0, "kdreg_cache_create: %s", kdreg_strerror(error));
-    return cache;
+    return new_cache(NULL, &attr);
 }
 
 static kdreg_entry_t *get(kdreg_cache_t *cache, char *addr, size_t length, struct kdreg_get_attr attr)
@@ -194,8 +191,7 @@ static void data(size_t entry_size)
             CHECK_IS(kdreg_cache_put(cache, entries[i]), 0);
         }
     }
-    struct kdreg_cache_stats stats = {.size = sizeof stats};
-    CHECK_IS(kdreg_cache_stats(cache, &stats), 0);
+    struct kdreg_cache_stats stats = stats_of(cache);
     CHECK(stats.in_use == 0 && stats.entries == (watches ? ENTRIES / 2 : 0), "%llu in use, %llu entries", (unsigned long long)stats.in_use, (unsigned long long)stats.entries);
     CHECK_IS(kdreg_cache_destroy(cache), 0);
     CHECK_IS(device.live, 0);

@@ -49,10 +49,7 @@ static kdreg_cache_t *create(struct device *device, struct kdreg_cache_attr attr
     attr.reg = device_register;
     attr.dereg = device_deregister;
     attr.ctx = device;
-    kdreg_cache_t *cache = NULL;
-    int error = kdreg_cache_create(NULL, &attr, &cache);
-    REQUIRE(error == 0, "kdreg_cache_create: %s", kdreg_strerror(error));
-    return cache;
+    return new_cache(NULL, &attr);
 }
 
 #endif

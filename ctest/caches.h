@@ -5,6 +5,14 @@
 
 #include "check.h"
 
+static inline kdreg_cache_t *new_cache(kdreg_t *monitor, const struct kdreg_cache_attr *attr)
+{
+    kdreg_cache_t *cache = NULL;
+    int error = kdreg_cache_create(monitor, attr, &cache);
+    REQUIRE(error == 0, "kdreg_cache_create: %s", kdreg_strerror(error));
+    return cache;
+}
+
 static inline struct kdreg_cache_stats stats_of(kdreg_cache_t *cache)
 {
     struct kdreg_cache_stats stats = {.size = sizeof stats};

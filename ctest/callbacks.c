@@ -11,10 +11,7 @@ static size_t page;
 static kdreg_cache_t *create(kdreg_t *monitor, kdreg_register_fn reg, kdreg_deregister_fn dereg, void *context, uint32_t flags, size_t max_entries)
 {
     struct kdreg_cache_attr attr = {.size = sizeof attr, .reg = reg, .dereg = dereg, .ctx = context, .flags = flags, .max_entries = max_entries};
-    kdreg_cache_t *cache = NULL;
-    int error = kdreg_cache_create(monitor, &attr, &cache);
-    REQUIRE(error == 0, "kdreg_cache_create: %s", kdreg_strerror(error));
-    return cache;
+    return new_cache(monitor, &attr);
 }
 
 static char *map(size_t pages)

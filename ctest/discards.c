@@ -4,7 +4,7 @@
 #include <pthread.h>
 #include <sys/uio.h>
 
-#include "check.h"
+#include "caches.h"
 #include "../tools/newer/newer.h"
 #include "plain.h"
 
@@ -38,10 +38,7 @@ static int block_register(void *context, void *addr, size_t length, uint32_t acc
 static kdreg_cache_t *create(kdreg_t *monitor, kdreg_register_fn reg, void *context, size_t alignment)
 {
     struct kdreg_cache_attr attr = {.size = sizeof attr, .reg = reg, .dereg = plain_deregister, .ctx = context, .alignment = alignment};
-    kdreg_cache_t *cache;
-    int error = kdreg_cache_create(monitor, &attr, &cache);
-    REQUIRE(error == 0, "kdreg_cache_create: %s", kdreg_strerror(error));
-    return cache;
+    return new_cache(monitor, &attr);
 }
 
 /* Asks for pages of its own, again and again: every second one, and each with its neighbour, so that there is something to merge. */

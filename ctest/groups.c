@@ -4,7 +4,7 @@
 #include <sys/mman.h>
 #include <sys/resource.h>
 
-#include "check.h"
+#include "caches.h"
 
 static size_t page;
 static bool watches;
@@ -142,8 +142,7 @@ static void try_to_end(struct device *device)
     CHECK_IS(kdreg_cache_drain(other->cache, NULL, NULL), -EDEADLK);
     /* No lock is held: anything else may be called, and evicts in turn. */
     device->when_undone = NULL;
-    struct kdreg_cache_stats stats = {.size = sizeof stats};
-    CHECK_IS(kdreg_cache_stats(other->cache, &stats), 0);
+    stats_of(other->cache);
     char *memory = check_space(2 * page);
     use(other, memory);
     use(device, memory);
@@ -236,11 +235,8 @@ static void crowded(uint32_t flags)
     for (int i = 0; i < THREADS; i++)
         pthread_join(threads[i], NULL);
     uint64_t bytes = 0;
-    for (int i = 0; i < CACHES; i++) {
-        struct kdreg_cache_stats stats = {.size = sizeof stats};
-        CHECK_IS(kdreg_cache_stats(crowd[i].cache, &stats), 0);
-        bytes += stats.bytes;
-    }
+    for (int i = 0; i < CACHES; i++)
+        bytes += stats_of(crowd[i].cache).bytes;
     CHECK(bytes <= MOST * page, "%llu bytes kept", (unsigned long long)bytes);
     end(crowd, CACHES, group);
 }

@@ -36,10 +36,7 @@ __attribute__((unused)) static long harm_limit(void)
 __attribute__((unused)) static kdreg_cache_t *harm_cache(size_t max_entries, uint32_t flags)
 {
     struct kdreg_cache_attr attr = {.size = sizeof attr, .reg = plain_register, .dereg = plain_deregister, .max_entries = max_entries, .flags = flags};
-    kdreg_cache_t *cache = NULL;
-    int error = kdreg_cache_create(NULL, &attr, &cache);
-    REQUIRE(error == 0, "kdreg_cache_create: %s", kdreg_strerror(error));
-    return cache;
+    return new_cache(NULL, &attr);
 }
 
 /* Cached, and in use no more. `cache` NULL: the program without the library. */

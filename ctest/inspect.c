@@ -8,7 +8,7 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 
-#include "check.h"
+#include "caches.h"
 
 static const char *kdreg_info;
 static size_t page;
@@ -29,10 +29,7 @@ static int unpin(void *context, void *addr, size_t length, void *handle)
 static kdreg_cache_t *create(kdreg_t *monitor)
 {
     struct kdreg_cache_attr attr = {.size = sizeof attr, .reg = pin, .dereg = unpin, .flags = KDREG_CACHE_NO_MERGE, .max_entries = 1000};
-    kdreg_cache_t *cache = NULL;
-    int error = kdreg_cache_create(monitor, &attr, &cache);
-    REQUIRE(error == 0, "kdreg_cache_create: %s", kdreg_strerror(error));
-    return cache;
+    return new_cache(monitor, &attr);
 }
 
 static char *buffer(size_t pages)

@@ -49,10 +49,7 @@ static kdreg_cache_t *create(kdreg_t *monitor, struct card *card, uint32_t flags
 {
     struct kdreg_cache_attr attr = {
         .size = sizeof attr, .reg = card_register, .dereg = card_deregister, .ctx = card, .flags = flags, .max_entries = max_entries, .max_bytes = max_bytes};
-    kdreg_cache_t *cache = NULL;
-    int error = kdreg_cache_create(monitor, &attr, &cache);
-    REQUIRE(error == 0, "kdreg_cache_create: %s", kdreg_strerror(error));
-    return cache;
+    return new_cache(monitor, &attr);
 }
 
 static void destroy(kdreg_cache_t *cache, struct card *card)

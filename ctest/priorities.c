@@ -44,10 +44,7 @@ static kdreg_cache_t *create(struct device *device, uint64_t max_entries, kdreg_
     attr.ctx = device;
     attr.max_entries = max_entries;
     attr.group = group;
-    kdreg_cache_t *cache = NULL;
-    int error = kdreg_cache_create(NULL, &attr, &cache);
-    REQUIRE(error == 0, "kdreg_cache_create: %s", kdreg_strerror(error));
-    return cache;
+    return new_cache(NULL, &attr);
 }
 
 static char *region(int index)

@@ -3,7 +3,7 @@
 #include <pthread.h>
 #include <sys/mman.h>
 
-#include "check.h"
+#include "caches.h"
 
 static size_t page;
 
@@ -34,10 +34,7 @@ static int counting_deregister(void *context, void *addr, size_t length, void *h
 static kdreg_cache_t *create(struct counts *counts, uint32_t flags)
 {
     struct kdreg_cache_attr attr = {.size = sizeof attr, .reg = counting_register, .dereg = counting_deregister, .ctx = counts, .flags = flags};
-    kdreg_cache_t *cache = NULL;
-    int error = kdreg_cache_create(NULL, &attr, &cache);
-    REQUIRE(error == 0, "kdreg_cache_create: %s", kdreg_strerror(error));
-    return cache;
+    return new_cache(NULL, &attr);
 }
 
 static kdreg_entry_t *get(kdreg_cache_t *cache, char *addr, size_t length)

@@ -6,7 +6,7 @@
 #include <sched.h>
 #include <sys/resource.h>
 
-#include "check.h"
+#include "caches.h"
 #include "plain.h"
 
 enum { REGION = 65536, ROUNDS = 50 };
@@ -50,10 +50,7 @@ static bool become_realtime(int priority)
 static kdreg_cache_t *make_cache(void)
 {
     struct kdreg_cache_attr attr = {.size = sizeof attr, .reg = plain_register, .dereg = plain_deregister};
-    kdreg_cache_t *cache;
-    int error = kdreg_cache_create(NULL, &attr, &cache);
-    REQUIRE(error == 0, "kdreg_cache_create: %s", kdreg_strerror(error));
-    return cache;
+    return new_cache(NULL, &attr);
 }
 
 static void use(kdreg_cache_t *cache, void *memory)

@@ -3,7 +3,7 @@
 #include <pthread.h>
 #include <sys/mman.h>
 
-#include "check.h"
+#include "caches.h"
 
 static size_t page;
 static bool watches;
@@ -56,8 +56,7 @@ static void on_event(void *context, const struct kdreg_cache_event *event)
     device->last = *event;
     pthread_mutex_unlock(&device->lock);
     /* No lock is held. */
-    struct kdreg_cache_stats stats = {.size = sizeof stats};
-    CHECK_IS(kdreg_cache_stats(device->cache, &stats), 0);
+    stats_of(device->cache);
     kdreg_entry_t *entry;
     CHECK(kdreg_cache_find(device->cache, event->addr, 1, 0, &entry) == -ENOENT || kdreg_cache_put(device->cache, entry) == 0, "find from inside");
 }

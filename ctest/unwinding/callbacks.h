@@ -88,10 +88,7 @@ __attribute__((unused)) static kdreg_cache_t *device_cache(kdreg_t *monitor, str
 {
     struct kdreg_cache_attr attr = {.size = sizeof attr, .reg = device_register, .dereg = device_deregister, .ctx = device,
                                     .flags = flags, .max_entries = max_entries, .max_bytes = max_bytes};
-    kdreg_cache_t *cache = NULL;
-    int error = kdreg_cache_create(monitor, &attr, &cache);
-    REQUIRE(error == 0, "kdreg_cache_create: %s", kdreg_strerror(error));
-    return cache;
+    return new_cache(monitor, &attr);
 }
 
 /* The cache does all that a cache does, and what is counted agrees with what is pinned. Leaves it empty. */
