@@ -61,8 +61,7 @@ void callbacks_allocate(kdreg_t *monitor, uint32_t flags)
     mallopt(M_MMAP_THRESHOLD, 256 << 10);
     enum { THREADS = 4 };
     struct kdreg_cache_attr attr = {.size = sizeof attr, .reg = greedy_register, .dereg = greedy_deregister, .flags = flags, .max_entries = 16};
-    kdreg_cache_t *cache = NULL;
-    REQUIRE(kdreg_cache_create(monitor, &attr, &cache) == 0, "kdreg_cache_create");
+    kdreg_cache_t *cache = new_cache(monitor, &attr);
     pthread_t threads[THREADS];
     atomic_store(&stop_unmapping, false);
     for (int i = 0; i < THREADS; i++)

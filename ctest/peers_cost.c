@@ -19,8 +19,7 @@ static double cost_of_invalidations(kdreg_t *monitor, size_t entries)
     const size_t page = (size_t)sysconf(_SC_PAGESIZE);
     struct kdreg_cache_attr attr = {
         .size = sizeof attr, .reg = plain_register, .dereg = plain_deregister, .flags = KDREG_CACHE_NO_REAPER | KDREG_CACHE_NO_MERGE, .max_entries = 2 * entries};
-    kdreg_cache_t *cache = NULL;
-    REQUIRE(kdreg_cache_create(monitor, &attr, &cache) == 0, "kdreg_cache_create");
+    kdreg_cache_t *cache = new_cache(monitor, &attr);
     char *memory = check_space(2 * entries * page);
     kdreg_entry_t *entry;
     for (size_t i = 0; i < entries; i++)
