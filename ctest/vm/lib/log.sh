@@ -12,11 +12,11 @@ show_log() {
     say "end of console log"
 }
 
-# Did it go down by itself before the run's own part began? An emulator that
+# Did it go down, or hang, before the run's own part began? An emulator that
 # refused to start has said why, and would again.
 died_booting() {
-    [ -z "$interactive$timed_out" ] && [ ! -e "$run/begun" ] && [ ! -s "$run/status" ] || return 1
-    [ -s "$run/console" ] || [ ! -s "$run/qemu-errors" ]
+    [ -z "$interactive" ] && [ ! -e "$run/begun" ] && [ ! -s "$run/status" ] || return 1
+    [ -n "$timed_out" ] || [ -s "$run/console" ] || [ ! -s "$run/qemu-errors" ]
 }
 
 judge() {
@@ -30,7 +30,11 @@ judge() {
     [ -z "$verbose" ] || show_log
     if [ -n "$timed_out" ]; then
         [ -n "$verbose" ] || show_log
-        say "timed out after $timeout s (--timeout), the guest was cut off"
+        if [ -e "$run/begun" ]; then
+            say "timed out after $timeout s (--timeout), the guest was cut off"
+        else
+            say "the guest had not come up after $boot_limit s (--boot-timeout), it was cut off"
+        fi
         return 124
     fi
     if [ ! -s "$run/status" ]; then

@@ -71,29 +71,38 @@ run_qemu() {
     fi
     "${qemu[@]}" </dev/null 2>"$run/qemu-errors" &
     qemu_pid=$!
-    if [ "$timeout" -gt 0 ]; then
-        cut_off &
-        watcher=$!
-    fi
+    cut_off &
+    watcher=$!
     wait "$qemu_pid" || true
     qemu_pid=
-    if [ -n "$watcher" ]; then
-        kill "$watcher" 2>/dev/null || true
-        wait "$watcher" 2>/dev/null || true
-        watcher=
-    fi
+    kill "$watcher" 2>/dev/null || true
+    wait "$watcher" 2>/dev/null || true
+    watcher=
     [ ! -e "$run/timed-out" ] || timed_out=1
 }
 
-# After the timeout: have the kernel say what it is doing, then end it.
+# nap S: until then, or until the watcher is told to go.
+nap() {
+    sleep "$1" & sleeper=$!
+    wait "$sleeper"
+}
+
+# After the time to boot in, or the command's: have the kernel say what it is
+# doing, then end it.
 cut_off() {
     trap 'kill "$sleeper" 2>/dev/null; exit' TERM
-    sleep "$timeout" & sleeper=$!
-    wait "$sleeper"
+    local waited=0
+    until [ -e "$run/begun" ] || [ "$waited" -ge "$boot_limit" ]; do
+        nap 1
+        waited=$((waited + 1))
+    done
+    if [ -e "$run/begun" ]; then
+        [ "$timeout" -gt 0 ] || exit 0
+        nap "$timeout"
+    fi
     touch "$run/timed-out"
     printf 'nmi\n' >&8
-    sleep 20 & sleeper=$!
-    wait "$sleeper"
+    nap 20
     kill -KILL "$qemu_pid" 2>/dev/null
 }
 
