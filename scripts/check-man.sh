@@ -65,7 +65,7 @@ cat man/*.[37] | grep -oE 'KDREG_[A-Z0-9_]+' | sort -u >"$work/mentioned"
 nothing "each constant of the headers is in a page" "$(comm -23 "$work/constants" "$work/mentioned")"
 cat man/*.[1-9] | grep -v '^\.Dt' | grep -oE 'KDREG2?_[A-Z0-9_]+' | sort -u >"$work/every"
 # Environment variables, as the sources name them.
-grep -rhoE '(VARIABLE: &str = |var(_os)?\(|switch\(|variable\()c?"KDREG_[A-Z_]+"' libkdreg/src preload/*/src |
+grep -rhoE '(VARIABLE: &str = |var(_os)?\(|switch\(|variable\(|text_of\()c?"KDREG_[A-Z_]+"' libkdreg/src preload/*/src |
     sed "s/.*\"\(.*\)\"/\1/" | grep -v NO_SUCH | sort -u >"$work/variables"
 # Those of one program are in its own page.
 grep -rhoE 'getenv\("KDREG_[A-Z_]+"' tools | sed "s/.*\"\(.*\)\"/\1/" >"$work/programs"
