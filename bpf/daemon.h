@@ -84,6 +84,7 @@ enum {
 	ORDER_WAKE = 3,
 	ORDER_EXPECT = 4, /* a log is about to be put in */
 	ORDER_FORGET = 5, /* and was not */
+	ORDER_END_ALL = 6,
 };
 
 /* What is to be done with a log, and what it was like. */
@@ -103,11 +104,11 @@ int orders(struct order *order)
 	void *map;
 
 	order->found = 0;
-	if (order->what == ORDER_UNINSTALL) {
+	if (order->what == ORDER_UNINSTALL || order->what == ORDER_END_ALL) {
 		struct kdreg_guard *g = bpf_map_lookup_elem(&guard, &only);
 
 		/* Before the guard is dead: whoever finds it so and was told late knows why. */
-		if (g)
+		if (g && order->what == ORDER_UNINSTALL)
 			__sync_fetch_and_or(&g->flags, KDREG_GUARD_UNINSTALLED);
 		end_everything();
 		return 0;

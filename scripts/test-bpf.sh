@@ -59,6 +59,7 @@ long 56-refused 900 "$build/bpf/bpf_crowd" --clients 2048 --refused 1000
 # These come last: they end that kdregd, or the guard.
 long 80-halfway 1800 "$root/ctest/bpf/halfway"
 turn 1 85-wakes 1800 "$build/bpf/bpf_wakes" "$root/ctest/bpf/daemon" ftrace-on
+turn 2 87-switched 1800 "$root/ctest/bpf/switched" "$build/bpf/bpf_changes" --changes 10
 turn 2 86-begins 1800 "$root/ctest/bpf/begins" $([ "$set" = all ] && echo 4 || echo 1) "$build/bpf/bpf_changes" --changes 10
 
 # What a guest runs, in the order of its names: mode by mode.

@@ -56,7 +56,8 @@ pub fn retire(root: &Path, features: &Features, lock: &Lock) {
 
 /// Whether another build's programs have a client. Whatever cannot be told has.
 fn is_in_use(directory: &Path, features: &Features) -> bool {
-    if directory.to_string_lossy().ends_with(pins::UNFINISHED) {
+    let name = directory.to_string_lossy();
+    if name.ends_with(pins::UNFINISHED) || name.ends_with(pins::IDLE) {
         return false;
     }
     let Ok(other) = Generation::reopen(directory, features) else {

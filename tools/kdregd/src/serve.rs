@@ -3,6 +3,7 @@
 
 use crate::alone::{Lock, Serving};
 use crate::kernel::features::Features;
+use crate::kernel::ftrace;
 use crate::kernel::generation::{self, Generation};
 use crate::kernel::orders;
 use crate::kernel::programs::Mode;
@@ -20,6 +21,7 @@ use anyhow::Result;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::thread::sleep;
 
 /// Serves until a signal comes. Clients keep what they have.
 pub fn serve(options: &Options) -> Result<i32> {
@@ -37,7 +39,10 @@ pub fn serve(options: &Options) -> Result<i32> {
         // What is there now is found by who uninstalls.
         drop(alone);
         let mut server = begin(options, features, generation, &options.pins);
-        let mut end = try_modes(options, &mut server)?;
+        let mut end = match server.generation.is_dead()? {
+            true => End::Dead,
+            false => try_modes(options, &mut server)?,
+        };
         for mode in Mode::ALL {
             match server.proofs.get(&mode).map(Proof::against) {
                 Some(None) => say(&format!(
@@ -64,12 +69,18 @@ pub fn serve(options: &Options) -> Result<i32> {
             return Ok(0);
         }
         orders::wake_all(&server.generation)?;
+        if !settle(&mut server, &listener)? {
+            return Ok(0);
+        }
         // Until there is something new to be found: nobody uninstalls in between.
         alone = Lock::take(&options.pins)?;
         if server.generation.is_uninstalled()? {
             say("uninstalled: ends");
-            // What is left by one that was killed while it uninstalled.
-            server.generation.remove(&alone)?;
+            // What is left by one that was killed while it uninstalled, or could not.
+            match server.generation.remove(&alone) {
+                Err(error) if ftrace::is_off() => say(&format!("{error:#}")),
+                other => other?,
+            }
             // The lock's, if nobody else has anything there by now.
             let _ = std::fs::remove_dir(&options.pins);
             return Ok(0);
@@ -79,6 +90,22 @@ pub fn serve(options: &Options) -> Result<i32> {
         );
         server.generation.remove(&alone)?;
     }
+}
+
+/// Waits until programs can be attached and detached: `false`, until a signal came.
+fn settle(server: &mut Server, listener: &Listener) -> Result<bool> {
+    if !server.features.ftrace_switch || server.generation.is_uninstalled()? {
+        return Ok(true);
+    }
+    // Whoever made it dead may be about to write there.
+    sleep(ftrace::SETTLED);
+    if !ftrace::is_off() {
+        return Ok(true);
+    }
+    say("kernel.ftrace_enabled is 0: nothing is certain, nor can be, until it is 1 again");
+    server.rest();
+    let end = Loop::new(server, Some(listener))?.run(None)?;
+    Ok(end != End::Signal)
 }
 
 /// A line for the log.
@@ -105,6 +132,7 @@ fn begin(options: &Options, features: Features, generation: Generation, pins: &P
         clients: Clients::default(),
         proofs: BTreeMap::new(),
         refused: BTreeMap::new(),
+        settling: None,
     }
 }
 
@@ -140,19 +168,12 @@ pub fn check(options: &Options) -> Result<i32> {
     kernel::quiet();
     let features = match Features::find() {
         Ok(features) => features,
-        Err(error) => {
-            if options.json {
-                println!(
-                    "{:#}",
-                    serde_json::json!({ "modes": {}, "why_not": format!("{error:#}") })
-                );
-            } else {
-                println!("no mode: {error:#}");
-            }
-            return Ok(1);
-        }
+        Err(error) => return Ok(nothing(options.json, &format!("{error:#}"))),
     };
     // Beside the one that serves, and gone afterwards.
+    if ftrace::is_off() {
+        return Ok(nothing(options.json, ftrace::OFF));
+    }
     let root = &options.pins;
     let pins = root.join(format!("{}{}", others::CHECK, std::process::id()));
     let limits = crate::server::limits::Limits {
@@ -192,6 +213,16 @@ pub fn check(options: &Options) -> Result<i32> {
     result
 }
 
+/// Says why there is no mode at all, as exit status 1 does.
+fn nothing(json: bool, why: &str) -> i32 {
+    if json {
+        println!("{:#}", serde_json::json!({ "modes": {}, "why_not": why }));
+    } else {
+        println!("no mode: {why}");
+    }
+    1
+}
+
 /// Ends all logs of all generations, and takes all out of the kernel. A kdregd
 /// that runs ends, too.
 pub fn uninstall(options: &Options) -> Result<i32> {
@@ -202,8 +233,8 @@ pub fn uninstall(options: &Options) -> Result<i32> {
     let alone = Lock::take(&options.pins)?;
     let pinned = others::objects(&options.pins)?;
     if let Ok(features) = Features::find() {
-        let directory = options.pins.join(generation::build_name());
-        if directory.exists() {
+        for name in [generation::build_name(), generation::idle_name()] {
+            let directory = options.pins.join(name);
             if let Ok(generation) = Generation::reopen(&directory, &features) {
                 orders::uninstall(&generation)?;
                 orders::wake_all(&generation)?;

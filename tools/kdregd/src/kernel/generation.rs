@@ -4,6 +4,7 @@
 
 use super::calls::{self, Attachment};
 use super::features::Features;
+use super::ftrace;
 use super::guarded;
 use super::orders;
 use super::pins;
@@ -28,6 +29,11 @@ pub fn build_name() -> String {
     format!("{}-{}", abi::VERSION, env!("KDREGD_BUILD"))
 }
 
+/// And the one that is there while nothing can be attached.
+pub fn idle_name() -> String {
+    build_name() + pins::IDLE
+}
+
 /// Maps, programs and links. Links stay attached while this is here, or their
 /// pins are.
 pub struct Generation {
@@ -40,6 +46,7 @@ pub struct Generation {
 impl Generation {
     /// The one that is pinned below `root`, if it is whole and alive; else one
     /// that is made now. Whether it had been there. `clients` is for a new one.
+    /// While nothing can be attached: one that is dead from the beginning.
     pub fn open(
         root: &Path,
         features: &Features,
@@ -48,6 +55,18 @@ impl Generation {
     ) -> Result<(Generation, bool)> {
         let directory = root.join(build_name());
         fs::create_dir_all(root).with_context(|| root.display().to_string())?;
+        if ftrace::is_off() {
+            // Whoever has a log in it has been told, unless nobody saw it coming.
+            if let Ok(there) = Generation::reopen(&directory, features) {
+                orders::end_all(&there)?;
+                orders::wake_all(&there)?;
+            }
+            let idle = root.join(idle_name());
+            pins::remove_all(&idle, lock)?;
+            let generation = Generation::load(&idle, features, clients, &[], lock)?;
+            orders::end_all(&generation)?;
+            return Ok((generation, false));
+        }
         if directory.exists() {
             match Generation::reopen(&directory, features) {
                 Ok(generation) if !generation.is_dead()? => {
@@ -65,7 +84,8 @@ impl Generation {
                 }
             }
         }
-        let generation = Generation::load(&directory, features, clients, lock)?;
+        let first = [Part::Always, Part::Guard, Part::Sysctl];
+        let generation = Generation::load(&directory, features, clients, &first, lock)?;
         Ok((generation, false))
     }
 
@@ -90,7 +110,8 @@ impl Generation {
                 }
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {
                     // A mode's programs come when they are wanted.
-                    let optional = matches!(program.part, Part::Mode(_) | Part::Tool);
+                    let optional = matches!(program.part, Part::Mode(_) | Part::Tool)
+                        || directory.to_string_lossy().ends_with(pins::IDLE);
                     if !optional {
                         bail!("{name} is not attached");
                     }
@@ -101,10 +122,12 @@ impl Generation {
         Ok(generation)
     }
 
+    /// Loads all, and attaches what is of these parts.
     fn load(
         directory: &Path,
         features: &Features,
         clients: u32,
+        first: &[Part],
         lock: &Lock,
     ) -> Result<Generation> {
         // Under another name until it is whole.
@@ -164,7 +187,7 @@ impl Generation {
         generation.begin_guard()?;
         let first = PROGRAMS
             .iter()
-            .filter(|program| matches!(program.part, Part::Always | Part::Guard | Part::Sysctl));
+            .filter(|program| first.contains(&program.part));
         generation.attach(first.filter(|program| features.wanted(program)))?;
         fs::rename(&unfinished, directory)
             .with_context(|| format!("cannot name {}", directory.display()))?;
@@ -230,6 +253,9 @@ impl Generation {
         if self.is_dead()? {
             bail!("nothing is certain any more");
         }
+        if ftrace::is_off() {
+            bail!("{}", ftrace::OFF);
+        }
         self.attach(
             PROGRAMS
                 .iter()
@@ -251,6 +277,7 @@ impl Generation {
         if self.is_dead()? {
             return Ok(());
         }
+        ftrace::permits_to_detach()?;
         let programs: Vec<&'static Program> = PROGRAMS
             .iter()
             .filter(|program| program.part == Part::Mode(mode))

@@ -4,6 +4,7 @@
 pub mod calls;
 pub mod clients;
 pub mod features;
+pub mod ftrace;
 pub mod generation;
 pub mod guarded;
 pub mod orders;

@@ -12,6 +12,7 @@ const UNINSTALL: u32 = 2;
 const WAKE: u32 = 3;
 const EXPECT: u32 = 4;
 const FORGET: u32 = 5;
+const END_ALL: u32 = 6;
 
 /// `struct order`.
 #[repr(C)]
@@ -87,6 +88,11 @@ pub fn wake_all(generation: &Generation) -> Result<()> {
         give(generation, mm, WAKE)?;
     }
     Ok(())
+}
+
+/// Ends all, by the guard.
+pub fn end_all(generation: &Generation) -> Result<()> {
+    give(generation, 0, END_ALL).map(drop)
 }
 
 /// Ends all, by the guard, which says from then on that no kdregd is to begin

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The files of a directory that keep maps, programs and links while no kdregd runs.
 
+use super::ftrace;
 use crate::alone::Lock;
 use anyhow::{Context, Result};
 use std::path::{Path, PathBuf};
@@ -8,6 +9,8 @@ use std::{fs, io};
 
 /// What pins are called behind their build's name, until they are all there.
 pub const UNFINISHED: &str = "-unfinished";
+/// And of one with nothing attached, which is there while nothing can be.
+pub const IDLE: &str = "-idle";
 
 pub fn of_map(directory: &Path, name: &str) -> PathBuf {
     directory.join(format!("map_{name}"))
@@ -31,7 +34,7 @@ pub fn remove(path: &Path) -> Result<()> {
 }
 
 /// Removes a directory of pins, if there is one: links first, so that what they
-/// write to is there to the end.
+/// write to is there to the end. Not where that would do harm.
 pub fn remove_all(directory: &Path, _lock: &Lock) -> Result<()> {
     let entries = match fs::read_dir(directory) {
         Ok(entries) => entries,
@@ -43,6 +46,13 @@ pub fn remove_all(directory: &Path, _lock: &Lock) -> Result<()> {
         .collect::<Result<_, _>>()?;
     // "link_" sorts before "map_" and "prog_".
     paths.sort();
+    let is_link = |path: &PathBuf| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        name.starts_with("link_")
+    };
+    if paths.iter().any(is_link) {
+        ftrace::permits_to_detach()?;
+    }
     for path in paths {
         remove(&path)?;
     }

@@ -26,7 +26,7 @@ const UNDECIDED_OF_USER: usize = 64;
 /// How often those are looked through that take too long, and that the dead are,
 /// and the guard is looked at.
 const ROUND: Duration = Duration::from_secs(5);
-/// How often it is while a processor is uncertain.
+/// How often it is while a processor is uncertain, or nothing can be attached.
 const SOON: Duration = Duration::from_millis(200);
 /// How long it is not, though something was lost: nobody is to keep kdregd from its
 /// other work by losing much.
@@ -139,7 +139,7 @@ impl<'a> Loop<'a> {
     /// Until there is a reason to end.
     pub fn run(&mut self, done: Option<RawFd>) -> Result<End> {
         loop {
-            if self.server.generation.is_dead()? {
+            if self.server.is_over()? {
                 return Ok(End::Dead);
             }
             let now = Instant::now();
@@ -212,7 +212,8 @@ impl<'a> Loop<'a> {
     fn look_at_guard(&mut self, now: Instant) -> Result<()> {
         let word = self.server.generation.guard()?.word;
         let uncertain = word & abi::GUARD_UNCERTAIN != 0;
-        self.next_look = now + if uncertain { SOON } else { ROUND };
+        let soon = uncertain || self.server.settling.is_some();
+        self.next_look = now + if soon { SOON } else { ROUND };
         self.last_look = now;
         let before = self.guard.replace(word);
         // All the time since the last look, or so it seems.
@@ -252,8 +253,7 @@ impl<'a> Loop<'a> {
                 Err(Errno::ECONNABORTED | Errno::EINTR) => continue,
                 Err(Errno::EMFILE | Errno::ENFILE | Errno::ENOMEM | Errno::ENOBUFS) => {
                     eprintln!("kdregd: no descriptor for another client");
-                    // Whoever goes makes room; until then the socket stays
-                    // readable.
+                    // Until somebody goes, the socket stays readable.
                     std::thread::sleep(Duration::from_millis(10));
                     return Ok(());
                 }

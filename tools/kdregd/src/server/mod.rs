@@ -15,6 +15,7 @@ pub mod wire;
 
 use crate::alone::Lock;
 use crate::kernel::features::Features;
+use crate::kernel::ftrace::{self, Settling};
 use crate::kernel::generation::Generation;
 use crate::kernel::programs::Mode;
 use crate::proof::Proof;
@@ -36,9 +37,27 @@ pub struct Server {
     pub proofs: BTreeMap<Mode, Proof>,
     /// Why a mode was not tried.
     pub refused: BTreeMap<Mode, String>,
+    /// Of one that rests: until it is safe to begin anew.
+    pub settling: Option<Settling>,
 }
 
 impl Server {
+    /// Offers nothing, with a generation that is dead, until programs can be attached.
+    pub fn rest(&mut self) {
+        self.proofs.clear();
+        let refused = Mode::ALL.map(|mode| (mode, ftrace::OFF.into()));
+        self.refused = BTreeMap::from(refused);
+        self.settling = Some(Settling::begin());
+    }
+
+    /// Whether nothing is left to be done with this generation but to remove it.
+    pub fn is_over(&mut self) -> Result<bool> {
+        match &mut self.settling {
+            Some(settling) => Ok(settling.is_over() || self.generation.is_uninstalled()?),
+            None => self.generation.is_dead(),
+        }
+    }
+
     /// Attaches what a mode needs, if it is not.
     pub fn attach_mode(&mut self, mode: Mode) -> Result<()> {
         // As long as one serves, nobody else detaches it.
