@@ -35,7 +35,7 @@ static const struct {
     {"and both are there again", "mount start", ENDED, true},
     {"the names in the BPF file system are removed, and kdregd is killed", "unpin kill", ENDED, false},
     {"kdregd is started once more", "start", ENDED, true},
-    {"kdregd is uninstalled", "uninstall left", ENDED, false},
+    {"kdregd is uninstalled", "uninstall", ENDED, false},
 };
 
 static const char *script;
@@ -176,6 +176,8 @@ int main(int argc, char **argv)
             kills(&plan, times, changes);
     }
     stop(&plan, workers);
+    /* What they had mapped is gone with them. */
+    command("left");
     CHECK_IS(atomic_load(&plan.counts->failed), 0);
     return check_result("upheavals");
 }
