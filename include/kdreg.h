@@ -18,11 +18,13 @@
  *             at most some milliseconds, while mappings are being changed. One that registers
  *             takes as long as the registering callback, and what it evicts; never for another
  *             thread's registration. kdreg_cache_drain() without a callback waits for others' puts,
- *             kdreg_cache_destroy() for a callback under way in the reaper.
+ *             kdreg_cache_destroy() for a callback under way in the reaper, kdreg_cache_flush() for
+ *             what others are deregistering, unless it is called in a callback.
  * Callbacks   run with no lock of the library's held. The registering one in the calls that get. The
  *             deregistering one in kdreg_cache_get() and its kin (evicting), _find (of what has changed), _put,
- *             _drop, _drain, _invalidate, _flush, _reap, _destroy, and in the reaper. They may call
- *             the library, but not destroy the cache that calls them.
+ *             _drop, _drain, _invalidate, _flush, _evict, _reap, _each, _destroy, kdreg_group_evict(),
+ *             and in the reaper. They may call the library, but not destroy the cache that calls
+ *             them.
  * Locks       of the caller's may be held in every call, if none of its callbacks takes them, and
  *             across every change of a mapping: no thread of the library's takes one.
  * Signals     From a signal handler only kdreg_valid(), kdreg_valid_slow(), kdreg_version() and
@@ -712,8 +714,9 @@ struct kdreg_group_attr {
 
 /**
  * Receives the library's messages. Called by whichever thread has something to
- * say, with no lock of the library held; it may call the library. `message` is
- * valid during the call only. The thread is not cancelled meanwhile; an
+ * say, with no lock of the library held, in the middle of anything; it may call the
+ * library, but not destroy a cache, nor drain one with a NULL `done` (-EDEADLK).
+ * `message` is valid during the call only. The thread is not cancelled meanwhile; an
  * exception that leaves it ends there, and a thread that ends in it ends when it
  * leaves the library.
  */
@@ -1004,9 +1007,10 @@ int kdreg_cache_invalidate(kdreg_cache_t *cache, const void *addr, size_t length
 /**
  * Drops every entry. Entries in use are released at their last put, and what
  * is being registered this moment is treated as by kdreg_cache_invalidate().
- * What the reaper had begun to release has been deregistered when this returns,
- * unless it is called in a callback of the cache, or of its group. What the cache's
- * own thread is registering it does not wait for: kdreg_cache_drain() does.
+ * What other threads had begun to deregister has been deregistered when this returns:
+ * so what entries were registered in can go then, if nobody holds any, nor is inside
+ * kdreg_cache_get() and its kin or kdreg_cache_put(). Called in a callback of any cache it
+ * waits for nobody. What is being registered it does not wait for: kdreg_cache_drain() does.
  *
  * Returns how many entries there were; -EINVAL for a null handle; -EBADF;
  * -ECHILD.

@@ -197,8 +197,7 @@ kernel/device.rs 408
 kernel/regions.rs 627
 ctest/matrix/changes.c 537
 libkdreg/examples/cost.rs 445
-libkdreg/src/cache/reaper.rs 446
-libkdreg/src/cache/state.rs 410
+libkdreg/src/cache/reaper.rs 438
 '
 cd "$root"
 for file in $(git ls-files 2>/dev/null | grep -E '\.(rs|c|h|cpp|sh|mk|awk|py)$|(^|/)(Makefile|CMakeLists\.txt)$'); do

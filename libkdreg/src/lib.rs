@@ -76,6 +76,7 @@ mod race_detector;
 pub mod range;
 mod reservation;
 #[doc(hidden)]
+mod specific;
 pub mod status_page;
 mod sync;
 mod thread_pointer;

@@ -14,6 +14,7 @@ use crate::cancellation::HeldOff;
 use crate::environment;
 use crate::errno::Errno;
 use crate::memory;
+use crate::specific::Specific;
 use line::Line;
 use std::ffi::CStr;
 use std::sync::atomic::{AtomicPtr, AtomicU8, Ordering};
@@ -291,9 +292,39 @@ fn say_now(level: Level, message: std::fmt::Arguments<'_>) {
     }
 }
 
+/// How many receivers the calling thread is inside of.
+static INSIDE: Specific = Specific::new(None);
+
+/// Whether the calling thread is inside a receiver, which may have been called in
+/// the middle of anything that others wait for.
+pub(crate) fn is_inside() -> bool {
+    INSIDE.get() > 0
+}
+
+/// The calling thread is inside a receiver while this lives.
+struct Inside {
+    /// How many it was inside of before.
+    before: usize,
+}
+
+impl Inside {
+    fn new() -> Inside {
+        let before = INSIDE.get();
+        INSIDE.set(before + 1);
+        Inside { before }
+    }
+}
+
+impl Drop for Inside {
+    fn drop(&mut self) {
+        INSIDE.set(self.before);
+    }
+}
+
 impl Destination {
     fn hand(&self, level: Level, message: std::fmt::Arguments<'_>) {
         let line = Line::of(message);
+        let _inside = Inside::new();
         match &self.receiver {
             Receiver::Sink(sink) => sink(level, line.as_c_str().to_str().unwrap_or_default()),
             Receiver::Function(function) => (function.call)(*function, level, line.as_c_str()),

@@ -8,8 +8,8 @@ mod ahead;
 
 use self::ahead::Ahead;
 use super::Inner;
+use super::cause::Cause;
 use super::entries::Entry;
-use super::state::Cause;
 use crate::errno::Errno;
 use crate::race_detector::unwatched;
 use crate::range::Range;

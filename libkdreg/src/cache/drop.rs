@@ -10,10 +10,11 @@
 //! the last.
 
 use super::Inner;
+use super::cause::Cause;
 use super::entries::{Entries, Entry};
 use super::extras::Extra;
 use super::links::List;
-use super::state::{Cause, State};
+use super::state::State;
 use crate::errno::Errno;
 use crate::memory;
 use crate::range::Range;

@@ -2,6 +2,7 @@
 //! A cache's beginning and end: who works in it besides its callers.
 
 use super::bypass::Bypass;
+use super::frames::inside_any;
 use super::{Cache, reaper};
 use crate::errno::Errno;
 use crate::log::{self, Level};
@@ -23,15 +24,15 @@ impl Cache {
 
     /// Drops every entry; returns how many. Entries in use are released at
     /// their last put, and registrations under way are treated as by
-    /// [`Cache::invalidate`]. What the reaper had begun to release has been
-    /// deregistered, too, except in a callback of the cache, or of its group.
+    /// [`Cache::invalidate`]. What other threads had begun to release has been
+    /// deregistered, too, except when called in a callback of any cache.
     pub fn flush(&self) -> Result<usize, Errno> {
         self.inner.home.check()?;
         let dropped = self.inner.release_all();
         // Whoever flushes to end what is registered in, such as a protection
         // domain, is refused while anything still is.
-        if !self.inner.options.no_reaper && !self.inner.waits_for_callback() {
-            reaper::wait_for(&self.inner);
+        if !inside_any() {
+            self.inner.wait_for_others();
         }
         self.inner.call(|| self.inner.registrar.emptied(false));
         // What was learnt was about what is gone.

@@ -5,8 +5,8 @@
 //!
 //! A cache of which no entry ever had any of it does not touch this memory.
 
+use super::cause::Cause;
 use super::drop::AllWaiting;
-use super::state::Cause;
 use super::watches::{Pieces, Watch};
 use crate::range::Range;
 use crate::reservation::Zeroed;
@@ -38,6 +38,8 @@ pub(crate) struct Extra {
     apart: AtomicBool,
     /// How late it is evicted; 0 unless it is live. Under the lock.
     priority: AtomicU8,
+    /// Somebody waits until it is released. Under the lock.
+    awaited: AtomicBool,
 }
 
 // SAFETY: null pointers and zeroes are an entry without any of it; what it owns
@@ -71,6 +73,11 @@ impl Extra {
     /// Returns the former one.
     pub fn set_priority(&self, priority: u8) -> u8 {
         self.priority.swap(priority, Ordering::Relaxed)
+    }
+
+    /// Returns what it was before.
+    pub fn set_awaited(&self, awaited: bool) -> bool {
+        self.awaited.swap(awaited, Ordering::Relaxed)
     }
 
     /// Notes that `range` has changed, by what the caller says. Under the lock.

@@ -2,6 +2,7 @@
 //! The callbacks that a thread is inside of.
 
 use super::Inner;
+use crate::log;
 use crate::thread_registry::local::INNERMOST;
 use std::cell::Cell;
 
@@ -30,15 +31,22 @@ pub(super) fn inside_callback(is: impl Fn(*const Inner) -> bool) -> bool {
     false
 }
 
+/// Whether the calling thread is inside a callback of any cache, or inside a
+/// function of the log's, which may have been called in the middle of anything.
+pub(super) fn inside_any() -> bool {
+    INNERMOST.get() != 0 || log::is_inside()
+}
+
 impl Inner {
     /// Whether who waits for what uses this cache would wait for a callback that the
     /// calling thread is inside of: one of its own, or of its group's, whose caches
-    /// call each other's.
+    /// call each other's; or a function of the log's, which any may have called.
     pub(super) fn waits_for_callback(&self) -> bool {
         let group = self.options.group.as_ref();
-        inside_callback(|cache| {
-            std::ptr::eq(cache, self) || group.is_some_and(|group| group.has(cache))
-        })
+        log::is_inside()
+            || inside_callback(|cache| {
+                std::ptr::eq(cache, self) || group.is_some_and(|group| group.has(cache))
+            })
     }
 
     /// Runs a callback, with no lock held.

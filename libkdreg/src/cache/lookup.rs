@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Finding an entry and using it: the hit path. Ending that it is found.
 
+use super::cause::Cause;
 use super::entries::Entry;
 use super::links::List;
 use super::refs::BATCH;
-use super::state::Cause;
 use super::{Held, Inner};
 use crate::errno::Errno;
 use crate::race_detector::{take_over, unwatched};

@@ -328,7 +328,7 @@ impl Inner {
         // limits would not be limits.
         let spent = self.release_leaving(retired);
         if !room {
-            self.state.lock().settle(spent);
+            self.settle(spent);
             return Attempt::NotKept;
         }
         let known = Known {
@@ -345,15 +345,18 @@ impl Inner {
             }
             self.undo(slot, request.range, request.access, handle);
         }
-        let mut state = self.state.lock();
-        let _ = state.redeem(slot, request.range);
-        state.settle(spent);
-        match registered {
-            Ok(_) => {
+        {
+            let mut state = self.state.lock();
+            let _ = state.redeem(slot, request.range);
+            state.settle(&self.entries, spent);
+            if registered.is_ok() {
                 state.counts.registrations += 1;
                 state.counts.deregistrations += 1;
-                Attempt::Changed
             }
+        }
+        self.say_released();
+        match registered {
+            Ok(_) => Attempt::Changed,
             Err(error) => Attempt::Failed(error),
         }
     }

@@ -10,6 +10,7 @@
 //   batch       entries for many ranges at once
 //   asking      what a call says of the registration it asks for
 //   drop        dropping one entry, and all for good
+//   cause       why they are
 //   telling     telling the caller of entries that are gone
 //   held        a reference, in Rust
 //   hold        another reference for who has one
@@ -32,6 +33,8 @@
 //   bypass      whether keeping is worth it
 //   frames      the callbacks that a thread is inside of
 //   release     undoing a registration
+//   rounds      rounds of waiting for what others are undoing
+//   undoing     who waits, and is waited for
 //   ending      ending a cache
 //   reaper      the thread that does it when nobody calls
 //   statistics  counts
@@ -71,6 +74,7 @@ mod ahead;
 mod asking;
 pub(crate) mod batch;
 mod bypass;
+mod cause;
 mod clock;
 mod drop;
 mod dump;
@@ -97,12 +101,14 @@ mod register;
 mod registrar;
 mod release;
 mod room;
+mod rounds;
 mod serving;
 mod sharing;
 mod state;
 mod statistics;
 mod status;
 mod telling;
+mod undoing;
 mod watches;
 
 use crate::barrier;
@@ -126,13 +132,13 @@ use std::os::fd::BorrowedFd;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 pub use asking::{Ask, Registration};
+pub use cause::Cause;
 pub use group::{Group, GroupOptions};
 pub use held::Held;
 pub use limits::{Name, Options};
 pub(crate) use prefetches::Ready;
 pub use priority::PINNED;
 pub use registrar::Registrar;
-pub use state::Cause;
 pub use statistics::Statistics;
 pub use telling::Departure;
 pub use watches::Standing;
@@ -170,7 +176,11 @@ pub(crate) struct Inner {
     tells: bool,
     /// As `State::draining`. Relaxed: a look that spares the lock.
     draining: AtomicBool,
-    /// Signalled when nothing is registered in a cache that is being drained.
+    /// Whether somebody waits for what others are releasing (`undoing`). Relaxed: a
+    /// look that spares the lock.
+    flushing: AtomicBool,
+    /// Signalled when nothing is registered in a cache that is being drained, and
+    /// when something is released that somebody waits for.
     idle: Condvar,
     /// Signalled when there is work for the cache's own thread (`ahead`).
     work: Condvar,
@@ -230,6 +240,7 @@ impl Cache {
             has_extras: AtomicBool::new(false),
             tells,
             draining: AtomicBool::new(false),
+            flushing: AtomicBool::new(false),
             idle: Condvar::new(),
             work: Condvar::new(),
             lost: AtomicBool::new(false),
@@ -277,9 +288,7 @@ impl Cache {
     /// itself, uncached. So nothing is found later that was begun before.
     pub fn invalidate(&self, range: Range) -> Result<usize, Errno> {
         self.inner.home.check()?;
-        let dropped = self
-            .inner
-            .drop_overlapping(range, state::Cause::Invalidated);
+        let dropped = self.inner.drop_overlapping(range, Cause::Invalidated);
         if dropped > 0 {
             self.inner.monitor.let_go(true);
         }

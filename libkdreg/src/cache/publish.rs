@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Publishing: a registration that was made becomes an entry to be found.
 
+use super::cause::Cause;
 use super::entries::Entries;
 use super::links::List;
 use super::miss::Attempt;
 use super::release::Spent;
 use super::serving::Request;
-use super::state::{Alone, Cause, State};
+use super::state::{Alone, State};
 use super::watches::{Pieces, Watched};
 use super::{Handle, Inner};
 use crate::thread_registry;
@@ -50,7 +51,7 @@ impl Inner {
         let (outcome, used) = {
             let mut state = self.state.lock();
             let stands = state.redeem(index, request.range) && !state.draining;
-            state.settle(spent);
+            state.settle(&self.entries, spent);
             state.counts.registrations += 1;
             let alone = state.is_alone(alone);
             let rival = match alone {
@@ -94,6 +95,7 @@ impl Inner {
             };
             (outcome, state.used_slots())
         };
+        self.say_released();
         match outcome {
             Published::Here => {
                 if !retired.is_empty() || self.tells {

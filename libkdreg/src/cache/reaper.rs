@@ -148,14 +148,6 @@ pub(super) fn remove(cache: &Share<Inner>) {
     end_if_idle(reaper.0.lock());
 }
 
-/// Returns once the reaper is done with what it had begun to release of
-/// `cache`. Not to be called from one of its callbacks.
-pub(super) fn wait_for(cache: &Share<Inner>) {
-    if let Some(shared) = REAPER.get().ok().and_then(Reaper::shared) {
-        shared.wait_for(cache);
-    }
-}
-
 /// Ends the thread when no cache needs it.
 fn end_if_idle(mut reaper: MutexGuard<'_, Option<Running>>) {
     let idle = reaper

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Releasing what nobody can find or use any more.
 
+use super::cause::Cause;
+use super::entries::Entries;
 use super::links::List;
 use super::serving::Request;
-use super::state::{Cause, State};
+use super::state::State;
 use super::{Handle, Inner, Registration};
 use crate::errno::Errno;
 use crate::log::{self, Level};
@@ -30,11 +32,28 @@ impl Spent {
 }
 
 impl State {
-    /// Gives the slot of a released entry back, and counts it.
-    pub(super) fn settle(&mut self, spent: Spent) {
+    /// One entry that was claimed, to be released.
+    pub(super) fn retire(&mut self, index: u32) -> List {
+        let mut retired = List::EMPTY;
+        let State {
+            orphans,
+            links,
+            releasing,
+            ..
+        } = self;
+        orphans.take(links, index);
+        *releasing += 1;
+        retired.push(links, index);
+        retired
+    }
+
+    /// Gives the slot of a released entry back, and counts it. Who waits for that
+    /// is to be told of it when the lock is let go ([`Inner::say_released`]).
+    pub(super) fn settle(&mut self, entries: &Entries, spent: Spent) {
         if let Spent(Some(index)) = spent {
             self.counts.deregistrations += 1;
             self.releasing -= 1;
+            self.unmark(entries, index);
             self.give_slot(index);
         }
     }
@@ -137,20 +156,21 @@ impl Inner {
             }
         }
         if left {
+            self.say_released();
             self.monitor.wake();
         }
         self.release_now(now);
     }
 
+    /// As [`State::settle`].
+    pub(super) fn settle(&self, spent: Spent) {
+        self.state.lock().settle(&self.entries, spent);
+        self.say_released();
+    }
+
     /// One entry that the caller claimed, to be released.
     pub(super) fn retire(&self, index: u32) -> List {
-        let mut retired = List::EMPTY;
-        let mut state = self.state.lock();
-        let State { orphans, links, .. } = &mut *state;
-        orphans.take(links, index);
-        state.releasing += 1;
-        retired.push(&mut state.links, index);
-        retired
+        self.state.lock().retire(index)
     }
 
     /// Unmonitors and deregisters retired entries and frees their slots;
@@ -166,10 +186,11 @@ impl Inner {
             let spent = self.undo_entry(index);
             let mut state = self.state.lock();
             retired.pop(&mut state.links);
-            state.settle(spent);
+            state.settle(&self.entries, spent);
             released += 1;
             next = retired.first();
         }
+        self.say_released();
         if self.draining.load(Ordering::Relaxed) {
             self.finish_draining();
         }
@@ -197,7 +218,7 @@ impl Inner {
             }
             let mut state = self.state.lock();
             retired.pop(&mut state.links);
-            state.settle(spent);
+            state.settle(&self.entries, spent);
         }
         Spent::NOTHING
     }
@@ -224,6 +245,7 @@ impl Inner {
         if self.draining.load(Ordering::Relaxed) {
             self.idle.notify_all();
         }
+        self.say_released();
         self.monitor.wake();
     }
 

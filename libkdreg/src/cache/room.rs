@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Making room: evicting the least recently used, within the limits.
 
+use super::cause::Cause;
 use super::entries::{Entries, Entry};
 use super::limits::Options;
 use super::links::List;
 use super::priority::{PINNED, Turn};
 use super::refs::{BATCH, NOBODY, revoke_all};
 use super::serving::Request;
-use super::state::{Alone, Cause, State};
+use super::state::{Alone, State};
 use crate::thread_registry;
 use std::ops::ControlFlow;
 

@@ -3,6 +3,7 @@
 //! the counts. Every method runs under the lock and only moves links.
 
 use super::bypass::Bypass;
+use super::cause::Cause;
 use super::drop::Done;
 use super::entries::{Entries, Entry};
 use super::links::{EntryLinks, List, UnderWay};
@@ -10,6 +11,7 @@ use super::lru::Lru;
 use super::prefetches::Queue;
 use super::priority::Kept;
 use super::refs::{Detach, revoke_all};
+use super::rounds::Rounds;
 use super::serving::Request;
 use super::statistics::Statistics;
 use super::telling::Untold;
@@ -20,41 +22,6 @@ use crate::range::Range;
 use crate::thread_registry;
 use std::mem::MaybeUninit;
 use std::ops::ControlFlow;
-
-/// Why an entry is dropped.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[repr(u8)]
-pub enum Cause {
-    /// Its mapping changed.
-    Changed = 1,
-    /// The caller said that its mapping changed.
-    Invalidated = 2,
-    /// Room was needed.
-    Evicted = 3,
-    /// A larger registration took its place.
-    Superseded = 4,
-    /// The caller wants everything dropped.
-    Flushed = 5,
-    /// The caller wants this one dropped.
-    Dropped = 6,
-    /// The backend stopped working: no entry, but all of them.
-    Lost = 7,
-}
-
-impl Cause {
-    pub(super) fn from_number(number: u8) -> Option<Cause> {
-        const ALL: [Cause; 7] = [
-            Cause::Changed,
-            Cause::Invalidated,
-            Cause::Evicted,
-            Cause::Superseded,
-            Cause::Flushed,
-            Cause::Dropped,
-            Cause::Lost,
-        ];
-        ALL.into_iter().find(|cause| *cause as u8 == number)
-    }
-}
 
 pub(crate) struct State {
     pub links: EntryLinks,
@@ -90,8 +57,12 @@ pub(crate) struct State {
     /// What is in use and not to be found: what is said to have changed is told
     /// to these, too.
     pub orphans: UnderWay,
+    /// Who waits for what is being released.
+    pub(super) rounds: Rounds,
     /// What was dropped and is to be told of.
     pub(super) untold: Untold,
+    /// Entries that are being told of.
+    pub(super) telling: usize,
     /// Whether anybody is to be told.
     pub(super) tells: bool,
     /// What was counted so far: all but the hits, which threads count for
@@ -128,7 +99,9 @@ impl State {
             promised_bytes: 0,
             under_way: UnderWay::NONE,
             orphans: UnderWay::NONE,
+            rounds: Rounds::NONE,
             untold: Untold::NONE,
+            telling: 0,
             tells: false,
             counts: Statistics::default(),
             bypass: Bypass::new(),

@@ -6,9 +6,11 @@
 //! own, until it has been: so it is told of before it is deregistered, once.
 //! What is evicted is idle, and told of by who deregisters it.
 
+use super::cause::Cause;
 use super::entries::{Entries, Entry};
+use super::links::List;
 use super::refs::Put;
-use super::state::{Cause, State};
+use super::state::State;
 use super::{Handle, Inner};
 use crate::interval_tree::NIL;
 use crate::range::Range;
@@ -75,18 +77,33 @@ impl Inner {
     #[cold]
     pub(super) fn tell(&self) {
         while !unwinding::is_held() {
-            let next = self.state.lock().untold.pop(&self.entries);
+            let next = {
+                let mut state = self.state.lock();
+                let next = state.untold.pop(&self.entries);
+                state.telling += usize::from(next.is_some());
+                next
+            };
             let Some(index) = next else { return };
             let entry = self.entries.at(index);
             self.tell_of(index);
-            let put = {
-                // In one step for who asks whether anything is in use.
-                let _state = self.state.lock();
+            let retired = {
+                // In one step for who asks whether anything is in use, or is being
+                // released.
+                let mut state = self.state.lock();
+                state.telling -= 1;
                 self.entries.extra(index).set_cause(None);
-                entry.refs.put()
+                if entry.refs.put() == Put::Detached && entry.refs.claim_detached() {
+                    state.retire(index)
+                } else {
+                    // In use: whoever has it deregisters it.
+                    state.unmark(&self.entries, index);
+                    List::EMPTY
+                }
             };
-            if put == Put::Detached && entry.refs.claim_detached() {
-                self.release_told(self.retire(index));
+            if retired.is_empty() {
+                self.say_released();
+            } else {
+                self.release_told(retired);
             }
         }
         self.leave_to_others();

@@ -126,9 +126,10 @@ pub extern "C-unwind" fn kdreg_cache_invalidate(
 
 /// Drops every entry. Entries in use are released at their last put, and what
 /// is being registered this moment is treated as by kdreg_cache_invalidate().
-/// What the reaper had begun to release has been deregistered when this returns,
-/// unless it is called in a callback of the cache, or of its group. What the cache's
-/// own thread is registering it does not wait for: kdreg_cache_drain() does.
+/// What other threads had begun to deregister has been deregistered when this returns:
+/// so what entries were registered in can go then, if nobody holds any, nor is inside
+/// kdreg_cache_get() and its kin or kdreg_cache_put(). Called in a callback of any cache it
+/// waits for nobody. What is being registered it does not wait for: kdreg_cache_drain() does.
 ///
 /// Returns how many entries there were; -EINVAL for a null handle; -EBADF;
 /// -ECHILD.

@@ -69,8 +69,9 @@ pub const KDREG_LOG_INFO: c_int = 3;
 pub const KDREG_LOG_DEBUG: c_int = 4;
 
 /// Receives the library's messages. Called by whichever thread has something to
-/// say, with no lock of the library held; it may call the library. `message` is
-/// valid during the call only. The thread is not cancelled meanwhile; an
+/// say, with no lock of the library held, in the middle of anything; it may call the
+/// library, but not destroy a cache, nor drain one with a NULL `done` (-EDEADLK).
+/// `message` is valid during the call only. The thread is not cancelled meanwhile; an
 /// exception that leaves it ends there, and a thread that ends in it ends when it
 /// leaves the library.
 pub type kdreg_log_fn =

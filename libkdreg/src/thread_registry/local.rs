@@ -2,8 +2,8 @@
 //! Words of the calling thread: by its number, which is found without a call,
 //! and for threads beyond those that have one of their own, under a key.
 
-use super::specific::Specific;
 use super::{OWN_NUMBERS, SHARED_NUMBER, number};
+use crate::specific::Specific;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// The words of one thread, apart from those of others.

@@ -1,20 +1,17 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 // Files, in reading order:
-//   specific  a word for each thread, kept by the C library
-//   local     the same by the thread's number
+//   local     a word for each thread, by its number
 //! The application's threads: a small number for each that calls the library,
 //! and by it what it has of its own here, its hazard record first.
 
 pub(crate) mod local;
-mod specific;
 
 use crate::hazard::{Caller, Owner, Owners};
+use crate::specific::Specific;
 use crate::sync::{self, PLACES};
 use crate::thread_pointer::{Me, identity};
 use std::ffi::c_void;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
-
-use specific::Specific;
 
 /// Numbers from 1 to this belong to one live thread alone.
 pub(crate) const OWN_NUMBERS: usize = 64;

@@ -274,6 +274,11 @@ impl Refs {
         self.word.load(Ordering::Relaxed) & LIVE != 0
     }
 
+    /// Whether one thread owns it, which releases what it holds. A snapshot.
+    pub fn is_retired(&self) -> bool {
+        self.word.load(Ordering::Relaxed) & RETIRED != 0
+    }
+
     /// Whether it may come to be shared: it is live, filed, and is not. Exact
     /// under the lock.
     pub fn may_be_shared(&self) -> bool {
