@@ -75,6 +75,8 @@ static struct ibv_mr *make(struct ibv_pd *pd, void *addr, size_t length, uint64_
         errno = EINVAL;
     } else if (!fake_is_there(addr, length, access)) {
         errno = EFAULT;
+    } else if (fake_pinned(length, access) && !fake_may_pin()) {
+        errno = EPERM;
     } else if (limit && bytes + fake_pinned(length, access) > limit) {
         errno = ENOMEM;
     } else if ((region = calloc(1, sizeof *region))) {

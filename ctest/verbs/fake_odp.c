@@ -20,6 +20,7 @@ static int query_device_ex(struct ibv_context *context, const struct ibv_query_d
     if (size < offsetof(struct ibv_device_attr_ex, completion_timestamp_mask))
         return EINVAL;
     memset(attr, 0, size);
+    attr->orig_attr.vendor_id = strcmp(fake_odp_kind(), "soft-roce") ? 0x15b3 : 0xffffff;
     attr->odp_caps.general_caps = IBV_ODP_SUPPORT | (strcmp(fake_odp_kind(), "implicit") ? 0 : IBV_ODP_SUPPORT_IMPLICIT);
     uint32_t send = IBV_ODP_SUPPORT_SEND | IBV_ODP_SUPPORT_WRITE;
     uint32_t all = strcmp(fake_odp_kind(), "send") ? send | IBV_ODP_SUPPORT_RECV | IBV_ODP_SUPPORT_SRQ_RECV | IBV_ODP_SUPPORT_READ : send;

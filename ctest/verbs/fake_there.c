@@ -7,12 +7,19 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 const char *fake_odp_kind(void)
 {
     const char *kind = getenv("FAKE_ODP");
     return kind && *kind ? kind : NULL;
+}
+
+bool fake_may_pin(void)
+{
+    struct rlimit pinned;
+    return getrlimit(RLIMIT_MEMLOCK, &pinned) || pinned.rlim_cur > 0;
 }
 
 size_t fake_pinned(size_t length, unsigned access)

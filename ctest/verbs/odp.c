@@ -8,6 +8,7 @@
 
 #include <kdreg/verbs.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 
 enum { LOCAL = IBV_ACCESS_LOCAL_WRITE, DEMAND = IBV_ACCESS_ON_DEMAND, MIB = 1 << 20 };
 #define SIZE ((size_t)64 * 1024)
@@ -144,6 +145,59 @@ static void automatic(void)
     munmap(buffer, 4 * MIB);
 }
 
+/* Where RLIMIT_MEMLOCK is 0, registering fails with another error than for want of room. */
+static void nothing_may_be_pinned(void)
+{
+    check_says("auto: on demand where nothing may be pinned");
+    struct rlimit before, none;
+    REQUIRE(getrlimit(RLIMIT_MEMLOCK, &before) == 0, "getrlimit: %s", strerror(errno));
+    struct world it = begin("all", "auto");
+    char *buffer = fresh(NULL, SIZE);
+    none = (struct rlimit){0, before.rlim_max};
+    REQUIRE(setrlimit(RLIMIT_MEMLOCK, &none) == 0, "setrlimit: %s", strerror(errno));
+    CHECK(on_demand(key_of(&it, buffer, SIZE, LOCAL), buffer), "it is on demand");
+    uint32_t key;
+    CHECK_IS(try_key(&it, buffer, SIZE, LOCAL | IBV_ACCESS_MW_BIND, &key), -EPERM);
+    CHECK_IS(setrlimit(RLIMIT_MEMLOCK, &before), 0);
+    end(&it);
+    munmap(buffer, SIZE);
+}
+
+static char said[1024];
+
+static void hear(void *ctx, int level, const char *message)
+{
+    (void)ctx, (void)level;
+    snprintf(said, sizeof said, "%s", message);
+}
+
+/* soft-RoCE says that it has on-demand paging, and transfers wrong data. */
+static void soft_roce(const char *pages, bool taken)
+{
+    check_says("soft-RoCE is refused, with a word, unless KDREG_VERBS_ODP_PAGES is 1");
+    static const char *const modes[] = {"on", "auto"};
+    setenv("KDREG_VERBS_ODP_PAGES", pages, 1);
+    CHECK_IS(kdreg_set_log(hear, NULL, KDREG_LOG_WARN), 0);
+    for (int i = 0; i < 2; i++) {
+        said[0] = 0;
+        struct world it = begin("soft-roce", modes[i]);
+        CHECK(!strstr(said, "soft-RoCE") == taken, "KDREG_VERBS_ODP_PAGES=%s: the log says '%s'", pages, said);
+        char *buffer = fresh(NULL, MIB);
+        CHECK_IS(on_demand(key_of(&it, buffer, MIB, LOCAL), buffer), taken);
+        /* What auto falls back to where there is no room. */
+        if (!taken) {
+            uint32_t key;
+            fake_limit(1);
+            CHECK_IS(try_key(&it, buffer, SIZE, LOCAL | IBV_ACCESS_REMOTE_WRITE, &key), -ENOMEM);
+            fake_limit(0);
+        }
+        end(&it);
+        munmap(buffer, MIB);
+    }
+    CHECK_IS(kdreg_set_log(NULL, NULL, KDREG_LOG_WARN), 0);
+    unsetenv("KDREG_VERBS_ODP_PAGES");
+}
+
 static void prefetching(void)
 {
     check_says("ranges above KDREG_VERBS_ODP_PREFETCH are left to the device's faults");
@@ -238,6 +292,11 @@ int main(int argc, char **argv)
     off("all", "yes");
     off("", "on");
     automatic();
+    nothing_may_be_pinned();
+    soft_roce("", false);
+    soft_roce("0", false);
+    soft_roce("yes", false);
+    soft_roce("1", true);
     prefetching();
     implicit();
     return check_result("odp");

@@ -12,7 +12,20 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// asking hears of each once, unless it wants to hear everything.
 static SAID: AtomicU64 = AtomicU64::new(0);
 
-/// The limit on locked memory, in bytes; `None` when there is none, as for root.
+/// Whether this process may lock as much as it likes: root outside of a container.
+fn locks_at_will() -> bool {
+    const VERSION_3: u32 = 0x2008_0522;
+    const IPC_LOCK: u32 = 1 << 14;
+    let mut asked = [VERSION_3, 0];
+    // Effective, permitted, inheritable: of capabilities 0 to 31, and of the rest.
+    let mut sets = [[0_u32; 3]; 2];
+    // SAFETY: reads a `struct __user_cap_header_struct`, and writes the two `struct
+    // __user_cap_data_struct` that version 3 has.
+    let result = unsafe { libc::syscall(libc::SYS_capget, asked.as_mut_ptr(), sets.as_mut_ptr()) };
+    result == 0 && sets[0][0] & IPC_LOCK != 0
+}
+
+/// The limit on locked memory, in bytes; `None` when there is none.
 fn memlock() -> Option<u64> {
     let mut limit = libc::rlimit {
         rlim_cur: 0,
@@ -20,9 +33,8 @@ fn memlock() -> Option<u64> {
     };
     // SAFETY: room for the result.
     let result = unsafe { libc::getrlimit(libc::RLIMIT_MEMLOCK, &raw mut limit) };
-    // SAFETY: no preconditions.
-    let bound = unsafe { libc::geteuid() } != 0;
-    (bound && result == 0 && limit.rlim_cur != libc::RLIM_INFINITY).then_some(limit.rlim_cur)
+    let bound = result == 0 && limit.rlim_cur != libc::RLIM_INFINITY && !locks_at_will();
+    bound.then_some(limit.rlim_cur)
 }
 
 /// What can be done about an error, with the rights (`IBV_ACCESS_*`) that were
@@ -61,6 +73,11 @@ impl fmt::Display for Remedy {
             Errno::EOPNOTSUPP => {
                 "the device cannot register this kind of memory (a file that is not in memory, \
                  a device's own memory)"
+            }
+            Errno::EPERM if memlock() == Some(0) => {
+                "RLIMIT_MEMLOCK is 0, so that this process may pin nothing: raise it (ulimit -l \
+                 unlimited, `memlock` in /etc/security/limits.conf, LimitMEMLOCK= of systemd), or \
+                 have it on demand (KDREG_VERBS_ODP=auto) where the device can"
             }
             Errno::EPERM | Errno::EACCES => {
                 "this process may not: see the rights of /dev/infiniband/uverbs*, and the \

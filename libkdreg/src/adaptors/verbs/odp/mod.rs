@@ -152,8 +152,9 @@ impl Odp {
                 self.kept().forget(mr);
                 Ok(mr)
             }
-            Err(libc::ENOMEM) if can && !first => {
-                self.on_demand(verbs, key, implicit).ok_or(libc::ENOMEM)
+            // EPERM: where RLIMIT_MEMLOCK is 0, the kernel's word is that.
+            Err(error @ (libc::ENOMEM | libc::EPERM)) if can && !first => {
+                self.on_demand(verbs, key, implicit).ok_or(error)
             }
             Err(error) => Err(error),
         }
