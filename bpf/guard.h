@@ -58,9 +58,14 @@ static __always_inline bool anybody_inside(struct watched_programs *all, int sel
 	return false;
 }
 
-static __always_inline __u64 count_misses(struct watched_programs *all, __u64 offset)
+/* How often programs were left out on this processor: all, and those that see the end of everything. */
+struct missed {
+	__u64 all, ends;
+};
+
+static __always_inline struct missed count_misses(struct watched_programs *all, __u64 offset)
 {
-	__u64 total = 0;
+	struct missed total = {};
 
 	for (int i = 0; i < WATCHED_PROGRAMS; i++) {
 		__u64 stats = all->programs[i].stats, misses = 0;
@@ -70,7 +75,9 @@ static __always_inline __u64 count_misses(struct watched_programs *all, __u64 of
 		bpf_probe_read_kernel(&misses, sizeof(misses),
 				      (void *)(stats + offset +
 					       bpf_core_field_offset(struct bpf_prog_stats, misses)));
-		total += misses;
+		total.all += misses;
+		if (i == LINK_RELEASE || i == TRACEPOINT_RELEASE || i == SYSCTL)
+			total.ends += misses;
 	}
 	return total;
 }
@@ -94,6 +101,15 @@ static __always_inline void tell_all(void)
 	bpf_ringbuf_output(&ends, &nobody, sizeof(nobody), 0);
 }
 
+/* Nothing is certain any more, on the whole machine. */
+static __always_inline void end_everything(void)
+{
+	struct kdreg_guard *g = bpf_map_lookup_elem(&guard, &only);
+
+	if (g && !(__sync_fetch_and_or(&g->word, KDREG_GUARD_DEAD) & KDREG_GUARD_DEAD))
+		tell_all();
+}
+
 /*
  * Makes this processor certain again, if nobody is inside a program on it: one
  * visit of `self` left out, which is the caller's.
@@ -103,13 +119,19 @@ static __always_inline void end_uncertainty(struct watched_programs *all, struct
 {
 	/* Any switch from here on makes another number of it, and this comes to nothing. */
 	__u64 uncertain = *(volatile __u64 *)&here->uncertain;
+	struct missed missed;
 	__u64 lost;
 
 	if (!(uncertain & 1) || anybody_inside(all, self, offset))
 		return;
-	lost = count_misses(all, offset) - *(volatile __u64 *)&here->misses;
+	missed = count_misses(all, offset);
+	lost = missed.all - *(volatile __u64 *)&here->misses;
+	missed.ends -= *(volatile __u64 *)&here->missed_ends;
 	if (__sync_val_compare_and_swap(&here->uncertain, uncertain, uncertain + 1) != uncertain)
 		return;
+	/* What was not seen may have been the last that could be. */
+	if (missed.ends)
+		end_everything();
 	/* A switch before this raises the count for itself: it does not reach 0 meanwhile. */
 	add_to_guard(lost ? (1ULL << KDREG_GUARD_EPOCH_SHIFT) - 1 : -1ULL);
 	if (lost)

@@ -21,15 +21,6 @@ int BPF_PROG(exit_space, struct mm_struct *mm)
 	return 0;
 }
 
-/* Nothing is certain any more, on the whole machine. */
-static __always_inline void end_everything(void)
-{
-	struct kdreg_guard *g = bpf_map_lookup_elem(&guard, &only);
-
-	if (g && !(__sync_fetch_and_or(&g->word, KDREG_GUARD_DEAD) & KDREG_GUARD_DEAD))
-		tell_all();
-}
-
 /*
  * A link is let go of for good. If it is one of ours, then its program will not
  * run any more from soon on: kdregd has died and its pins have been removed, or
@@ -69,8 +60,8 @@ int BPF_PROG(tracepoint_release, struct bpf_link *link)
  * kernel.ftrace_enabled is being written to: with 0 the kernel takes all calls of
  * programs out of its functions. This runs before.
  */
-SEC("fentry/proc_sys_call_handler")
-int BPF_PROG(sysctl, struct kiocb *iocb, struct iov_iter *iter, int write)
+SEC("fentry/proc_sys_write")
+int BPF_PROG(sysctl, struct kiocb *iocb)
 {
 	static const char wanted[] = "ftrace_enabled";
 	char name[sizeof(wanted)] = {};
@@ -79,16 +70,14 @@ int BPF_PROG(sysctl, struct kiocb *iocb, struct iov_iter *iter, int write)
 	__u64 inode;
 	bool same = true;
 
-	if (write) {
-		inode = (__u64)BPF_CORE_READ(iocb, ki_filp, f_inode);
-		entry = (void *)(inode - bpf_core_field_offset(struct proc_inode, vfs_inode));
-		procname = BPF_CORE_READ(entry, sysctl_entry, procname);
-		bpf_probe_read_kernel_str(name, sizeof(name), procname);
-		for (int i = 0; i < sizeof(wanted); i++)
-			same &= name[i] == wanted[i];
-		if (same)
-			end_everything();
-	}
+	inode = (__u64)BPF_CORE_READ(iocb, ki_filp, f_inode);
+	entry = (void *)(inode - bpf_core_field_offset(struct proc_inode, vfs_inode));
+	procname = BPF_CORE_READ(entry, sysctl_entry, procname);
+	bpf_probe_read_kernel_str(name, sizeof(name), procname);
+	for (int i = 0; i < sizeof(wanted); i++)
+		same &= name[i] == wanted[i];
+	if (same)
+		end_everything();
 	leave(SYSCTL);
 	return 0;
 }

@@ -129,7 +129,8 @@ struct processor {
 	 * by two with every switch while that is so.
 	 */
 	__u64 uncertain;
-	__u64 misses; /* of all programs, on it, when that began */
+	__u64 misses;      /* of all programs, on it, when that began */
+	__u64 missed_ends; /* and of those that end everything */
 };
 
 struct {

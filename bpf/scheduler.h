@@ -25,7 +25,10 @@ int BPF_PROG(scheduler, bool preempt)
 		here->uncertain += 2;
 		end_uncertainty(all, here, -1, offset);
 	} else if (anybody_inside(all, -1, offset)) {
-		here->misses = count_misses(all, offset);
+		struct missed missed = count_misses(all, offset);
+
+		here->misses = missed.all;
+		here->missed_ends = missed.ends;
 		here->uncertain++;
 		add_to_guard(1);
 	}
