@@ -24,7 +24,7 @@ test-bpf-full: bpf-programs
 	@bash scripts/test-bpf.sh $(BPF_KERNELS)
 
 test-bpf-long: bpf-programs
-	@BPF_CHANGES=1000000 BPF_ALL_WAYS=1 BPF_MATRIX_EVERY=1 BPF_CLIENTS=4096 bash scripts/test-bpf.sh $(BPF_KERNELS)
+	@BPF_CHANGES=1000000 BPF_ALL_WAYS=1 BPF_MATRIX_EVERY=1 BPF_CLIENTS=4096 BPF_CELLS=all bash scripts/test-bpf.sh $(BPF_KERNELS)
 
 test-bpf-consumers: bpf-programs ## verbs, libfabric and Open MPI on the bpf backend, in guests
 	@bash scripts/test-bpf-consumers.sh $(BPF_KERNELS)

@@ -12,6 +12,7 @@
 #   BPF_ALL_WAYS=1               and in each way that the kernel has to preempt
 #   BPF_MATRIX_EVERY=<n>         one cell of the matrix in so many (1: all)
 #   BPF_CYCLES=<n>               of opening and closing, and of forks that open
+#   BPF_CELLS=all                of the harmless table, every state and not one alone
 #   BPF_CLIENTS=256              how many clients there are at once
 . "$(dirname "$0")/env.sh"
 subject="the bpf backend"
@@ -50,7 +51,8 @@ turn 2 32-lifecycle 1800 "$build/lifecycle" --cycles "$cycles" "$build/libtenant
 long 33-discards 900 "$build/discards"
 long 34-underway 900 "$build/underway"
 long 35-events 900 "$build/events"
-long 40-harmless 1800 "$build/harmless/kdreg_harmless" --kind anonymous --state "part cached"
+long 40-harmless 6000 "$root/ctest/bpf/cells" "$build/harmless/kdreg_harmless" "$root/tools/kdreg_harmless/kinds.c" \
+    $([ "${BPF_CELLS:-part}" = all ] || echo "--state part cached")
 long 41-remaps 900 "$build/remaps"
 long 42-ownwatch 900 "$build/ownwatch"
 short 50-phases 1800 "$build/bpf/bpf_phases" --rounds $([ "$set" = all ] && echo 5 || echo 1)
@@ -59,8 +61,9 @@ long 56-refused 900 "$build/bpf/bpf_crowd" --clients 2048 --refused 1000
 # These come last: they end that kdregd, or the guard.
 long 80-halfway 1800 "$root/ctest/bpf/halfway"
 turn 1 85-wakes 1800 "$build/bpf/bpf_wakes" "$root/ctest/bpf/daemon" ftrace-on
-turn 2 87-switched 1800 "$root/ctest/bpf/switched" "$build/bpf/bpf_changes" --changes 10
 turn 2 86-begins 1800 "$root/ctest/bpf/begins" $([ "$set" = all ] && echo 4 || echo 1) "$build/bpf/bpf_changes" --changes 10
+turn 1 87-held 1800 "$root/ctest/bpf/held" "$build/bpf/bpf_changes" --changes 10
+turn 2 88-switched 1800 "$root/ctest/bpf/switched" "$build/bpf/bpf_changes" --changes 10
 
 # What a guest runs, in the order of its names: mode by mode.
 write_tests() {

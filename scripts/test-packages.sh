@@ -137,11 +137,33 @@ mkdir /tmp/without
 ln -s /bin/true /tmp/without/dkms
 PATH=/tmp/without:$PATH /var/lib/dpkg/info/kdreg-dkms.prerm remove
 test ! -e /dev/kdreg
+[ -x /usr/sbin/kdregd ] || exit 0
+# As its unit starts it; and without the module a program is served by it.
+mkdir -p /run/kdreg
+/usr/sbin/kdregd &
+turns=0
+until kdregd --status >/dev/null 2>&1; do
+    turns=$((turns + 1))
+    [ $turns -lt 6000 ] && kill -0 $!
+    sleep 0.1
+done
+KDREG_BPF_TIMEOUT=600 kdreg_info --selected
+KDREG_BPF_TIMEOUT=600 KDREG_BACKEND=bpf "$1"
+/var/lib/dpkg/info/kdreg-bpf.prerm remove
+wait $!
+test ! -e /sys/fs/bpf/kdreg
+echo "kdregd came and went"
 G
 checking "a guest boots with them; the program uses the module"
 if KERNEL_TREE_DIR=$state "$root/ctest/vm/run" --log "$work/console.log" -- \
     sh "$work/guest" "$work/smoke" >"$work/guest.log" 2>&1; then pass; else fail "$(cat "$work/guest.log")"; fi
 says "kdreg_info says so too" ': kernel' "$work/guest.log"
+case $names in *kdreg-bpf*)
+    says "kdregd serves it without the module, and goes with its package" "kdregd came and went" "$work/guest.log"
+    says "kdreg_info says so of it" ': bpf' "$work/guest.log"
+    must "systemd finds nothing wrong with its units" in_tree systemd-analyze verify --man=no kdregd.service kdregd.socket
+    ;;
+esac
 must "all are purged" purge_packages
 no_traces
 checking "a file left, one changed and one gone would have been noticed"

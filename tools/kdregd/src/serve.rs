@@ -2,6 +2,7 @@
 //! From loading the programs to the last client, and what else is done with them.
 
 use crate::alone::{Lock, Serving};
+use crate::kernel::calls::is_still_attached;
 use crate::kernel::features::Features;
 use crate::kernel::ftrace;
 use crate::kernel::generation::{self, Generation};
@@ -22,6 +23,11 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+/// How long the kernel may take to let go of what was detached.
+const PATIENCE: Duration = Duration::from_secs(30);
+const NAP: Duration = Duration::from_millis(20);
 
 /// Serves until a signal comes. Clients keep what they have.
 pub fn serve(options: &Options) -> Result<i32> {
@@ -145,7 +151,7 @@ fn try_modes(options: &Options, server: &mut Server) -> Result<End> {
             server.refused.insert(mode, why);
         } else {
             let before = server.generation.is_attached(mode);
-            let proof = match server.attach_mode(mode) {
+            let proof = match attach(server, mode) {
                 Ok(()) => match trial::run(server, mode)? {
                     Ok(proof) => proof,
                     Err(end) => return Ok(end),
@@ -160,6 +166,17 @@ fn try_modes(options: &Options, server: &mut Server) -> Result<End> {
         }
     }
     Ok(End::Done)
+}
+
+/// Attaches what a mode needs, and waits for what another kdregd detached just before.
+fn attach(server: &mut Server, mode: Mode) -> Result<()> {
+    let limit = Instant::now() + PATIENCE;
+    loop {
+        match server.attach_mode(mode) {
+            Err(error) if is_still_attached(&error) && Instant::now() < limit => sleep(NAP),
+            other => return other,
+        }
+    }
 }
 
 /// Says what this kernel can do. Exit status 0: at least one mode.

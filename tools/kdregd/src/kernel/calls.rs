@@ -48,6 +48,15 @@ pub fn attach(program: BorrowedFd<'_>, how: Attachment) -> io::Result<OwnedFd> {
     owned(unsafe { libbpf_sys::bpf_link_create(program.as_raw_fd(), 0, kind, ptr::null()) })
 }
 
+/// Whether attaching failed since the same program is attached still, by a link that the
+/// kernel has not let go of yet. That takes a moment after its last name has gone.
+pub fn is_still_attached(error: &anyhow::Error) -> bool {
+    error
+        .chain()
+        .filter_map(|cause| cause.downcast_ref::<io::Error>())
+        .any(|error| error.raw_os_error() == Some(libc::EBUSY))
+}
+
 /// Runs an iterator and gives all it writes. Of tasks: those of process
 /// `process` alone, unless it is 0.
 pub fn iterate(program: BorrowedFd<'_>, process: u32) -> io::Result<Vec<u8>> {

@@ -18,6 +18,7 @@ use super::connection::{Challenged, Connection, Peer, State};
 use super::ends;
 use super::refusal::{Refusal, padded};
 use super::wire;
+use crate::kernel::calls::is_still_attached;
 use crate::kernel::clients::{ClientMaps, Inserted};
 use crate::kernel::programs::Mode;
 use crate::kernel::tasks::{self, Task};
@@ -133,9 +134,7 @@ pub fn proof(
             .clients
             .may_add(peer.uid, challenged.capacity, &server.limits)?;
     }
-    server
-        .attach_mode(mode)
-        .with_context(|| format!("cannot attach what mode {} needs", mode.name()))?;
+    attach(server, mode)?;
     make_room(server, challenged.mm, other)?;
 
     let identity = random()?;
@@ -156,6 +155,17 @@ pub fn proof(
         maps::take_out(&server.generation, challenged.mm)?;
     }
     finished
+}
+
+/// Attaches what a mode needs. Whoever is to try again waits in the client, and not here.
+fn attach(server: &mut Server, mode: Mode) -> Result<(), Refusal> {
+    let attached = server
+        .attach_mode(mode)
+        .with_context(|| format!("cannot attach what mode {} needs", mode.name()));
+    attached.map_err(|error| match is_still_attached(&error) {
+        true => Refusal::new(libc::EAGAIN, format!("{error:#}")),
+        false => error.into(),
+    })
 }
 
 /// What remains when its log is there. Only now is it sure whose it is: if the
