@@ -69,6 +69,12 @@ unknown=$(grep -noE '\b(kdreg2?_[a-z0-9_]+|KDREG2?_[A-Z0-9_]+)' README.md docs/*
 checking "functions and constants that they name exist"
 if [ -z "$unknown" ]; then pass; else fail "$unknown"; fi
 
+checking "docs/migrating.md has a row for all that rcache.h and ofi_mr.h offer"
+missing=$(grep -v '^#' scripts/fixtures/peer-names | while read -r name; do
+    grep '^|' docs/migrating.md | grep -qwF -- "$name" || echo "$name"
+done)
+if [ -z "$missing" ]; then pass "$(grep -vc '^#' scripts/fixtures/peer-names)"; else fail "$missing"; fi
+
 # What CONTRIBUTING.md tells to run is there to be run.
 targets=$(grep -oE '`make [a-z0-9 -]+' CONTRIBUTING.md | sed 's/`make //' | tr ' ' '\n' | sort -u)
 checking "make targets of CONTRIBUTING.md"
