@@ -31,6 +31,15 @@ static void end(void *cache)
     free(c);
 }
 
+static const char *library(void)
+{
+    static char text[64];
+    uint32_t version = fi_version();
+
+    snprintf(text, sizeof text, "libfabric %u.%u", FI_MAJOR(version), FI_MINOR(version));
+    return text;
+}
+
 static void *start(const char *variant, const struct bench_setup *setup, char *why, size_t room)
 {
     struct fi_info *hints = fi_allocinfo();
@@ -84,4 +93,5 @@ const struct bench_plugin bench_plugin = {
     .open = start,
     .close = end,
     .hit = hit,
+    .library = library,
 };

@@ -17,7 +17,7 @@
 #include <string.h>
 #include <time.h>
 
-#define BENCH_PLUGIN_VERSION 1
+#define BENCH_PLUGIN_VERSION 2
 
 /* What to look up. `index` numbers the regions of one layout. */
 struct bench_key {
@@ -59,6 +59,8 @@ struct bench_plugin {
     void (*delay)(void *cache, uint64_t ns);
     /* How often the library called for a registration; UINT64_MAX if unknown. */
     uint64_t (*registrations)(void *cache);
+    /* What is compared with libkdreg: the library's name and version. Not freed. */
+    const char *(*library)(void);
 };
 
 /* The one symbol a plug-in exports. */

@@ -10,6 +10,14 @@
 
 static const char *const variants[] = {"ucp_mem_map", "ucp_mem_map, no cache", NULL};
 
+static const char *library(void)
+{
+    static char text[64];
+
+    snprintf(text, sizeof text, "UCX %s", ucp_get_version_string());
+    return text;
+}
+
 static void *start(const char *variant, const struct bench_setup *setup, char *why, size_t room)
 {
     ucp_params_t params = {
@@ -61,4 +69,5 @@ const struct bench_plugin bench_plugin = {
     .open = start,
     .close = end,
     .hit = hit,
+    .library = library,
 };

@@ -64,7 +64,7 @@ pub fn run(options: &Options) -> Result<bool, String> {
         rows,
         absent: field.absent,
         failed,
-        machine: report::machine(),
+        machine: report::machine(&field.libraries),
         effort: options.effort.name(),
         seconds: start.elapsed().as_secs(),
     };

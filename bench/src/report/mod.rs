@@ -150,8 +150,8 @@ pub fn spread(row: &Row) -> Option<f64> {
     (row.rounds > 1 && median != 0.0).then(|| (high - low) / 2.0 / median.abs() * 100.0)
 }
 
-/// What the numbers were measured on.
-pub fn machine() -> String {
+/// What the numbers were measured on, and beside what.
+pub fn machine(libraries: &[String]) -> String {
     let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
     let cpuinfo = read("/proc/cpuinfo");
     let model = cpuinfo
@@ -162,10 +162,15 @@ pub fn machine() -> String {
     let kernel = read("/proc/sys/kernel/osrelease");
     let load = read("/proc/loadavg");
     let load = load.split_whitespace().next().unwrap_or("?");
+    let ours = format!("libkdreg {}", kdreg::VERSION);
+    let libraries: Vec<&str> = std::iter::once(&ours)
+        .chain(libraries)
+        .map(String::as_str)
+        .collect();
     format!(
-        "{model}, {processors} processors, Linux {}, libkdreg {}; load {load} at the end",
+        "{model}, {processors} processors, Linux {}, {}; load {load} at the end",
         kernel.trim(),
-        kdreg::VERSION
+        libraries.join(", ")
     )
 }
 

@@ -119,6 +119,8 @@ pub trait Cache: Send + Sync {
 pub struct Field {
     pub subjects: Vec<Subject>,
     pub absent: Vec<(String, String)>,
+    /// The libraries of others, with their versions.
+    pub libraries: Vec<String>,
 }
 
 impl Field {
@@ -126,7 +128,13 @@ impl Field {
     pub fn survey(options: &Options) -> Field {
         let mut candidates = Vec::new();
         let mut absent = Vec::new();
-        plugin::find(&options.plugins, &mut candidates, &mut absent);
+        let mut libraries = Vec::new();
+        plugin::find(
+            &options.plugins,
+            &mut candidates,
+            &mut absent,
+            &mut libraries,
+        );
         candidates.extend(manual::subjects());
         candidates.push(textbook::subject());
         let others = |subject: &Subject| !matches!(subject.kind, Kind::Own | Kind::Variant);
@@ -142,7 +150,11 @@ impl Field {
                 Err(why) => absent.push((subject.name, why)),
             }
         }
-        Field { subjects, absent }
+        Field {
+            subjects,
+            absent,
+            libraries,
+        }
     }
 
     /// Those that are caches.

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::time::Duration;
 
 /// What follows is plugins/plugin.h.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 #[repr(C)]
 struct RawSetup {
@@ -34,6 +34,7 @@ struct Raw {
     valid: Option<unsafe extern "C" fn(*mut c_void, usize, usize) -> usize>,
     delay: Option<unsafe extern "C" fn(*mut c_void, u64)>,
     registrations: Option<unsafe extern "C" fn(*mut c_void) -> u64>,
+    library: Option<unsafe extern "C" fn() -> *const c_char>,
 }
 
 /// A plug-in stays loaded for ever: the libraries behind some of them do not
@@ -61,8 +62,13 @@ const PLUGINS: [(&str, &str, Kind); 6] = [
     ("libfabric", "libfabric", Kind::Other),
 ];
 
-/// Adds what the plug-ins in `directory` offer.
-pub fn find(directory: &Path, found: &mut Vec<Subject>, absent: &mut Vec<(String, String)>) {
+/// Adds what the plug-ins in `directory` offer, and which libraries of others there are.
+pub fn find(
+    directory: &Path,
+    found: &mut Vec<Subject>,
+    absent: &mut Vec<(String, String)>,
+    libraries: &mut Vec<String>,
+) {
     for (file, library, kind) in PLUGINS {
         let path = directory.join(format!("plugin_{file}.so"));
         if !path.exists() {
@@ -71,7 +77,10 @@ pub fn find(directory: &Path, found: &mut Vec<Subject>, absent: &mut Vec<(String
             continue;
         }
         match load(&path) {
-            Ok(plugin) => found.extend(subjects(plugin, library, kind)),
+            Ok(plugin) => {
+                found.extend(subjects(plugin, library, kind));
+                libraries.extend(version(plugin));
+            }
             Err(why) => absent.push((format!("{library} ({file})"), why)),
         }
     }
@@ -102,6 +111,14 @@ fn load(path: &Path) -> Result<Plugin, String> {
             path.display()
         ))
     }
+}
+
+/// Its library's name and version.
+fn version(plugin: Plugin) -> Option<String> {
+    let library = plugin.library?;
+    // SAFETY: a function of a library that stays, which returns a C string of its own.
+    let text = unsafe { CStr::from_ptr(library()) };
+    Some(text.to_string_lossy().into_owned())
 }
 
 fn subjects(plugin: Plugin, library: &str, kind: Kind) -> Vec<Subject> {
