@@ -8,6 +8,7 @@
 #   ... MUTANTS_SHARD=0/60      one in sixty of them
 
 MUTANTS_SHARD ?= 0/1
+STAGES += test-miri
 
 .PHONY: test-miri mutants
 test-miri: ## Unit tests of what is pure, run by Miri, where it is installed
