@@ -152,7 +152,8 @@ int kdreg_uring_create(kdreg_t *monitor,
  * Deregisters every buffer and ends the adaptor's table; a window is left
  * empty. No other thread may be using `uring`.
  *
- * Returns 0; -EBUSY while an index is held, and nothing changes; -EBADF; -ECHILD.
+ * Returns 0; -EBUSY while an index is held, and nothing changes; -EDEADLK from a callback
+ * of its group; -EBADF; -ECHILD.
  */
 int kdreg_uring_destroy(kdreg_uring_t *uring);
 

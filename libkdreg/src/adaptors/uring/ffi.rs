@@ -170,7 +170,8 @@ pub extern "C-unwind" fn kdreg_uring_create(
 /// Deregisters every buffer and ends the adaptor's table; a window is left
 /// empty. No other thread may be using `uring`.
 ///
-/// Returns 0; -EBUSY while an index is held, and nothing changes; -EBADF; -ECHILD.
+/// Returns 0; -EBUSY while an index is held, and nothing changes; -EDEADLK from a callback
+/// of its group; -EBADF; -ECHILD.
 #[unsafe(no_mangle)]
 pub extern "C-unwind" fn kdreg_uring_destroy(uring: *mut kdreg_uring_t) -> c_int {
     status(|| handle::close::<Buffers>(uring, Buffers::may_be_destroyed).map(drop))

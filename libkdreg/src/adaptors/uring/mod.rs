@@ -330,7 +330,8 @@ impl Drop for Buffers {
     fn drop(&mut self) {
         // In a child the table is the parent's.
         if self.home.is_here() {
-            let _ = self.cache.flush();
+            // Others of its group may be at work in it: nobody is after this.
+            let _ = self.cache.empty();
             self.table.end();
         }
     }
