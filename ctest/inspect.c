@@ -5,6 +5,7 @@
  *   inspect KDREG_INFO       the path of the command
  */
 #include <pthread.h>
+#include <semaphore.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 
@@ -164,6 +165,50 @@ static void counts(kdreg_t *monitor)
     }
 }
 
+static sem_t inside, go_on;
+
+static int pin_slowly(void *context, void *addr, size_t length, uint32_t access, void **handle)
+{
+    sem_post(&inside);
+    while (sem_wait(&go_on))
+        ;
+    return pin(context, addr, length, access, handle);
+}
+
+static void ahead(kdreg_t *monitor)
+{
+    check_says("a cache's name, and what waits to be registered ahead");
+    struct kdreg_cache_attr attr = {.size = sizeof attr, .reg = pin_slowly, .dereg = unpin, .flags = KDREG_CACHE_NO_MERGE, .name = "domain0"};
+    kdreg_cache_t *cache = new_cache(monitor, &attr);
+    sem_init(&inside, 0, 0);
+    sem_init(&go_on, 0, 0);
+    CHECK_IS(look(getpid(), NULL, 0), 0);
+    CHECK_SAYS("(domain0) on ");
+    CHECK(!says("ahead:"), "of what was never asked for:\n%s", said);
+    char *memory = buffer(8);
+    struct kdreg_get_attr asked = {.size = sizeof asked, .access = KDREG_ACCESS_READ};
+    for (size_t i = 0; i < 3; i++)
+        CHECK_IS(kdreg_cache_prefetch(cache, memory + 2 * i * page, page, &asked, NULL, NULL), 0);
+    while (sem_wait(&inside))
+        ;
+    CHECK_IS(look(getpid(), NULL, 0), 0);
+    CHECK_SAYS("ahead: 2 waiting, 1 being registered");
+    CHECK_IS(look(getpid(), "--json", 0), 0);
+    CHECK_SAYS("\"name\": \"domain0\"");
+    CHECK_SAYS("\"ahead_waiting\": 2, \"ahead_registering\": 1");
+    FILE *file = tmpfile();
+    REQUIRE(file, "tmpfile");
+    CHECK_IS(kdreg_cache_dump(cache, fileno(file)), 0);
+    REQUIRE(pread(fileno(file), said, sizeof said - 1, 0) > 0, "an empty dump");
+    CHECK_SAYS("ahead: 2 waiting, 1 being registered");
+    fclose(file);
+    for (int i = 0; i < 3; i++)
+        sem_post(&go_on);
+    CHECK_EVENTUALLY(look(getpid(), NULL, 0) == 0 && says("ahead: 0 waiting, 0 being registered"), 60, "%s", said);
+    CHECK_IS(kdreg_cache_destroy(cache), 0);
+    munmap(memory, 8 * page);
+}
+
 static atomic_bool stop;
 
 static void *churn(void *cache)
@@ -252,6 +297,7 @@ int main(int argc, char **argv)
     nothing_to_see();
     kdreg_t *monitor = check_open(0);
     counts(monitor);
+    ahead(monitor);
     while_it_works(monitor);
     children_and_strangers(monitor);
     CHECK_IS(kdreg_close(monitor), 0);

@@ -51,6 +51,11 @@ impl Cache {
             statistics.uncached,
             statistics.duplicates,
         )?;
+        let ahead = inner.state.lock().ahead.outlook();
+        if let Some((waiting, doing)) = ahead {
+            let doing = u32::from(doing);
+            writeln!(out, "  ahead: {waiting} waiting, {doing} being registered")?;
+        }
         writeln!(
             out,
             "  {:>18} {:>14} {:>10} {:>18} {:>6} {:>12}  state",

@@ -283,6 +283,13 @@ impl Queue {
         self.take(Worker::Nobody)
     }
 
+    /// How many wait, and whether one is being done; `None` where nothing was ever
+    /// asked for.
+    pub fn outlook(&self) -> Option<(usize, bool)> {
+        let room = self.room.as_ref()?;
+        Some((room.waiting.len(), self.doing.is_some()))
+    }
+
     /// Whether anything waits, or is being done.
     pub fn is_busy(&self) -> bool {
         self.doing.is_some() || (self.room.as_ref()).is_some_and(|room| !room.waiting.is_empty())

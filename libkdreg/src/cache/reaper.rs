@@ -361,14 +361,14 @@ fn run(shared: &Shared, mut page: Option<StatusPage>) {
                 });
             }
         }
-        if count > 0 && !waited && interpreter::has_ended() {
-            // Once: an interpreter may have been a part of a program that goes on.
-            waited = true;
-            RESTING.store(true, Ordering::Relaxed);
-            rest(shared);
-        }
         for event in &events[..count] {
             let name = event.u64;
+            if !waited && interpreter::has_ended() {
+                // Once: an interpreter may have been a part of a program that goes on.
+                waited = true;
+                RESTING.store(true, Ordering::Relaxed);
+                rest(shared);
+            }
             if name == STOP {
                 return;
             }

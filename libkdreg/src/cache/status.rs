@@ -54,6 +54,11 @@ impl Inner {
         if self.options.name != Name::default() {
             add!(text, " name={}", self.options.name.as_str());
         }
+        let ahead = self.state.lock().ahead.outlook();
+        if let Some((waiting, doing)) = ahead {
+            let doing = u32::from(doing);
+            add!(text, " ahead_waiting={waiting} ahead_registering={doing}");
+        }
         add!(text, "\n");
         let (mut largest, mut hottest) = (Top::default(), Top::default());
         // A statement of its own: in the loop's head the lock would be held

@@ -187,8 +187,12 @@ impl Report {
         };
         line!(
             text,
-            "cache {} on {backend}: {}{} entries, {}{} bytes pinned, {} in use, {} bytes to release",
+            "cache {}{} on {backend}: {}{} entries, {}{} bytes pinned, {} in use, {} bytes to release",
             cache.get("id"),
+            match cache.get("name") {
+                "" => String::new(),
+                name => format!(" ({name})"),
+            },
             cache.get("entries"),
             of("max_entries"),
             cache.get("bytes"),
@@ -221,6 +225,14 @@ impl Report {
             cache.get("uncached"),
             cache.get("duplicates"),
         );
+        if !cache.get("ahead_waiting").is_empty() {
+            line!(
+                text,
+                "  ahead: {} waiting, {} being registered",
+                cache.get("ahead_waiting"),
+                cache.get("ahead_registering"),
+            );
+        }
     }
 
     fn entries(&self, text: &mut String, cache: &Record, list: &str) {
