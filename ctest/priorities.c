@@ -204,6 +204,87 @@ static void groups(void)
     CHECK_IS(kdreg_group_destroy(group), 0);
 }
 
+enum { PINS = 6 };
+
+/* What was pinned in crowded_group stays so: it goes when the cache ends. */
+static void goes(void *context, const struct kdreg_cache_event *event)
+{
+    (void)context;
+    CHECK(event->cause != KDREG_CAUSE_EVICTED || (char *)event->addr >= region(PINS), "pinned entry %td was evicted", ((char *)event->addr - memory) / (2 * (ptrdiff_t)page));
+}
+
+static kdreg_cache_t *create_telling(struct device *device, kdreg_group_t *group)
+{
+    struct kdreg_cache_attr attr = {.size = sizeof attr, .reg = device_register, .dereg = device_deregister, .ctx = device, .event = goes, .group = group};
+    return new_cache(NULL, &attr);
+}
+
+static kdreg_cache_t *sharing[2];
+static kdreg_group_t *shared_by;
+
+static void *crowded_group(void *argument)
+{
+    (void)argument;
+    unsigned seed = (unsigned)(uintptr_t)pthread_self();
+    for (int round = 0; round < 2000; round++) {
+        kdreg_cache_t *cache = sharing[rand_r(&seed) % 2];
+        int index = PINS + rand_r(&seed) % MOST;
+        kdreg_entry_t *entry = NULL;
+        int error = kdreg_cache_get(cache, region(index), page, KDREG_ACCESS_READ, &entry);
+        CHECK(error == 0 || error == -ENOMEM, "kdreg_cache_get: %s", kdreg_strerror(error));
+        if (error == 0) {
+            error = kdreg_cache_prioritize(cache, entry, (uint32_t)rand_r(&seed) % 3);
+            CHECK(error == 0 || error == -ENOENT, "kdreg_cache_prioritize: %d", error);
+            CHECK_IS(kdreg_cache_put(cache, entry), 0);
+        }
+        if (round % 16 == 0)
+            CHECK(kdreg_group_evict(shared_by, 3 * page) >= 0, "kdreg_group_evict");
+        if (round % 24 == 0)
+            CHECK(kdreg_cache_evict(cache, SIZE_MAX) >= 0, "kdreg_cache_evict");
+    }
+    return NULL;
+}
+
+static void scarce_group(void)
+{
+    check_says("a device without room that the caches of a group share: what is pinned in either stays");
+    struct device device = {.most = 8};
+    REQUIRE(kdreg_group_create(NULL, &shared_by) == 0, "kdreg_group_create");
+    for (int i = 0; i < 2; i++)
+        sharing[i] = create_telling(&device, shared_by);
+    for (int i = 0; i < PINS; i++)
+        prepare(sharing[i % 2], i, KDREG_PRIORITY_PINNED);
+    for (int i = PINS; i < MOST; i++)
+        use(sharing[i / 2 % 2], i);
+    CHECK(device.refused > 0, "nothing was refused");
+    for (int i = 0; i < PINS; i++)
+        CHECK(has(sharing[i % 2], i), "pinned entry %d is gone", i);
+    check_says("also what would be superseded");
+    kdreg_entry_t *held[2], *larger = NULL;
+    for (int i = 0; i < 2; i++)
+        held[i] = get(sharing[i], MOST);
+    CHECK_IS(kdreg_cache_get(sharing[0], region(0), 2 * page, KDREG_ACCESS_READ, &larger), -ENOMEM);
+    CHECK_IS(kdreg_cache_get(sharing[0], region(0), page, KDREG_ACCESS_WRITE, &larger), -ENOMEM);
+    CHECK(has(sharing[0], 0), "a pinned entry is gone for what could not take its place");
+    for (int i = 0; i < 2; i++)
+        CHECK_IS(kdreg_cache_put(sharing[i], held[i]), 0);
+
+    check_says("while threads register, evict and lack room in both");
+    pthread_t threads[4];
+    for (int i = 0; i < 4; i++)
+        REQUIRE(pthread_create(&threads[i], NULL, crowded_group, NULL) == 0, "pthread_create");
+    for (int i = 0; i < 4; i++)
+        pthread_join(threads[i], NULL);
+    for (int i = 0; i < PINS; i++)
+        CHECK(has(sharing[i % 2], i), "pinned entry %d is gone", i);
+    CHECK(kdreg_group_evict(shared_by, SIZE_MAX) <= 2, "more than what is not pinned went");
+    CHECK_IS(device.live, PINS);
+    for (int i = 0; i < 2; i++)
+        CHECK_IS(kdreg_cache_destroy(sharing[i]), 0);
+    CHECK_IS(device.live, 0);
+    CHECK_IS(kdreg_group_destroy(shared_by), 0);
+}
+
 static void bad_input(void)
 {
     check_says("what is no entry, and what is no priority");
@@ -285,6 +366,7 @@ int main(void)
         scarce();
         ends();
         groups();
+        scarce_group();
     }
     bad_input();
     together();
