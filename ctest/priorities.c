@@ -21,7 +21,7 @@ static int device_register(void *context, void *addr, size_t length, uint32_t ac
     (void)length, (void)access;
     if (__atomic_add_fetch(&device->live, 1, __ATOMIC_RELAXED) > device->most && device->most) {
         __atomic_sub_fetch(&device->live, 1, __ATOMIC_RELAXED);
-        device->refused++;
+        __atomic_add_fetch(&device->refused, 1, __ATOMIC_RELAXED);
         return -ENOMEM;
     }
     *handle = addr;
