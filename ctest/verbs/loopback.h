@@ -31,12 +31,13 @@ __attribute__((unused)) static void connect_to_itself(struct loopback *to)
 {
     union ibv_gid gid;
     int index = gid_index(to->context, &gid);
-    REQUIRE(index >= 0, "the port has no address (GID)");
+    struct ibv_port_attr port;
+    REQUIRE(index >= 0 && ibv_query_port(to->context, 1, &port) == 0, "the port has no address (GID)");
     struct ibv_qp_attr attr = {.qp_state = IBV_QPS_INIT, .port_num = 1, .qp_access_flags = IBV_ACCESS_REMOTE_WRITE};
     REQUIRE(ibv_modify_qp(to->qp, &attr, IBV_QP_STATE | IBV_QP_PKEY_INDEX | IBV_QP_PORT | IBV_QP_ACCESS_FLAGS) == 0, "INIT: %s",
             strerror(errno));
     attr = (struct ibv_qp_attr){
-        .qp_state = IBV_QPS_RTR, .path_mtu = IBV_MTU_1024, .dest_qp_num = to->qp->qp_num, .max_dest_rd_atomic = 1, .min_rnr_timer = 12,
+        .qp_state = IBV_QPS_RTR, .path_mtu = port.active_mtu, .dest_qp_num = to->qp->qp_num, .max_dest_rd_atomic = 1, .min_rnr_timer = 12,
         .ah_attr = {.is_global = 1, .port_num = 1, .grh = {.dgid = gid, .sgid_index = (uint8_t)index, .hop_limit = 1}},
     };
     REQUIRE(ibv_modify_qp(to->qp, &attr,
