@@ -57,6 +57,7 @@ if output=$(diff "$work/pages" "$work/chapters"); then pass "$(wc -l <"$work/pag
 # Names of the interface, and what is like them but is none of it.
 cat include/*.h include/kdreg/*.h 2>/dev/null | grep -oE '\b(kdreg2?_[a-z0-9_]+|KDREG2?_[A-Z0-9_]+)' | sort -u >"$work/known"
 grep -rhoE '"KDREG_[A-Z_]+"' libkdreg/src libkdreg/tests preload | tr -d '"' >>"$work/known"
+grep -rhoE '\$\{KDREG_[A-Z_]+' scripts | cut -c3- >>"$work/known"
 grep -ohE '\bkdreg::[a-z_]+' cmake/*.cmake | sed 's/.*:://' >>"$work/known"
 ls man | sed 's/\.[1-9]$//' >>"$work/known"
 ls tools >>"$work/known"
