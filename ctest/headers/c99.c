@@ -2,6 +2,9 @@
 /* kdreg.h first, alone, twice, and in strict C99. */
 #include <kdreg.h>
 #include <kdreg.h>
+#include <kdreg/fabric.h>
+#include <kdreg/uring.h>
+#include <kdreg/verbs.h>
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -28,12 +31,20 @@ int main(void)
     struct kdreg_cache_stats stats = KDREG_CACHE_STATS_INIT;
     struct kdreg_cache_info info = KDREG_CACHE_INFO_INIT;
     struct kdreg_backend_info backend = KDREG_BACKEND_INFO_INIT;
+    struct kdreg_group_attr group = KDREG_GROUP_ATTR_INIT;
+    struct kdreg_verbs_attr verbs = KDREG_VERBS_ATTR_INIT;
+    struct kdreg_uring_attr uring = KDREG_URING_ATTR_INIT;
+    struct kdreg_fabric_attr fabric = KDREG_FABRIC_ATTR_INIT;
+    struct kdreg_fabric_stats of_fabric = KDREG_FABRIC_STATS_INIT;
     struct kdreg_region region = {0};
     kdreg_t *monitor = NULL;
     char *block = malloc(100000);
     int error;
     if (attr.size != sizeof attr || cache.size != sizeof cache || get.size != sizeof get || stats.size != sizeof stats ||
         info.size != sizeof info || backend.size != sizeof backend)
+        return 1;
+    if (group.size != sizeof group || verbs.size != sizeof verbs || uring.size != sizeof uring || fabric.size != sizeof fabric ||
+        of_fabric.size != sizeof of_fabric)
         return 1;
 #if !KDREG_VERSION_AT_LEAST(0, 2) || KDREG_VERSION_AT_LEAST(KDREG_VERSION_MAJOR, KDREG_VERSION_MINOR + 1)
 #error "the version of the header"

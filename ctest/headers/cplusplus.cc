@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 // kdreg.h from C++: compiles without warnings, links without extern "C" around it, works.
 #include <kdreg.h>
+#include <kdreg/fabric.h>
+#include <kdreg/uring.h>
+#include <kdreg/verbs.h>
 
 #include <cerrno>
 #include <cstdio>
@@ -42,6 +45,12 @@ int main()
     const struct kdreg_backend_info probed = KDREG_BACKEND_INFO_INIT;
     if (nothing.size + asked.size + told.size + counted.size + probed.size !=
         sizeof nothing + sizeof asked + sizeof told + sizeof counted + sizeof probed)
+        return 1;
+    const struct kdreg_verbs_attr verbs = KDREG_VERBS_ATTR_INIT;
+    const struct kdreg_uring_attr uring = KDREG_URING_ATTR_INIT;
+    const struct kdreg_fabric_attr fabric = KDREG_FABRIC_ATTR_INIT;
+    const struct kdreg_fabric_stats of_fabric = KDREG_FABRIC_STATS_INIT;
+    if (verbs.size + uring.size + fabric.size + of_fabric.size != sizeof verbs + sizeof uring + sizeof fabric + sizeof of_fabric)
         return 1;
     int alive = 0;
     kdreg_t *monitor = nullptr;

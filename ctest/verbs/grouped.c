@@ -89,9 +89,13 @@ int main(void)
     struct kdreg_group_attr limits = KDREG_GROUP_ATTR_INIT;
     limits.max_bytes = (size_t)MOST * SIZE;
     CHECK_IS(kdreg_group_create(&limits, &group), 0);
-    struct kdreg_verbs_attr verbs_attr = {.size = sizeof verbs_attr, .group = group, .flags = KDREG_CACHE_NO_REAPER};
+    struct kdreg_verbs_attr verbs_attr = KDREG_VERBS_ATTR_INIT;
+    verbs_attr.group = group;
+    verbs_attr.flags = KDREG_CACHE_NO_REAPER;
     REQUIRE(kdreg_verbs_cache_create(pd, &verbs_attr, &cache) == 0, "kdreg_verbs_cache_create");
-    struct kdreg_uring_attr uring_attr = {.size = sizeof uring_attr, .slots = 32, .group = group};
+    struct kdreg_uring_attr uring_attr = KDREG_URING_ATTR_INIT;
+    uring_attr.slots = 32;
+    uring_attr.group = group;
     REQUIRE(kdreg_uring_create(NULL, ring, &uring_attr, &uring) == 0, "kdreg_uring_create");
     use_region(0);
     use_buffer(0);

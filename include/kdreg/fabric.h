@@ -8,6 +8,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* As KDREG_ATTR_INIT. */
+#define KDREG_FABRIC_ATTR_INIT {sizeof(struct kdreg_fabric_attr), NULL, NULL, 0, 0}
+#define KDREG_FABRIC_STATS_INIT {sizeof(struct kdreg_fabric_stats), 0, 0, 0, 0, 0, 0, 0}
+
 /**
  * kdreg_fabric_attr.flags: import although the environment variable
  * FI_MR_CACHE_MONITOR names one of libfabric's own monitors.

@@ -26,6 +26,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* As KDREG_ATTR_INIT. */
+#define KDREG_URING_ATTR_INIT {sizeof(struct kdreg_uring_attr), 0, 0, 0, 0, 0, 0, 0, 0, NULL}
+
 /**
  * kdreg_uring_attr.flags: the slots are `slots` from `first` on of a buffer
  * table that the caller registered (io_uring_register_buffers_sparse() or the

@@ -8,6 +8,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* As KDREG_ATTR_INIT. */
+#define KDREG_VERBS_ATTR_INIT {sizeof(struct kdreg_verbs_attr), NULL, 0, 0, 0, 0, 0, 0, 0, NULL}
+
 /**
  * libibverbs's memory region: `<infiniband/verbs.h>` has it.
  */
