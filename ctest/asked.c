@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /* What a call says of the registration it asks for, what the callbacks are told of it, and what is kept in the entry. On every backend. */
+#include <limits.h>
 #include <pthread.h>
 #include <sys/mman.h>
 
@@ -209,6 +210,16 @@ static void edges(void)
     CHECK_IS(kdreg_cache_get_with(cache, memory, page, &with, &entry), -ENOSPC);
     device.result = 1;
     CHECK_IS(kdreg_cache_get_with(cache, memory, page, &with, &entry), -EPERM);
+    static const int none[] = {INT_MIN, INT_MAX, -INT_MAX};
+    for (size_t i = 0; i < sizeof none / sizeof *none; i++) {
+        device.result = none[i];
+        CHECK_IS(kdreg_cache_get_with(cache, memory, page, &with, &entry), -EINVAL);
+        CHECK_IS(kdreg_cache_getv(cache, &(struct iovec){memory, page}, 1, 0, &entry), -EINVAL);
+        int status;
+        while ((status = kdreg_cache_try_get(cache, memory, page, &with, &entry)) == -EAGAIN)
+            check_sleep_ms(1);
+        CHECK_IS(status, watches ? -EINVAL : -ENOENT);
+    }
     device.result = 0;
     CHECK(entry == NULL, "a failing call changed its result");
     entry = get(cache, memory, page, with);

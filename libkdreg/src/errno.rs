@@ -73,13 +73,12 @@ impl Errno {
     /// No errno: a callback did not return (`unwinding`). It reaches no caller.
     pub(crate) const ESCAPED: Errno = Errno(i32::MAX);
 
-    /// The errno that `value` stands for. Zero and negative values, which no
-    /// failing call should produce, become `EINVAL`.
+    /// The errno that `value` stands for. Zero, negative values and the largest,
+    /// which no failing call should produce, become `EINVAL`.
     pub fn new(value: i32) -> Errno {
-        if value > 0 {
-            Errno(value)
-        } else {
-            Errno::EINVAL
+        match value {
+            1.. if value != Errno::ESCAPED.0 => Errno(value),
+            _ => Errno::EINVAL,
         }
     }
 
