@@ -62,7 +62,8 @@ cat >"$new" <<END
 #
 # hit, interior, find: kdreg_cache_get or _find, and _put, in C's terms.
 # with, try: kdreg_cache_get_with or _try_get of what is found, and _put. hold: kdreg_cache_hold, and _put.
-# check: kdreg_entry_check. pin: kdreg_cache_prioritize.
+# check: kdreg_entry_check. pin: kdreg_cache_prioritize. data, caps: kdreg_entry_data, kdreg_cache_caps.
+# drop, evict: of a new entry, registered as by miss, with a function that is told. each: for each entry.
 # rust, relaxed: the same in Rust; with the guard of relaxed userfaultfd.
 # shared: by a thread that the entries did not belong to at first.
 # in-turn: of an entry that two threads used in turn, and so is shared.
@@ -73,7 +74,7 @@ cat >"$new" <<END
 # kind regions instructions
 END
 failed=0
-for kind in atomics hit interior find with try hold check pin rust relaxed shared in-turn list list-miss told miss; do
+for kind in atomics hit interior find with try hold check pin data caps drop evict each rust relaxed shared in-turn list list-miss told miss; do
     regions=$(regions $kind)
     now=$(count $kind "$regions")
     echo "$kind $regions $now" >>"$new"

@@ -196,7 +196,6 @@ longer='
 kernel/device.rs 408
 kernel/regions.rs 627
 ctest/matrix/changes.c 537
-libkdreg/examples/cost.rs 445
 libkdreg/src/cache/reaper.rs 438
 '
 cd "$root"

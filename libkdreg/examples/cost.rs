@@ -8,7 +8,8 @@
 //! KIND: `hit` (get and put through the C interface), `rust` (the same in
 //! Rust), `interior` (at an address inside a region), `find`, `shared` (hits
 //! of a thread that is not the region's own), `in-turn` (the same of regions
-//! that two threads used in turn before), `list`, `list-miss` (a range of a list), `miss` (register and evict),
+//! that two threads used in turn before), `list`, `list-miss` (a range of a list),
+//! `drop`, `evict` (one entry, registered before), `each` (of so many entries), `data`, `caps`, `miss` (register and evict),
 //! `unrelated` (change ranges that cover nothing), `hole` (always the
 //! same one), `change` (one region each), `told`, `told-hole` (the first two
 //! by way of the cache's own tree: tell it), `relaxed` (as `rust`, behind the guard of relaxed userfaultfd),
@@ -26,6 +27,8 @@ use std::ptr::null_mut;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+#[path = "cost/calls.rs"]
+mod calls;
 #[path = "cost/lists.rs"]
 mod lists;
 
@@ -168,58 +171,6 @@ fn in_c(regions: usize, operations: usize, offset: usize, find: bool) -> Duratio
         next = if next + 1 == regions { 0 } else { next + 1 };
         black_box(call(cache, address as *const _, 64, 1, &raw mut entry));
         black_box(ffi::cache::kdreg_cache_put(cache, entry));
-    }
-    began.elapsed()
-}
-
-/// A call of the C interface on entries that are found, so many times: `with`
-/// (`kdreg_cache_get_with` and `_put`), `try` (`kdreg_cache_try_get`), or of one that is held: `hold`
-/// (`kdreg_cache_hold` and `_put`), `check` (`kdreg_entry_check`), `pin` (`kdreg_cache_prioritize`).
-fn on_entries(regions: usize, operations: usize, kind: &str) -> Duration {
-    use ffi::cache::{kdreg_cache_get_with as get_with, kdreg_cache_try_get as try_get};
-    use ffi::cache::{kdreg_cache_prioritize as pin, kdreg_entry_check as check};
-    let (_manual, monitor) = Manual::open().unwrap();
-    let cache = cache_in_c(monitor, 0);
-    let with = ffi::cache::kdreg_get_attr {
-        size: size_of::<ffi::cache::kdreg_get_attr>(),
-        access: 1,
-        // SAFETY: integers, and a pointer that may be null.
-        ..unsafe { std::mem::zeroed() }
-    };
-    let get = |address: usize, tries: bool| {
-        let mut entry = null_mut();
-        let address = address as *const _;
-        let got = match tries {
-            false => get_with(cache, address, 64, &raw const with, &raw mut entry),
-            true => try_get(cache, address, 64, &raw const with, &raw mut entry),
-        };
-        assert_eq!(got, 0);
-        entry
-    };
-    let put = |entry| black_box(ffi::cache::kdreg_cache_put(cache, entry));
-    let hold = |entry| black_box(ffi::cache::kdreg_cache_hold(cache, entry));
-    let order = order(regions);
-    let mut held = Vec::new();
-    for round in 0..3 {
-        for &index in &order {
-            let entry = get(start_of(index), false);
-            if round == 2 && !["with", "try"].contains(&kind) {
-                held.push(entry);
-            } else {
-                assert_eq!(put(entry), 0);
-            }
-        }
-    }
-    let began = Instant::now();
-    for operation in 0..operations {
-        let next = operation % regions;
-        let address = start_of(order[next]);
-        match kind {
-            "with" | "try" => _ = put(get(address, kind == "try")),
-            "hold" => _ = (hold(held[next]), put(held[next])),
-            "pin" => _ = black_box(pin(cache, held[next], 1)),
-            _ => _ = black_box(check(cache, held[next], address as _, 64)),
-        }
     }
     began.elapsed()
 }
@@ -423,7 +374,9 @@ fn main() {
         "hit" => in_c(regions, operations, 0, false),
         "interior" => in_c(regions, operations, PAGE + 512, false),
         "find" => in_c(regions, operations, 0, true),
-        "with" | "try" | "hold" | "check" | "pin" => on_entries(regions, operations, &kind),
+        "with" | "try" | "hold" | "check" | "pin" => calls::on_entries(regions, operations, &kind),
+        "drop" | "evict" => calls::ending(regions, operations, &kind),
+        "each" | "data" | "caps" => calls::asking(regions, operations, &kind),
         "rust" => in_rust(regions, operations, Variant::Plain),
         "shared" => in_rust(regions, operations, Variant::Elsewhere),
         "in-turn" => in_rust(regions, operations, Variant::InTurn),
