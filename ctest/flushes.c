@@ -231,7 +231,7 @@ static int busy_register(void *context, void *addr, size_t length, uint32_t acce
 static int busy_deregister(void *context, void *addr, size_t length, void *handle)
 {
     (void)addr, (void)length, (void)handle;
-    if (context) {
+    if (context && self >= 0) {
         atomic_store(&busy[self], atomic_fetch_add(&serial, 1) + 1);
         sched_yield();
         atomic_store(&busy[self], 0);
