@@ -18,8 +18,9 @@
  *             at most some milliseconds, while mappings are being changed. One that registers
  *             takes as long as the registering callback, and what it evicts; never for another
  *             thread's registration. kdreg_cache_drain() without a callback waits for others' puts,
- *             kdreg_cache_destroy() for a callback under way in the reaper, kdreg_cache_flush() for
- *             what others are deregistering, unless it is called in a callback.
+ *             kdreg_cache_destroy() for a callback under way in the reaper, in the cache's own thread or
+ *             in a call of another cache of its group, kdreg_cache_flush() for what others are
+ *             deregistering, unless it is called in a callback.
  * Callbacks   run with no lock of the library's held. The registering one in the calls that get. The
  *             deregistering one in kdreg_cache_get() and its kin (evicting), _find (of what has changed), _put,
  *             _drop, _drain, _invalidate, _flush, _evict, _reap, _each, _destroy, kdreg_group_evict(),

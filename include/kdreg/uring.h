@@ -203,7 +203,8 @@ bool kdreg_uring_valid(kdreg_uring_t *uring, int index);
 int kdreg_uring_invalidate(kdreg_uring_t *uring, const void *addr, size_t length);
 
 /**
- * Drops every buffer. Those that are held go at their last put.
+ * Drops every buffer. Those that are held go at their last put. Waits for what others are
+ * deregistering, as kdreg_cache_flush() does.
  *
  * Returns how many there were; -EBADF; -ECHILD.
  */

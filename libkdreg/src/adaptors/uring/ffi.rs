@@ -241,7 +241,8 @@ pub extern "C-unwind" fn kdreg_uring_invalidate(
     count(|| handle::resolve::<Buffers>(uring)?.invalidate(Range::new(addr as usize, length)?))
 }
 
-/// Drops every buffer. Those that are held go at their last put.
+/// Drops every buffer. Those that are held go at their last put. Waits for what others are
+/// deregistering, as kdreg_cache_flush() does.
 ///
 /// Returns how many there were; -EBADF; -ECHILD.
 #[unsafe(no_mangle)]
