@@ -212,14 +212,21 @@ static void logged(void)
     destroy(&devices[0]);
 }
 
-enum { THREADS = 3, FLUSHERS = 2, ROUNDS = 400 };
+enum { THREADS = 3, FLUSHERS = 2, ROUNDS = 400, PLACES = 64 };
 
-/* What each thread is deregistering of the crowd's cache; 0: nothing. */
-static atomic_long busy[THREADS + FLUSHERS];
+/* What each thread, the reaper among them, is deregistering of the crowd's cache; 0: nothing. */
+static atomic_long busy[PLACES];
 static atomic_long serial;
 static atomic_int threads_here;
 static _Thread_local int self = -1;
 static kdreg_cache_t *crowd[2];
+
+static int place(void)
+{
+    if (self < 0)
+        self = atomic_fetch_add(&threads_here, 1) % PLACES;
+    return self;
+}
 
 static int busy_register(void *context, void *addr, size_t length, uint32_t access, void **handle)
 {
@@ -231,19 +238,17 @@ static int busy_register(void *context, void *addr, size_t length, uint32_t acce
 static int busy_deregister(void *context, void *addr, size_t length, void *handle)
 {
     (void)addr, (void)length, (void)handle;
-    if (context && self >= 0) {
-        atomic_store(&busy[self], atomic_fetch_add(&serial, 1) + 1);
+    if (context) {
+        atomic_store(&busy[place()], atomic_fetch_add(&serial, 1) + 1);
         sched_yield();
-        atomic_store(&busy[self], 0);
+        atomic_store(&busy[place()], 0);
     }
     return 0;
 }
 
 static void *churn(void *argument)
 {
-    (void)argument;
-    self = atomic_fetch_add(&threads_here, 1);
-    char *own = memory + (size_t)self * 4 * page;
+    char *own = memory + *(int *)argument * 4 * (ptrdiff_t)page;
     for (int i = 0; i < ROUNDS; i++) {
         CHECK_IS(get_put(crowd[i % 2], own + (size_t)(i % 3) * page, page), 0);
         if (i % 5 == 0)
@@ -257,37 +262,43 @@ static void *churn(void *argument)
 static void *flush(void *argument)
 {
     (void)argument;
-    self = atomic_fetch_add(&threads_here, 1);
     for (int i = 0; i < ROUNDS; i++) {
-        long before[THREADS + FLUSHERS];
-        for (int t = 0; t < THREADS + FLUSHERS; t++)
+        long before[PLACES];
+        for (int t = 0; t < PLACES; t++)
             before[t] = atomic_load(&busy[t]);
         CHECK(kdreg_cache_flush(crowd[0]) >= 0, "kdreg_cache_flush");
-        for (int t = 0; t < THREADS + FLUSHERS; t++)
+        for (int t = 0; t < PLACES; t++)
             CHECK(before[t] == 0 || atomic_load(&busy[t]) != before[t], "what was being deregistered before the flush still is after it");
     }
     return NULL;
 }
 
-static void crowded(void)
+static void crowded(bool tells, size_t max_unreleased, uint32_t flags)
 {
-    check_says("threads that flush, and others that evict in each other's caches: all come through");
+    check_says("threads that flush, and others that evict in each other's caches: all come through%s%s", tells ? ", told of it" : "",
+               max_unreleased ? ", some of it by the reaper" : "");
     struct kdreg_group_attr limits = KDREG_GROUP_ATTR_INIT;
     limits.max_entries = 3;
     kdreg_group_t *group = NULL;
     CHECK_IS(kdreg_group_create(&limits, &group), 0);
+    devices[0] = (struct device){.slow = 0};
     for (int i = 0; i < 2; i++) {
         struct kdreg_cache_attr attr = KDREG_CACHE_ATTR_INIT;
         attr.reg = busy_register;
         attr.dereg = busy_deregister;
-        attr.flags = KDREG_CACHE_NO_MERGE | KDREG_CACHE_NO_REAPER;
+        attr.flags = KDREG_CACHE_NO_MERGE | flags;
         attr.group = group;
+        attr.max_unreleased = max_unreleased;
         attr.ctx = i == 0 ? &devices[0] : NULL;
+        attr.event = i == 0 && tells ? on_event : NULL;
         crowd[i] = new_cache(NULL, &attr);
     }
     pthread_t all[THREADS + FLUSHERS];
-    for (int i = 0; i < THREADS + FLUSHERS; i++)
-        REQUIRE(pthread_create(&all[i], NULL, i < THREADS ? churn : flush, NULL) == 0, "pthread_create");
+    int numbers[THREADS + FLUSHERS];
+    for (int i = 0; i < THREADS + FLUSHERS; i++) {
+        numbers[i] = i;
+        REQUIRE(pthread_create(&all[i], NULL, i < THREADS ? churn : flush, &numbers[i]) == 0, "pthread_create");
+    }
     for (int i = 0; i < THREADS + FLUSHERS; i++)
         pthread_join(all[i], NULL);
     for (int i = 0; i < 2; i++)
@@ -305,6 +316,9 @@ int main(void)
         waits(&ways[i]);
     callbacks();
     logged();
-    crowded();
+    crowded(false, 0, KDREG_CACHE_NO_REAPER);
+    crowded(true, 0, 0);
+    crowded(false, 2 * page, 0);
+    crowded(true, 2 * page, KDREG_CACHE_NO_REAPER);
     return check_result("flushes");
 }
