@@ -81,7 +81,8 @@ int main(void)
         printf("skipped: io_uring cannot be used here: %s\n", strerror(errno));
         return CHECK_SKIPPED;
     }
-    struct ibv_pd *pd = alloc_pd(open_device());
+    struct ibv_context *context = open_device();
+    struct ibv_pd *pd = alloc_pd(context);
     memory = check_space((size_t)16 * 2 * SIZE);
     memset(memory, 1, (size_t)16 * 2 * SIZE);
 
@@ -141,5 +142,7 @@ int main(void)
     CHECK_IS(kdreg_cache_destroy(cache), 0);
     CHECK_IS(kdreg_group_destroy(group), 0);
     CHECK_IS(ibv_dealloc_pd(pd), 0);
+    CHECK_IS(ibv_close_device(context), 0);
+    close(ring);
     return check_result("verbs_grouped");
 }
