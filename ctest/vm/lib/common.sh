@@ -28,6 +28,11 @@ choose_kernel() {
         KERNEL_ROOT=${found% *} ABI=${found##* }
         STOCK_KERNEL=$KERNEL_ROOT/usr/lib/modules/$ABI/vmlinuz
     fi
+    if [ "$pages" = 16k ]; then
+        found=$("$REPO/kernel/tree/arm64-16k") || die "there is no arm64 kernel with pages of 16 KiB"
+        KERNEL_ROOT=${found% *} ABI=${found##* }
+        STOCK_KERNEL=$KERNEL_ROOT/usr/lib/modules/$ABI/vmlinuz
+    fi
     kernel=${kernel:-$STOCK_KERNEL}
 }
 

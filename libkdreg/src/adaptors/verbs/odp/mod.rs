@@ -30,7 +30,9 @@ use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// From how many bytes on `auto` has a registration on demand.
+/// From how many bytes on `auto` has a registration on demand: eight of them are
+/// what a process may pin where nobody said otherwise. docs/verbs.md has what either
+/// way costs.
 const LARGE: usize = 1 << 20;
 /// How often `auto` has a range pinned that comes back: it is lost, to changes or
 /// for want of room, more often than it is of use.
