@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
 # The unit tests of what makes no system call of its own, run by Miri: it sees
 # undefined behaviour that no processor shows, and tries other orders of threads.
-# Where Miri is not installed it says so. With KDREG_MIRI_ALL=1 those too that it
+# Where Miri is not installed it says so. With MIRI_ALL=1 those too that it
 # takes a minute for.
 . "$(dirname "$0")/env.sh"
 set -eu
@@ -14,7 +14,7 @@ export PROPTEST_CASES="${PROPTEST_CASES:-1}"
 # for Miri; nor is what takes it minutes: large tables, and models that explore by
 # themselves.
 slow="--skip there_may_be_more_than_there_are_places --skip a_tenth_of_the_time_is_spent"
-[ -z "${KDREG_MIRI_ALL:-}" ] || slow=
+[ -z "${MIRI_ALL:-}" ] || slow=
 MIRIFLAGS="${MIRIFLAGS:-} -Zmiri-disable-isolation -Zmiri-permissive-provenance"
 export MIRIFLAGS
 exec cargo +nightly miri test --locked -p libkdreg --lib -- \
