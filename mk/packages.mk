@@ -6,6 +6,8 @@
 #   make install-bpf            kdregd, where it could be built, and its systemd units
 #   make uninstall-bpf          remove what that put there
 #   make deb                    Debian packages, in target/deb
+#   make test-packages-arm64    them for arm64, cross-built, and what lintian says;
+#                               not part of make test
 #   make dist                   the source archive, with the crates it is built from
 #   make modulefile             for environment modules, in target/modulefiles, for PREFIX
 #   make abi                    record compatible additions to the ABI in abi/
@@ -15,7 +17,7 @@ PACKAGES_TOP := $(abspath $(dir $(lastword $(MAKEFILE_LIST)))/..)
 STAGES += check-abi check-consumers check-rpm check-recipes test-packages test-distribution
 
 .PHONY: dist modulefile check-recipes test-distribution install-module uninstall-module install-bpf uninstall-bpf \
-        deb abi check-abi check-consumers check-rpm test-packages
+        deb abi check-abi check-consumers check-rpm test-packages test-packages-arm64
 
 install-module uninstall-module install-bpf uninstall-bpf:
 	@sh $(PACKAGES_TOP)/scripts/install.sh $@
@@ -37,6 +39,9 @@ check-rpm: library $(if $(wildcard $(PACKAGES_TOP)/mk/bpf.mk),kdregd) ## The RPM
 
 test-packages: deb kernel-tree vm-prerequisites ## Packages: lintian, install, build with dkms, boot, purge
 	@sh $(PACKAGES_TOP)/scripts/test-packages.sh
+
+test-packages-arm64: arm64-programs
+	@sh $(PACKAGES_TOP)/scripts/test-packages-arm64.sh
 
 dist: ## The source archive, reproducible, with the crates it is built from
 	@sh $(PACKAGES_TOP)/scripts/dist.sh

@@ -28,10 +28,13 @@ cargo rustc --quiet --release --offline --locked --target $machine --target-dir 
     -p libkdreg --lib --crate-type cdylib,staticlib
 build build -p kdreg-info
 build build -p kdreg-verbs
+build build -p kdreg-fabric
 LD=aarch64-linux-gnu-ld OBJCOPY=aarch64-linux-gnu-objcopy AR=aarch64-linux-gnu-ar \
     sh scripts/localise.sh "$work/clib/$machine/release/libkdreg.a" "$work/dist/libkdreg.a"
 cp -p "$work/clib/$machine/release/libkdreg.so" "$work/cargo/$machine/release/kdreg_info" "$work/dist/"
 cp -p "$work/cargo/$machine/release/libkdreg_verbs.so" "$work/dist/libkdreg-verbs.so"
+cp -p "$work/cargo/$machine/release/libkdreg_fabric.so" "$work/dist/libkdreg-fabric.so"
+KDREG_DIST=$work/dist CC=aarch64-linux-gnu-gcc-14 sh scripts/build-tools.sh
 KDREG_DIST=$work/dist PREFIX=$work/prefix LIBDIR= INCLUDEDIR= BINDIR= DESTDIR= sh scripts/install.sh install >/dev/null
 
 export PKG_CONFIG_PATH="$work/prefix/lib/pkgconfig"
