@@ -84,6 +84,21 @@ mod tests {
     }
 
     #[test]
+    fn hits_are_not_asked_for_each_time() {
+        let mut bypass = Bypass::new();
+        kept(&mut bypass, WINDOW + 8 + 16 + 32 + 64, 0);
+        let mut asked = Vec::new();
+        for miss in 1..=RARELY {
+            bypass.keep(|| {
+                asked.push(miss);
+                0
+            });
+        }
+        let looks: Vec<u32> = (1..=RARELY / LOOK).map(|look| look * LOOK).collect();
+        assert_eq!(asked, looks);
+    }
+
+    #[test]
     fn the_first_hit_ends_it() {
         let mut bypass = Bypass::new();
         kept(&mut bypass, 5 * WINDOW, 0);

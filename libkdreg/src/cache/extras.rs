@@ -131,6 +131,28 @@ mod tests {
     }
 
     #[test]
+    fn each_has_its_own_place() {
+        // SAFETY: all zero is an entry without anything.
+        let extra: Extra = unsafe { std::mem::zeroed() };
+        let all = || (extra.cause(), extra.is_apart(), extra.priority());
+        assert_eq!(all(), (None, false, 0));
+        extra.set_cause(Some(Cause::Evicted));
+        assert_eq!(all(), (Some(Cause::Evicted), false, 0));
+        extra.set_apart();
+        assert_eq!(extra.set_priority(2), 0);
+        assert_eq!(extra.set_priority(1), 2);
+        assert_eq!(all(), (Some(Cause::Evicted), true, 1));
+        assert!(!extra.set_awaited(true) && extra.set_awaited(false) && !extra.set_awaited(false));
+        extra.mark_changed(range(10, 1));
+        // What is over by then is not for this to end.
+        extra.clear();
+        assert_eq!(all(), (Some(Cause::Evicted), false, 1));
+        assert!(!extra.is_marked(range(10, 1)));
+        extra.set_cause(None);
+        assert_eq!(extra.cause(), None);
+    }
+
+    #[test]
     fn ranges_are_kept_apart_while_there_is_room() {
         // SAFETY: all zero is an entry without anything.
         let extra: Extra = unsafe { std::mem::zeroed() };

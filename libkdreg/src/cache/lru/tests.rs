@@ -147,3 +147,25 @@ fn what_comes_in_order_stays_in_the_queue() {
     assert_eq!(bed.first(), Some(8));
     assert!(bed.lru.heap.first().is_some());
 }
+
+/// Of what comes up soon, the least recently used of each structure are named.
+#[test]
+fn what_comes_soon_is_of_both_structures() {
+    let mut bed = Bed::new();
+    for entry in 0..5 {
+        bed.file(entry, 0, true);
+    }
+    let soon = |bed: &Bed, count| {
+        let mut all: Vec<u32> = bed.lru.next(&bed.links, count).collect();
+        all.sort_unstable();
+        all
+    };
+    assert_eq!(soon(&bed, 2), [0, 1]);
+    // By a thread whose clock lags: the later ones more so.
+    for entry in 10..13 {
+        bed.file(entry, u64::from(entry) * 2, true);
+    }
+    let least = bed.first().unwrap();
+    assert_eq!(soon(&bed, 1), [0, least]);
+    assert_eq!(soon(&bed, 9), [0, 1, 2, 3, 4, 10, 11, 12]);
+}
