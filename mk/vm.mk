@@ -14,7 +14,8 @@
 #                               two run beside each other where there are eight
 #   make test-arm64             the library's own C tests, matrix and storms, on
 #                               the stock arm64 kernel, emulated, without the
-#                               module; ARM64_TESTS=<regex>: only some
+#                               module; ARM64_TESTS=<regex>: only some;
+#                               ARM64_PAGES=16k: on the one with larger pages
 
 VM_TOP := $(abspath $(dir $(lastword $(MAKEFILE_LIST)))/..)
 CTEST_BUILD ?= $(VM_TOP)/target/ctest
@@ -64,8 +65,9 @@ test-kernel-arm64: arm64-module arm64-programs
 	status=$$?; $(VM_TOP)/ctest/vm/summary $(VM_TOP)/target/arm64/ctest && exit $$status
 
 ARM64_TESTS ?= all
+ARM64_PAGES ?= 4k
 test-arm64: arm64-programs
-	@sh $(VM_TOP)/scripts/test-arm64.sh '$(ARM64_TESTS)'
+	@KDREG_VM_OPTIONS='$(KDREG_VM_OPTIONS) --pages $(ARM64_PAGES)' sh $(VM_TOP)/scripts/test-arm64.sh '$(ARM64_TESTS)'
 
 arm64-programs: arm64-tree
 	@$(VM_TOP)/ctest/vm/prerequisites arm64

@@ -13,4 +13,4 @@ unset CARGO_TARGET_DIR
 export CARGO_PROFILE_DEV_DEBUG=0 CARGO_PROFILE_TEST_DEBUG=0
 exec cargo mutants --package libkdreg --file 'libkdreg/src/cache/**' --file 'libkdreg/src/monitor/**' \
     --exclude 'libkdreg/src/cache/refs/**' --exclude 'libkdreg/src/monitor/guard.rs' --exclude 'libkdreg/src/cache/dump.rs' \
-    --shard "$1" --sharding round-robin --jobs 1 --timeout 240 --output "$target" -- --lib
+    --shard "$1" --sharding round-robin --jobs 1 --timeout 240 --cargo-arg=--lib --output "$target"
