@@ -161,11 +161,17 @@ fn what_comes_soon_is_of_both_structures() {
         all
     };
     assert_eq!(soon(&bed, 2), [0, 1]);
+    assert_eq!(bed.lru.prefetch(&bed.links, &bed.entries), Some(0));
+    assert_eq!(bed.lru.newest(), bed.stamps[&4]);
+    bed.remove(0);
+    assert_eq!(bed.lru.prefetch(&bed.links, &bed.entries), Some(1));
+    bed.file(0, 0, true);
+    assert_eq!(bed.lru.newest(), bed.stamps[&0]);
     // By a thread whose clock lags: the later ones more so.
     for entry in 10..13 {
         bed.file(entry, u64::from(entry) * 2, true);
     }
     let least = bed.first().unwrap();
-    assert_eq!(soon(&bed, 1), [0, least]);
+    assert_eq!(soon(&bed, 1), [1, least]);
     assert_eq!(soon(&bed, 9), [0, 1, 2, 3, 4, 10, 11, 12]);
 }
