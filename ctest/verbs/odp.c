@@ -2,7 +2,8 @@
 /* Registrations on demand, over the stand-in: which are, that they survive what happens to their memory, and that they end.
  *
  *   odp            by the adaptor
- *   odp preload    by ibv_reg_mr() under the preload, with KDREG_VERBS_ODP=on and FAKE_ODP=all or implicit */
+ *   odp preload    by ibv_reg_mr() under the preload, with KDREG_VERBS_ODP=on and FAKE_ODP=all or implicit
+ *   odp refused    the same with FAKE_ODP=soft-roce: none is */
 #include "device.h"
 #include "fake.h"
 
@@ -278,12 +279,30 @@ static void preloaded(void)
     CHECK_IS(ibv_close_device(context), 0);
 }
 
+static void refused(void)
+{
+    check_says("under the preload soft-RoCE is refused, too");
+    struct ibv_context *context = open_device();
+    struct ibv_pd *pd = alloc_pd(context);
+    char *buffer = fresh(NULL, SIZE);
+    struct ibv_mr *mr = ibv_reg_mr(pd, buffer, SIZE, LOCAL);
+    REQUIRE(mr, "ibv_reg_mr: %s", strerror(errno));
+    CHECK(!on_demand(mr->lkey, buffer), "it is pinned");
+    CHECK_IS(ibv_dereg_mr(mr), 0);
+    CHECK_IS(fake_prefetches(), 0);
+    CHECK_IS(ibv_dealloc_pd(pd), 0);
+    CHECK_IS(ibv_close_device(context), 0);
+    munmap(buffer, SIZE);
+}
+
 int main(int argc, char **argv)
 {
-    (void)argv;
     check_watchdog(240);
     if (argc > 1) {
-        preloaded();
+        if (strcmp(argv[1], "refused") == 0)
+            refused();
+        else
+            preloaded();
         return check_result("odp");
     }
     on();
