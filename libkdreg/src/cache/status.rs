@@ -131,7 +131,7 @@ mod tests {
     #[test]
     fn keeps_the_highest() {
         let mut top = Top::default();
-        for value in [3, 1, 4, 1, 5, 9, 2, 6, 5, 3, 5, 8, 9, 7, 9] {
+        for value in [3, 1, 4, 1, 5, 9, 2, 6, 5, 3, 5, 8, 9, 7, 9, 0, 4] {
             top.offer(value, value as u32);
         }
         let values: Vec<u64> = top.all().iter().map(|&(value, _)| value).collect();
