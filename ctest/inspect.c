@@ -27,9 +27,10 @@ static int unpin(void *context, void *addr, size_t length, void *handle)
     return 0;
 }
 
-static kdreg_cache_t *create(kdreg_t *monitor)
+static kdreg_cache_t *create(kdreg_t *monitor, size_t max_bytes)
 {
-    struct kdreg_cache_attr attr = {.size = sizeof attr, .reg = pin, .dereg = unpin, .flags = KDREG_CACHE_NO_MERGE, .max_entries = 1000};
+    struct kdreg_cache_attr attr = {.size = sizeof attr, .reg = pin, .dereg = unpin, .flags = KDREG_CACHE_NO_MERGE, .max_entries = 1000,
+                                    .max_bytes = max_bytes};
     return new_cache(monitor, &attr);
 }
 
@@ -119,7 +120,7 @@ static void nothing_to_see(void)
 static void counts(kdreg_t *monitor)
 {
     check_says("the counts, the lists, the reasons; as a table and as JSON");
-    kdreg_cache_t *one = create(monitor), *two = create(monitor);
+    kdreg_cache_t *one = create(monitor, 0), *two = create(monitor, 1 << 30);
     char *small = buffer(1), *large = buffer(8);
     char text[256];
     use(one, small, 1, 5);
@@ -128,6 +129,8 @@ static void counts(kdreg_t *monitor)
     CHECK_IS(look(getpid(), "--json", 0), 0);
     CHECK_SAYS("\"hits\": 6, \"misses\": 2");
     CHECK_SAYS("\"hits\": 1, \"misses\": 1");
+    const char *limit = strstr(said, "\"max_bytes\": 1073741824");
+    CHECK(limit && strstr(said, "\"max_bytes\"") == limit && !strstr(limit + 1, "\"max_bytes\""), "one has a limit on bytes: %.600s", said);
     snprintf(text, sizeof text, "\"backend\": \"%s\", \"regions\": 3", kdreg_backend_name(monitor));
     CHECK_SAYS(text);
     snprintf(text, sizeof text, "\"largest\": [{\"base\": \"%p\", \"bytes\": %zu", (void *)large, 8 * page);
@@ -224,7 +227,7 @@ static void *churn(void *cache)
 static void while_it_works(kdreg_t *monitor)
 {
     check_says("a process that is busy changing what is shown");
-    kdreg_cache_t *cache = create(monitor);
+    kdreg_cache_t *cache = create(monitor, 0);
     pthread_t threads[2];
     for (int i = 0; i < 2; i++)
         REQUIRE(pthread_create(&threads[i], NULL, churn, cache) == 0, "pthread_create");
@@ -241,7 +244,7 @@ static void while_it_works(kdreg_t *monitor)
 static void children_and_strangers(kdreg_t *monitor)
 {
     check_says("a forked child shows nothing of its parent's; strangers are refused; a stopped process is not waited for");
-    kdreg_cache_t *cache = create(monitor);
+    kdreg_cache_t *cache = create(monitor, 0);
     pid_t child = fork();
     if (child == 0) {
         pause();
@@ -264,7 +267,7 @@ static void children_and_strangers(kdreg_t *monitor)
     child = fork();
     if (child == 0) {
         kdreg_t *own = check_open(0);
-        create(own);
+        create(own, 0);
         (void)!write(ready[1], "!", 1);
         for (;;)
             pause();
