@@ -15,7 +15,7 @@ fi
 
 work=$target/arm64/packages
 out=$target/arm64/deb
-export KDREG_DIST=$target/arm64/dist
+export KDREG_DIST="$target/arm64/dist"
 [ -f "$KDREG_DIST/libkdreg.so" ] || die "the library for arm64 is not built: run 'make arm64-programs' first"
 mkdir -p "$work"
 . "$root/scripts/packages-tree.sh"

@@ -206,7 +206,8 @@ static long storm(struct loopback *loopback, const char *prefetch, bool stolen)
         faults = -1;
     printf("| prefetching up to %s bytes%s: %d transfers, %u corrupted, %ld KiB pinned, %ld faults; %u ranges unmapped, %u moved, %u discarded, "
            "%u pages swapped out, %u migrated\n",
-           prefetch, stolen ? ", another thread taking pages" : "", TRANSFERS, corrupted, pinned, faults, upsets.unmapped, upsets.moved, upsets.discarded, upsets.swapped, upsets.migrated);
+           prefetch, stolen ? ", another thread taking pages" : "", TRANSFERS,
+           corrupted, pinned, faults, upsets.unmapped, upsets.moved, upsets.discarded, upsets.swapped, upsets.migrated);
     CHECK_IS(corrupted, 0);
     CHECK_IS(pinned, 0);
     CHECK(upsets.unmapped && upsets.moved && upsets.discarded, "each change was made");
