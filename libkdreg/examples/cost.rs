@@ -141,6 +141,8 @@ fn cache_in_c(monitor: Monitor, max_entries: usize) -> *mut ffi::kdreg_cache_t {
 fn in_c(regions: usize, operations: usize, offset: usize, find: bool) -> Duration {
     let (_manual, monitor) = Manual::open().unwrap();
     let cache = cache_in_c(monitor, regions);
+    // Neither the only one nor the newest.
+    cache_in_c(Manual::open().unwrap().1, regions);
     let order = order(regions);
     let call = if find {
         ffi::cache::kdreg_cache_find

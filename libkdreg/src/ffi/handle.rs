@@ -119,7 +119,9 @@ static TOLD: AtomicPtr<Table> = AtomicPtr::new(std::ptr::null_mut());
 #[cold]
 fn make_table() -> Result<&'static Table, Errno> {
     if !race_detector::is_present() {
-        return make(&TABLE);
+        let table = make(&TABLE)?;
+        FIRST.store(table.slots.pointer(0), Ordering::Relaxed);
+        return Ok(table);
     }
     race_detector::pass_on();
     // Acquire: pairs with the Release in `make`.
@@ -132,8 +134,10 @@ fn make_table() -> Result<&'static Table, Errno> {
 }
 
 fn make(place: &AtomicPtr<Table>) -> Result<&'static Table, Errno> {
+    let slots = Reservation::new(MAX_HANDLES, OnFork::Zero)?;
+    slots.commit(QUICK)?;
     let fresh = Box::into_raw(memory::try_box(Table {
-        slots: Reservation::new(MAX_HANDLES, OnFork::Zero)?,
+        slots,
         inherited: Reservation::new(MAX_HANDLES, OnFork::Copy)?,
         fresh: AtomicU32::new(0),
     })?);
@@ -149,28 +153,57 @@ fn make(place: &AtomicPtr<Table>) -> Result<&'static Table, Errno> {
     }
 }
 
-/// The slot of a cache that was opened last: whoever is given this address need
-/// not ask whether it is a slot's. Relaxed: slots are never unmapped.
-static KNOWN: AtomicPtr<Slot> = AtomicPtr::new((&raw const CLOSED_FOR_EVER).cast_mut());
+/// Slots that a hit reads without asking whether they are the table's: more than are
+/// closed and not given out again, so that few programs have a cache in another.
+const QUICK: usize = 2 * QUARANTINE;
 
-/// What is known before there is a cache, and where a race detector has to be told
+/// The first of these. Relaxed: they are there before it is set, and never unmapped.
+static FIRST: AtomicPtr<Slot> = AtomicPtr::new((&raw const CLOSED_FOR_EVER).cast_mut().cast());
+
+/// What is looked at before there is a table, and where a race detector has to be told
 /// of each call.
-static CLOSED_FOR_EVER: Slot = Slot {
-    identity: AtomicU64::new(0),
-    object: AtomicPtr::new(std::ptr::null_mut()),
-    cache: AtomicPtr::new(std::ptr::null_mut()),
-    next: AtomicU32::new(0),
-};
+static CLOSED_FOR_EVER: [Slot; QUICK] = [const { Slot::CLOSED }; QUICK];
+
+impl Slot {
+    const CLOSED: Slot = Slot {
+        identity: AtomicU64::new(0),
+        object: AtomicPtr::new(std::ptr::null_mut()),
+        cache: AtomicPtr::new(std::ptr::null_mut()),
+        next: AtomicU32::new(0),
+    };
+}
+
+/// How far after `FIRST` a handle is, in bytes.
+#[inline(always)]
+fn offset_from_first(handle: *const super::kdreg_cache_t) -> usize {
+    let mut offset = handle as usize;
+    #[cfg(all(target_arch = "x86_64", not(miri)))]
+    // SAFETY: a relaxed load of `FIRST`, which is aligned. In one step with what is done
+    // with it, as the compiler does not make it of an atomic.
+    unsafe {
+        std::arch::asm!("sub {}, qword ptr [rip + {}]", inlateout(reg) offset, sym FIRST, options(nostack, readonly, pure));
+    }
+    #[cfg(not(all(target_arch = "x86_64", not(miri))))]
+    {
+        offset = offset.wrapping_sub(FIRST.load(Ordering::Relaxed) as usize);
+    }
+    offset
+}
 
 /// What a hit needs of the cache behind a handle, where nothing speaks against it.
 #[inline(always)]
 pub(crate) fn quick_cache(handle: *const super::kdreg_cache_t) -> Option<&'static cache::Inner> {
-    let slot = handle.cast::<Slot>();
-    if !std::ptr::eq(slot, KNOWN.load(Ordering::Relaxed)) {
+    const {
+        assert!(QUICK.is_power_of_two() && size_of::<Slot>().is_power_of_two());
+    }
+    // Bits that the offset of none of them has: one comparison tells all.
+    if offset_from_first(handle) & !((QUICK - 1) * size_of::<Slot>()) != 0 {
         return None;
     }
-    // SAFETY: a slot.
-    let inner = unsafe { &*slot }.cache.load(Ordering::Acquire);
+    // SAFETY: one of the QUICK slots that `first` is the first of, which are accessible.
+    let inner = unsafe { &*handle.cast::<Slot>() }
+        .cache
+        .load(Ordering::Acquire);
     // SAFETY: null, or the inner part of the cache that is open: as in `resolve`.
     unsafe { inner.as_ref() }
 }
@@ -214,9 +247,6 @@ pub(crate) fn open<T: Object>(object: T) -> Result<*mut T::Opaque, Errno> {
     if let Some(cache) = object.cache() {
         let cache = std::ptr::from_ref(cache).cast_mut();
         slot.cache.store(cache, Ordering::Release);
-        if !race_detector::is_present() {
-            KNOWN.store(std::ptr::from_ref(slot).cast_mut(), Ordering::Relaxed);
-        }
     }
     slot.object
         .store(Box::into_raw(object).cast(), Ordering::Relaxed);
