@@ -105,7 +105,7 @@ static void handles_refuse(kdreg_t *monitor, kdreg_cache_t *cache)
     monitor_calls_say((kdreg_t *)(void *)cache, -EBADF);
     cache_calls_say((kdreg_cache_t *)(void *)monitor, entry, -EBADF);
     /* What might be one some day, near and far, and before the first. */
-    static const ptrdiff_t far[] = {-1 << 20, 1000 * 64, 1000 * 64 + 8, 1900 * 64, 3000 * 64, 60000 * 64, 1 << 24};
+    static const ptrdiff_t far[] = {-1048576, 1000 * 64, 1000 * 64 + 8, 1900 * 64, 3000 * 64, 60000 * 64, 1 << 24};
     for (size_t i = 0; i < sizeof far / sizeof *far; i++) {
         monitor_calls_say((kdreg_t *)((uintptr_t)monitor + (uintptr_t)far[i]), -EBADF);
         cache_calls_say((kdreg_cache_t *)((uintptr_t)cache + (uintptr_t)far[i]), entry, -EBADF);
