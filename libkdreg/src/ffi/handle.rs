@@ -162,16 +162,14 @@ static FIRST: AtomicPtr<Slot> = AtomicPtr::new((&raw const CLOSED_FOR_EVER).cast
 
 /// What is looked at before there is a table, and where a race detector has to be told
 /// of each call.
-static CLOSED_FOR_EVER: [Slot; QUICK] = [const { Slot::CLOSED }; QUICK];
-
-impl Slot {
-    const CLOSED: Slot = Slot {
+static CLOSED_FOR_EVER: [Slot; QUICK] = [const {
+    Slot {
         identity: AtomicU64::new(0),
         object: AtomicPtr::new(std::ptr::null_mut()),
         cache: AtomicPtr::new(std::ptr::null_mut()),
         next: AtomicU32::new(0),
-    };
-}
+    }
+}; QUICK];
 
 /// How far after `FIRST` a handle is, in bytes.
 #[inline(always)]
