@@ -17,6 +17,7 @@ struct device {
     atomic_int slow, slow_to_tell; /* so many take their time */
     sem_t inside;
     void (*when_undone)(struct device *);
+    pthread_mutex_t *lock; /* taken to register */
 };
 
 static struct device devices[DEVICES];
@@ -25,6 +26,10 @@ static int device_register(void *context, void *addr, size_t length, uint32_t ac
 {
     struct device *device = context;
     (void)length, (void)access;
+    if (device->lock) {
+        pthread_mutex_lock(device->lock);
+        pthread_mutex_unlock(device->lock);
+    }
     atomic_fetch_add(&device->begun, 1);
     *handle = addr;
     return 0;
@@ -57,6 +62,8 @@ static void on_event(void *context, const struct kdreg_cache_event *event)
     take_time(device, &device->slow_to_tell);
 }
 
+static size_t limit; /* of entries; 0: none */
+
 static void create(struct device *device, kdreg_group_t *group, kdreg_cache_event_fn event)
 {
     *device = (struct device){.slow = 0};
@@ -67,6 +74,7 @@ static void create(struct device *device, kdreg_group_t *group, kdreg_cache_even
     attr.ctx = device;
     attr.flags = KDREG_CACHE_NO_MERGE | KDREG_CACHE_NO_REAPER;
     attr.group = group;
+    attr.max_entries = limit;
     attr.event = event;
     device->cache = new_cache(NULL, &attr);
 }
@@ -158,6 +166,41 @@ static void waits(const struct way *way)
         destroy(&devices[1]);
         CHECK_IS(kdreg_group_destroy(group), 0);
     }
+}
+
+static void *use_more(void *argument)
+{
+    struct device *device = argument;
+    CHECK_IS(get_put(device->cache, memory + 8 * page, page), 0);
+    return NULL;
+}
+
+/* Held by who flushes, which registers nothing, and wanted by who registers. */
+static void registers(void)
+{
+    if (!watches)
+        return;
+    check_says("a flush waits for no registration, not that of who evicts for it either");
+    struct device *device = &devices[0];
+    pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+    limit = 1;
+    create(device, NULL, NULL);
+    limit = 0;
+    for (int round = 0; round < 3; round++) {
+        use(device);
+        device->lock = &lock;
+        atomic_store(&device->slow, 1);
+        pthread_t other;
+        REQUIRE(pthread_create(&other, NULL, use_more, device) == 0, "pthread_create");
+        while (sem_wait(&device->inside))
+            ;
+        pthread_mutex_lock(&lock);
+        CHECK(kdreg_cache_flush(device->cache) >= 0, "kdreg_cache_flush");
+        pthread_mutex_unlock(&lock);
+        pthread_join(other, NULL);
+        device->lock = NULL;
+    }
+    destroy(device);
 }
 
 static pthread_barrier_t both;
@@ -314,6 +357,7 @@ int main(void)
     memory = check_space(32 * page);
     for (size_t i = 0; i < sizeof ways / sizeof *ways; i++)
         waits(&ways[i]);
+    registers();
     callbacks();
     logged();
     crowded(false, 0, KDREG_CACHE_NO_REAPER);

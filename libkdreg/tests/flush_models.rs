@@ -4,7 +4,7 @@
 //! that it takes there.
 
 use loom::cell::UnsafeCell;
-use loom::sync::atomic::{AtomicBool, Ordering};
+use loom::sync::atomic::{AtomicBool, Ordering, fence};
 use loom::sync::{Arc, Condvar, Mutex, MutexGuard};
 use loom::thread;
 
@@ -59,6 +59,8 @@ impl State {
 struct Cache {
     state: Mutex<State>,
     flushing: AtomicBool,
+    /// Of each slot that is `Retired`, whether its callbacks have not returned yet.
+    undoing: [AtomicBool; SLOTS],
     idle: Condvar,
     /// What a deregistration uses; who flushes it away frees it, and sets up
     /// another for what is registered later, which none of the models does.
@@ -82,6 +84,7 @@ impl Cache {
                 waiting: 0,
             }),
             flushing: AtomicBool::new(false),
+            undoing: std::array::from_fn(|_| AtomicBool::new(true)),
             idle: Condvar::new(),
             insides: UnsafeCell::new(1),
             tells,
@@ -96,9 +99,22 @@ impl Cache {
 
     /// Deregisters a retired entry, and gives its slot back.
     fn release(&self, slot: usize) {
+        self.undo(slot);
+        self.settle(slot);
+    }
+
+    /// Deregisters a retired entry. loom takes what is SeqCst for AcqRel, but for fences:
+    /// one stands behind each of the two for the order of both.
+    fn undo(&self, slot: usize) {
         // SAFETY: loom checks that nobody frees it meanwhile.
         self.insides
             .with(|insides| assert_eq!(unsafe { *insides }, 1));
+        self.undoing[slot].store(false, Ordering::Release);
+        fence(Ordering::SeqCst);
+    }
+
+    /// Gives its slot back.
+    fn settle(&self, slot: usize) {
         {
             let mut state = self.state.lock().unwrap();
             state.slots[slot] = Slot::Free;
@@ -119,6 +135,28 @@ impl Cache {
             state.releasing += 1;
         }
         self.release(slot);
+    }
+
+    /// Evicts one, to register another, which waits for `lock`, as a registering
+    /// callback may; gives the slot back when it takes the cache's lock again.
+    fn evict_to_register(&self, slot: usize, lock: &Mutex<()>) {
+        {
+            let mut state = self.state.lock().unwrap();
+            if state.slots[slot] != Slot::Idle {
+                return;
+            }
+            state.slots[slot] = Slot::Retired;
+            state.releasing += 1;
+        }
+        self.undo(slot);
+        let early = self.flushing.load(Ordering::Relaxed);
+        if early {
+            self.settle(slot);
+        }
+        drop(lock.lock().unwrap());
+        if !early {
+            self.settle(slot);
+        }
     }
 
     /// Drops one, and leaves it to others, as a lookup does.
@@ -195,7 +233,12 @@ impl Cache {
         state.begun += 1;
         state.opening = true;
         for slot in 0..SLOTS {
-            if matches!(state.slots[slot], Slot::Retired | Slot::Told) && !state.marks[slot] {
+            let undone = match state.slots[slot] {
+                Slot::Told => true,
+                Slot::Retired => self.undoing[slot].load(Ordering::Acquire),
+                _ => false,
+            };
+            if undone && !state.marks[slot] {
                 state.marks[slot] = true;
                 state.marked += 1;
             }
@@ -220,6 +263,7 @@ impl Cache {
         }
         state.waiting += 1;
         self.flushing.store(true, Ordering::Relaxed);
+        fence(Ordering::SeqCst);
         let own = state.begun + 1;
         while !state.is_over(own) {
             if state.is_idle() {
@@ -300,6 +344,24 @@ fn two_flush_at_once() {
         cache.flush();
         cache.end();
         evicts.join().unwrap();
+        other.join().unwrap();
+    });
+}
+
+/// Who flushes may have what a registering callback waits for.
+#[test]
+fn a_flush_waits_for_no_registration() {
+    explore(|| {
+        let cache = Cache::new(false);
+        let lock = Arc::new(Mutex::new(()));
+        let other = {
+            let (cache, lock) = (cache.clone(), lock.clone());
+            thread::spawn(move || cache.evict_to_register(0, &lock))
+        };
+        let held = lock.lock().unwrap();
+        cache.flush();
+        drop(held);
+        cache.end();
         other.join().unwrap();
     });
 }

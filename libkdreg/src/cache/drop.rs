@@ -17,6 +17,7 @@ use super::links::List;
 use super::state::State;
 use crate::errno::Errno;
 use crate::memory;
+use crate::race_detector::take_over;
 use crate::range::Range;
 use crate::unwinding;
 use std::ptr::null_mut;
@@ -148,6 +149,7 @@ impl Inner {
         self.finish_draining();
         if done.is_none() {
             self.wait_until_drained()?;
+            take_over();
         }
         Ok(())
     }

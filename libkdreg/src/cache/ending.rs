@@ -6,6 +6,7 @@ use super::frames::inside_any;
 use super::{Cache, reaper};
 use crate::errno::Errno;
 use crate::log::{self, Level};
+use crate::race_detector::take_over;
 use crate::unwinding;
 
 impl Cache {
@@ -33,6 +34,7 @@ impl Cache {
         // domain, is refused while anything still is.
         if !inside_any() {
             self.inner.wait_for_others();
+            take_over();
         }
         self.inner.call(|| self.inner.registrar.emptied(false));
         // What was learnt was about what is gone.

@@ -176,8 +176,8 @@ pub(crate) struct Inner {
     tells: bool,
     /// As `State::draining`. Relaxed: a look that spares the lock.
     draining: AtomicBool,
-    /// Whether somebody waits for what others are releasing (`undoing`). Relaxed: a
-    /// look that spares the lock.
+    /// Whether somebody waits for what others are releasing (`undoing`). A look that
+    /// spares the lock.
     flushing: AtomicBool,
     /// Signalled when nothing is registered in a cache that is being drained, and
     /// when something is released that somebody waits for.

@@ -197,8 +197,8 @@ impl Inner {
         released
     }
 
-    /// As `release`, by a caller that takes the lock soon in any case: the slot
-    /// of the last one is left to it.
+    /// As `release`, by a caller that registers, and takes the lock after that in any
+    /// case: the slot of the last one is left to it, unless somebody waits for that.
     pub(super) fn release_leaving(&self, mut retired: List) -> Spent {
         if self.tells {
             self.tell();
@@ -214,7 +214,11 @@ impl Inner {
             }
             let spent = self.undo_entry(index);
             if retired.ends_with(index) {
-                return spent;
+                if !self.is_waited_for() {
+                    return spent;
+                }
+                self.settle(spent);
+                break;
             }
             let mut state = self.state.lock();
             retired.pop(&mut state.links);

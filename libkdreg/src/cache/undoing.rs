@@ -10,7 +10,8 @@
 //! for all who came meanwhile: so everybody waits for two at most.
 //!
 //! A retired entry stays so until its callbacks have returned, and is counted
-//! under the lock after that. One that is used, be it by a lookup that is about
+//! under the lock after that, before its releaser registers anything: nobody waits
+//! for a registration. One that is used, be it by a lookup that is about
 //! to put it back, is released after its last put, as ever: it is not waited for.
 //!
 //! # Who waits for whom
@@ -20,12 +21,18 @@
 use super::Inner;
 use super::entries::Entries;
 use super::state::State;
+use crate::interpreter;
 use crate::lock::MutexGuard;
 use crate::unwinding;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 /// Entries looked at at a time, to hold the lock for short times.
 const LOOKS: u32 = 1024;
+
+/// How long to sleep before a look whether an interpreter has ended: it keeps threads
+/// that are in callbacks of its own for ever.
+const UNTIL_A_LOOK: Duration = Duration::from_millis(10);
 
 impl State {
     /// An entry is released, or is not to be now.
@@ -58,7 +65,7 @@ impl State {
 
 impl Inner {
     /// Returns once all is deregistered that others were releasing, or telling of,
-    /// when it was called; earlier where a callback does not return. Not to be
+    /// when it was called; earlier where a callback does not return, or may not. Not to be
     /// called inside a callback, nor by who has retired something itself.
     pub(super) fn wait_for_others(&self) {
         let mut state = self.state.lock();
@@ -66,14 +73,14 @@ impl Inner {
             return;
         }
         state.rounds.waiting += 1;
-        // Relaxed: who must see it has had the lock after this.
-        self.flushing.store(true, Ordering::Relaxed);
+        // SeqCst: see `is_waited_for`.
+        self.flushing.store(true, Ordering::SeqCst);
         let own = state.rounds.begun + 1;
-        while !state.rounds.is_over(own) && !unwinding::is_held() {
+        while !state.rounds.is_over(own) && !unwinding::is_held() && !interpreter::has_ended() {
             if state.rounds.is_idle() {
                 state = self.begin_round(state);
             } else if state.backlog.is_empty() && state.untold.is_empty() {
-                state = self.idle.wait(state);
+                state = self.idle.wait_for(state, UNTIL_A_LOOK);
             } else {
                 // Left by who calls no callback, or whose callback did not return,
                 // where perhaps nobody else reaps.
@@ -111,6 +118,14 @@ impl Inner {
             state = self.state.lock();
         }
         state
+    }
+
+    /// Whether an entry that the caller has just freed, and not settled, may have been
+    /// marked. SeqCst: who waits has said so before it looked whether the entry was
+    /// retired still. If it was, this is after that.
+    #[inline]
+    pub(super) fn is_waited_for(&self) -> bool {
+        self.flushing.load(Ordering::SeqCst)
     }
 
     /// Something was released, or is left to others: for who waits for that.

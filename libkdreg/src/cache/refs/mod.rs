@@ -274,9 +274,11 @@ impl Refs {
         self.word.load(Ordering::Relaxed) & LIVE != 0
     }
 
-    /// Whether one thread owns it, which releases what it holds. A snapshot.
+    /// Whether one thread owns it, which releases what it holds. A snapshot. SeqCst:
+    /// where it is not any more, what was done to release it has been seen (`free`), and
+    /// who had said before that it waits for that is seen by whoever frees one later.
     pub fn is_retired(&self) -> bool {
-        self.word.load(Ordering::Relaxed) & RETIRED != 0
+        self.word.load(Ordering::SeqCst) & RETIRED != 0
     }
 
     /// Whether it may come to be shared: it is live, filed, and is not. Exact
@@ -339,8 +341,10 @@ impl Refs {
     /// Frees a retired entry for its next life.
     pub fn free(&self) {
         // Release: the next life's fields are written after this one's were
-        // last read. Subtracted, not stored: see `publish`.
-        self.word.fetch_sub(RETIRED, Ordering::Release);
+        // last read. SeqCst: pairs with `is_retired`, asked by who waits for what is
+        // released, and has said so: it sees this, or is seen (`is_waited_for`).
+        // Subtracted, not stored: see `publish`.
+        self.word.fetch_sub(RETIRED, Ordering::SeqCst);
     }
 
     /// Notes that a live entry in use is not filed; `false` if it is idle (or
