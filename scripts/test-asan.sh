@@ -6,6 +6,7 @@
 set -eu
 
 [ -f ctest/CMakeLists.txt ] || skip "there is no ctest/CMakeLists.txt"
+export RUSTUP_AUTO_INSTALL=0 # nothing is fetched for this
 cargo +nightly --version >/dev/null 2>&1 ||
     skip "rustc's AddressSanitizer needs a nightly toolchain: rustup toolchain install nightly"
 work=$target/asan

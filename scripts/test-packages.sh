@@ -150,7 +150,7 @@ mkdir -p /run/kdreg
 turns=0
 until kdregd --status >/dev/null 2>&1; do
     turns=$((turns + 1))
-    [ $turns -lt 6000 ] && kill -0 $!
+    [ $turns -lt 6000 ] && kill -0 $! || exit 1
     sleep 0.1
 done
 KDREG_BPF_TIMEOUT=600 kdreg_info --selected

@@ -62,14 +62,16 @@ static void swap_out(unsigned char *memory)
 {
     uint64_t entries[SIZE / PAGE];
     int away = 0, fd = open("/proc/self/pagemap", O_RDONLY);
-    for (int attempt = 0; attempt < 1000 && away < SIZE / PAGE; attempt++) {
+    /* A page that is being written back is not taken: a disk may be slow. */
+    for (int attempt = 0; attempt < 60000 && away < SIZE / PAGE; attempt++) {
         REQUIRE(madvise(memory, SIZE, MADV_PAGEOUT) == 0, "MADV_PAGEOUT: %s", strerror(errno));
         REQUIRE(fd >= 0 && pread(fd, entries, sizeof entries, (off_t)((uintptr_t)memory / PAGE * 8)) == sizeof entries, "pagemap: %s",
                 strerror(errno));
         away = 0;
         for (int i = 0; i < SIZE / PAGE; i++)
             away += (entries[i] >> 62) & 1;
-        sched_yield();
+        if (away < SIZE / PAGE)
+            check_sleep_ms(1);
     }
     close(fd);
     CHECK_IS(away, SIZE / PAGE);

@@ -83,14 +83,14 @@ run_qemu() {
 
 # nap S: until then, or until the watcher is told to go.
 nap() {
-    sleep "$1" & sleeper=$!
-    wait "$sleeper"
+    sleep "$1" &
+    wait $!
 }
 
 # After the time to boot in, or the command's: have the kernel say what it is
 # doing, then end it.
 cut_off() {
-    trap 'kill "$sleeper" 2>/dev/null; exit' TERM
+    trap 'kill $! 2>/dev/null; exit' TERM
     local waited=0
     until [ -e "$run/begun" ] || [ "$waited" -ge "$boot_limit" ]; do
         nap 1
