@@ -989,8 +989,8 @@ int kdreg_cache_create(kdreg_t *monitor, const struct kdreg_cache_attr *attr, kd
  *
  * Returns 0; -EBUSY while an entry is held, or a `ready` of kdreg_cache_prefetch()
  * is to be called, and nothing changes; -EDEADLK from
- * a callback of the cache or of its group; -EINVAL for a null handle; -EBADF;
- * -ECHILD.
+ * a callback of the cache or of its group, or a function of the log's; -EINVAL for a
+ * null handle; -EBADF; -ECHILD.
  */
 int kdreg_cache_destroy(kdreg_cache_t *cache);
 
@@ -1010,7 +1010,8 @@ int kdreg_cache_invalidate(kdreg_cache_t *cache, const void *addr, size_t length
  * is being registered this moment is treated as by kdreg_cache_invalidate().
  * What other threads had begun to deregister has been deregistered when this returns:
  * so what entries were registered in can go then, if nobody holds any, nor is inside
- * kdreg_cache_get() and its kin or kdreg_cache_put(). Called in a callback of any cache it
+ * kdreg_cache_get() and its kin, kdreg_cache_put(), kdreg_cache_each() or
+ * kdreg_cache_dump(). Called in a callback of any cache, or in a function of the log's, it
  * waits for nobody. What is being registered it does not wait for: kdreg_cache_drain() does.
  *
  * Returns how many entries there were; -EINVAL for a null handle; -EBADF;
@@ -1062,12 +1063,10 @@ int kdreg_cache_drop(kdreg_cache_t *cache, kdreg_entry_t *entry, kdreg_done_fn d
  * destroyed when no thread is inside one.
  *
  * Returns 0; -EALREADY when another `done` is to be called; -EDEADLK when it would
- * wait for a callback, of the cache's or its group's, that it is called in; -EINVAL for a null handle;
- * -EBADF; -ECHILD.
+ * wait for a callback, of the cache's or its group's, or a function of the log's, that it is
+ * called in; -EINVAL for a null handle; -EBADF; -ECHILD.
  */
-int kdreg_cache_drain(kdreg_cache_t *cache,
-                      kdreg_done_fn done,
-                      void *arg);
+int kdreg_cache_drain(kdreg_cache_t *cache, kdreg_done_fn done, void *arg);
 
 /**
  * Evicts entries that nobody holds, the least recently used first, until `bytes` bytes have

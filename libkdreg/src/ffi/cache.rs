@@ -92,8 +92,8 @@ pub extern "C-unwind" fn kdreg_cache_create(
 ///
 /// Returns 0; -EBUSY while an entry is held, or a `ready` of kdreg_cache_prefetch()
 /// is to be called, and nothing changes; -EDEADLK from
-/// a callback of the cache or of its group; -EINVAL for a null handle; -EBADF;
-/// -ECHILD.
+/// a callback of the cache or of its group, or a function of the log's; -EINVAL for a
+/// null handle; -EBADF; -ECHILD.
 #[unsafe(no_mangle)]
 pub extern "C-unwind" fn kdreg_cache_destroy(cache: *mut kdreg_cache_t) -> c_int {
     status_of_callbacks(|| {
@@ -128,7 +128,8 @@ pub extern "C-unwind" fn kdreg_cache_invalidate(
 /// is being registered this moment is treated as by kdreg_cache_invalidate().
 /// What other threads had begun to deregister has been deregistered when this returns:
 /// so what entries were registered in can go then, if nobody holds any, nor is inside
-/// kdreg_cache_get() and its kin or kdreg_cache_put(). Called in a callback of any cache it
+/// kdreg_cache_get() and its kin, kdreg_cache_put(), kdreg_cache_each() or
+/// kdreg_cache_dump(). Called in a callback of any cache, or in a function of the log's, it
 /// waits for nobody. What is being registered it does not wait for: kdreg_cache_drain() does.
 ///
 /// Returns how many entries there were; -EINVAL for a null handle; -EBADF;

@@ -63,8 +63,8 @@ pub extern "C-unwind" fn kdreg_cache_drop(
 /// destroyed when no thread is inside one.
 ///
 /// Returns 0; -EALREADY when another `done` is to be called; -EDEADLK when it would
-/// wait for a callback, of the cache's or its group's, that it is called in; -EINVAL for a null handle;
-/// -EBADF; -ECHILD.
+/// wait for a callback, of the cache's or its group's, or a function of the log's, that it is
+/// called in; -EINVAL for a null handle; -EBADF; -ECHILD.
 #[unsafe(no_mangle)]
 pub extern "C-unwind" fn kdreg_cache_drain(
     cache: *mut kdreg_cache_t,
