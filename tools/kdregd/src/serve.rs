@@ -84,7 +84,7 @@ pub fn serve(options: &Options) -> Result<i32> {
             say("uninstalled: ends");
             // What is left by one that was killed while it uninstalled, or could not.
             match server.generation.remove(&alone) {
-                Err(error) if ftrace::is_off() => say(&format!("{error:#}")),
+                Err(error) if ftrace::against().is_some() => say(&format!("{error:#}")),
                 other => other?,
             }
             // The lock's, if nobody else has anything there by now.
@@ -105,11 +105,13 @@ fn settle(server: &mut Server, listener: &Listener) -> Result<bool> {
     }
     // Whoever made it dead may be about to write there.
     sleep(ftrace::SETTLED);
-    if !ftrace::is_off() {
+    let Some(why) = ftrace::against() else {
         return Ok(true);
-    }
-    say("kernel.ftrace_enabled is 0: nothing is certain, nor can be, until it is 1 again");
-    server.rest();
+    };
+    say(&format!(
+        "{why}; nothing is certain, nor can be, until it is 1"
+    ));
+    server.rest(why);
     let end = Loop::new(server, Some(listener))?.run(None)?;
     Ok(end != End::Signal)
 }
@@ -188,8 +190,8 @@ pub fn check(options: &Options) -> Result<i32> {
         Err(error) => return Ok(nothing(options.json, &format!("{error:#}"))),
     };
     // Beside the one that serves, and gone afterwards.
-    if ftrace::is_off() {
-        return Ok(nothing(options.json, ftrace::OFF));
+    if let Some(why) = ftrace::against() {
+        return Ok(nothing(options.json, why));
     }
     let root = &options.pins;
     let pins = root.join(format!("{}{}", others::CHECK, std::process::id()));

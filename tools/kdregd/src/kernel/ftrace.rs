@@ -9,33 +9,81 @@
 //! (`ftrace_shutdown`, `ftrace_check_record`; seen on 6.1).
 
 use anyhow::{Result, bail};
-use std::fs;
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt as _;
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 const SWITCH: &str = "/proc/sys/kernel/ftrace_enabled";
-
-/// Why there is no mode meanwhile.
-pub const OFF: &str = "kernel.ftrace_enabled is 0: the kernel calls no program";
 
 /// How long it has to be other than 0. A program that sees it written to says so before
 /// the kernel has done it, and whoever writes may be taken off in between.
 pub const SETTLED: Duration = Duration::from_secs(1);
 
-/// Whether it is 0. Not where there is no such switch.
-pub fn is_off() -> bool {
-    fs::read_to_string(SWITCH).is_ok_and(|text| says_off(&text))
+/// What was read of it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Switch {
+    On,
+    Off,
+    /// This kernel has none.
+    Absent,
+    /// Nobody knows. A kernel whose ftrace has found a fault of its own answers so
+    /// (`ftrace_kill`, ENODEV), and changes no function any more: what is detached
+    /// then is called still.
+    Unreadable,
 }
 
-fn says_off(text: &str) -> bool {
-    text.trim() == "0"
+fn look() -> Switch {
+    what_it_says(&read())
+}
+
+/// By a descriptor that is kept: having none to spare is not to be taken for an answer.
+fn read() -> io::Result<String> {
+    static HELD: OnceLock<File> = OnceLock::new();
+    let file = match HELD.get() {
+        Some(file) => file,
+        None => {
+            let opened = File::open(SWITCH)?;
+            HELD.get_or_init(|| opened)
+        }
+    };
+    let mut bytes = [0; 32];
+    let count = file.read_at(&mut bytes, 0)?;
+    Ok(String::from_utf8_lossy(&bytes[..count]).into_owned())
+}
+
+fn what_it_says(read: &io::Result<String>) -> Switch {
+    match read {
+        Ok(text) => match text.trim().parse::<i64>() {
+            Ok(0) => Switch::Off,
+            // Root may have written any other.
+            Ok(_) => Switch::On,
+            Err(_) => Switch::Unreadable,
+        },
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Switch::Absent,
+        Err(_) => Switch::Unreadable,
+    }
+}
+
+/// Why programs are neither attached nor detached now, and there is no mode; `None`:
+/// they may be.
+pub fn against() -> Option<&'static str> {
+    match look() {
+        Switch::On | Switch::Absent => None,
+        Switch::Off => Some("kernel.ftrace_enabled is 0: the kernel calls no program"),
+        Switch::Unreadable => Some(
+            "kernel.ftrace_enabled cannot be read: whether the kernel calls programs is unknown",
+        ),
+    }
 }
 
 /// Before programs are detached.
 pub fn permits_to_detach() -> Result<()> {
-    if is_off() {
+    if let Some(why) = against() {
         bail!(
-            "kernel.ftrace_enabled is 0, and this kernel would let nobody trace functions any more \
-             if programs were taken out of them now: write 1 to it before"
+            "{why}; and this kernel might let nobody trace functions any more, or call what is \
+             gone, if programs were taken out of them now: have it be 1 before"
         );
     }
     Ok(())
@@ -52,7 +100,7 @@ impl Settling {
 
     /// Whether it is.
     pub fn is_over(&mut self) -> bool {
-        if is_off() {
+        if against().is_some() {
             *self = Settling::begin();
         }
         self.0.elapsed() >= SETTLED
@@ -61,14 +109,23 @@ impl Settling {
 
 #[cfg(test)]
 mod tests {
-    use super::says_off;
+    use super::*;
 
     #[test]
-    fn zero_alone_is_off() {
-        assert!(says_off("0\n"));
+    fn zero_alone_is_off_and_what_cannot_be_read_is_not_on() {
+        let says = |text: &str| what_it_says(&Ok(text.into()));
+        assert_eq!(says("0\n"), Switch::Off);
         // As root may have written it.
-        for on in ["1\n", "2\n", "10\n", ""] {
-            assert!(!says_off(on), "{on:?}");
+        for on in ["1\n", "2\n", "10\n", "-1\n"] {
+            assert_eq!(says(on), Switch::On, "{on:?}");
+        }
+        for other in ["", "\n", "on\n"] {
+            assert_eq!(says(other), Switch::Unreadable, "{other:?}");
+        }
+        let fails = |errno| what_it_says(&Err(io::Error::from_raw_os_error(errno)));
+        assert_eq!(fails(libc::ENOENT), Switch::Absent);
+        for errno in [libc::ENODEV, libc::EACCES, libc::EMFILE, libc::EIO] {
+            assert_eq!(fails(errno), Switch::Unreadable, "{errno}");
         }
     }
 }

@@ -55,7 +55,7 @@ impl Generation {
     ) -> Result<(Generation, bool)> {
         let directory = root.join(build_name());
         fs::create_dir_all(root).with_context(|| root.display().to_string())?;
-        if ftrace::is_off() {
+        if ftrace::against().is_some() {
             // Whoever has a log in it has been told, unless nobody saw it coming.
             if let Ok(there) = Generation::reopen(&directory, features) {
                 orders::end_all(&there)?;
@@ -253,8 +253,8 @@ impl Generation {
         if self.is_dead()? {
             bail!("nothing is certain any more");
         }
-        if ftrace::is_off() {
-            bail!("{}", ftrace::OFF);
+        if let Some(why) = ftrace::against() {
+            bail!(why);
         }
         self.attach(
             PROGRAMS

@@ -15,7 +15,7 @@ pub mod wire;
 
 use crate::alone::Lock;
 use crate::kernel::features::Features;
-use crate::kernel::ftrace::{self, Settling};
+use crate::kernel::ftrace::Settling;
 use crate::kernel::generation::Generation;
 use crate::kernel::programs::Mode;
 use crate::proof::Proof;
@@ -43,9 +43,10 @@ pub struct Server {
 
 impl Server {
     /// Offers nothing, with a generation that is dead, until programs can be attached.
-    pub fn rest(&mut self) {
+    /// `why` they cannot.
+    pub fn rest(&mut self, why: &str) {
         self.proofs.clear();
-        let refused = Mode::ALL.map(|mode| (mode, ftrace::OFF.into()));
+        let refused = Mode::ALL.map(|mode| (mode, why.into()));
         self.refused = BTreeMap::from(refused);
         self.settling = Some(Settling::begin());
     }
