@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What this kernel is: never by its version, always by what is in it.
 
+use super::ftrace;
 use super::programs::{Mode, PROGRAMS, Part, Program, UNMAP_VMAS};
 use crate::kernel::calls::Attachment;
 use anyhow::{Context, Result, bail};
 use libbpf_rs::btf::{Btf, ReferencesType as _, types};
 use std::fs;
-use std::path::Path;
 
 /// What was found.
 #[derive(Debug)]
@@ -15,7 +15,7 @@ pub struct Features {
     pub preemptible: bool,
     /// Its spinning locks may sleep (PREEMPT_RT).
     pub realtime: bool,
-    /// kernel.ftrace_enabled is there.
+    /// kernel.ftrace_enabled is there, or may be.
     pub ftrace_switch: bool,
     /// Programs whose function or tracepoint this kernel does not have.
     pub missing: Vec<&'static Program>,
@@ -62,7 +62,7 @@ impl Features {
             preemptible: function("preempt_schedule")
                 || function("preempt_schedule_irq")
                 || version.contains("PREEMPT"),
-            ftrace_switch: Path::new("/proc/sys/kernel/ftrace_enabled").exists(),
+            ftrace_switch: ftrace::is_there(),
             missing: PROGRAMS.iter().filter(|program| !there(program)).collect(),
             release: name.release().to_string_lossy().into_owned(),
         })

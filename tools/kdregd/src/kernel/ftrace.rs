@@ -12,10 +12,14 @@ use anyhow::{Result, bail};
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt as _;
+use std::path::Path;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 const SWITCH: &str = "/proc/sys/kernel/ftrace_enabled";
+/// Not there either where /proc shows processes alone (`subset=pid`), though the kernel
+/// has the switch, and who sees all of /proc writes to it.
+const DIRECTORY: &str = "/proc/sys/kernel";
 
 /// How long it has to be other than 0. A program that sees it written to says so before
 /// the kernel has done it, and whoever writes may be taken off in between.
@@ -32,10 +36,12 @@ enum Switch {
     /// (`ftrace_kill`, ENODEV), and changes no function any more: what is detached
     /// then is called still.
     Unreadable,
+    /// Nobody knows whether there is one: /proc does not show such things.
+    Hidden,
 }
 
 fn look() -> Switch {
-    what_it_says(&read())
+    what_it_says(&read(), || Path::new(DIRECTORY).is_dir())
 }
 
 /// By a descriptor that is kept: having none to spare is not to be taken for an answer.
@@ -53,7 +59,8 @@ fn read() -> io::Result<String> {
     Ok(String::from_utf8_lossy(&bytes[..count]).into_owned())
 }
 
-fn what_it_says(read: &io::Result<String>) -> Switch {
+/// `shown`: whether the directory is there that it would be in.
+fn what_it_says(read: &io::Result<String>, shown: impl FnOnce() -> bool) -> Switch {
     match read {
         Ok(text) => match text.trim().parse::<i64>() {
             Ok(0) => Switch::Off,
@@ -61,9 +68,17 @@ fn what_it_says(read: &io::Result<String>) -> Switch {
             Ok(_) => Switch::On,
             Err(_) => Switch::Unreadable,
         },
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Switch::Absent,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => match shown() {
+            true => Switch::Absent,
+            false => Switch::Hidden,
+        },
         Err(_) => Switch::Unreadable,
     }
+}
+
+/// Whether a write to it has to be watched for: unless it is known that there is none.
+pub fn is_there() -> bool {
+    look() != Switch::Absent
 }
 
 /// Why programs are neither attached nor detached now, and there is no mode; `None`:
@@ -74,6 +89,10 @@ pub fn against() -> Option<&'static str> {
         Switch::Off => Some("kernel.ftrace_enabled is 0: the kernel calls no program"),
         Switch::Unreadable => Some(
             "kernel.ftrace_enabled cannot be read: whether the kernel calls programs is unknown",
+        ),
+        Switch::Hidden => Some(
+            "/proc/sys/kernel is not there (/proc mounted with subset=pid?): whether \
+             kernel.ftrace_enabled is 1 cannot be told",
         ),
     }
 }
@@ -113,7 +132,7 @@ mod tests {
 
     #[test]
     fn zero_alone_is_off_and_what_cannot_be_read_is_not_on() {
-        let says = |text: &str| what_it_says(&Ok(text.into()));
+        let says = |text: &str| what_it_says(&Ok(text.into()), || unreachable!());
         assert_eq!(says("0\n"), Switch::Off);
         // As root may have written it.
         for on in ["1\n", "2\n", "10\n", "-1\n"] {
@@ -122,10 +141,13 @@ mod tests {
         for other in ["", "\n", "on\n"] {
             assert_eq!(says(other), Switch::Unreadable, "{other:?}");
         }
-        let fails = |errno| what_it_says(&Err(io::Error::from_raw_os_error(errno)));
-        assert_eq!(fails(libc::ENOENT), Switch::Absent);
+        let fails = |errno| {
+            let error = || Err(io::Error::from_raw_os_error(errno));
+            [true, false].map(|shown| what_it_says(&error(), || shown))
+        };
+        assert_eq!(fails(libc::ENOENT), [Switch::Absent, Switch::Hidden]);
         for errno in [libc::ENODEV, libc::EACCES, libc::EMFILE, libc::EIO] {
-            assert_eq!(fails(errno), Switch::Unreadable, "{errno}");
+            assert_eq!(fails(errno), [Switch::Unreadable; 2], "{errno}");
         }
     }
 }
