@@ -160,6 +160,10 @@ fn try_modes(options: &Options, server: &mut Server) -> Result<End> {
                 },
                 Err(error) => Proof::broken(format!("{error:#}")),
             };
+            server.look_at_ftrace()?;
+            if server.generation.is_dead()? {
+                return Ok(End::Dead);
+            }
             // What costs the uninvolved something is not there before it is wanted.
             if !before && (mode == Mode::Flush || !proof.holds()) {
                 server.detach_mode(mode)?;
@@ -215,8 +219,13 @@ pub fn check(options: &Options) -> Result<i32> {
         Ok((server, end))
     });
     let result = tried.map(|(server, end)| {
-        if end != End::Done {
-            return 1;
+        match end {
+            End::Done => {}
+            End::Signal => return 1,
+            End::Dead => {
+                let why = ftrace::against().unwrap_or("programs were detached meanwhile");
+                return nothing(options.json, why);
+            }
         }
         if options.json {
             print!("{}", report::json(&server));

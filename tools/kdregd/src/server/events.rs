@@ -24,7 +24,7 @@ use std::time::{Duration, Instant};
 const UNDECIDED: usize = 1024;
 const UNDECIDED_OF_USER: usize = 64;
 /// How often those are looked through that take too long, and that the dead are,
-/// and the guard is looked at.
+/// and the guard and ftrace's switch are looked at.
 const ROUND: Duration = Duration::from_secs(5);
 /// How often it is while a processor is uncertain, or nothing can be attached.
 const SOON: Duration = Duration::from_millis(200);
@@ -139,15 +139,16 @@ impl<'a> Loop<'a> {
     /// Until there is a reason to end.
     pub fn run(&mut self, done: Option<RawFd>) -> Result<End> {
         loop {
+            let now = Instant::now();
+            // Before anybody is served, too.
+            if now >= self.next_look {
+                self.look_at_guard(now)?;
+            }
             if self.server.is_over()? {
                 return Ok(End::Dead);
             }
-            let now = Instant::now();
             if now >= self.next_round {
                 self.round(now)?;
-            }
-            if now >= self.next_look {
-                self.look_at_guard(now)?;
             }
             let mut events = [EpollEvent::empty(); 64];
             let next = self.next_round.min(self.next_look);
@@ -165,11 +166,7 @@ impl<'a> Loop<'a> {
                 if Some(fd) == done {
                     return Ok(End::Done);
                 } else if fd == self.signals.as_raw_fd() {
-                    if self
-                        .signals
-                        .read_signal()
-                        .is_ok_and(|signal| signal.is_some())
-                    {
+                    if matches!(self.signals.read_signal(), Ok(Some(_))) {
                         return Ok(End::Signal);
                     }
                 } else if self.is_listener(fd) {
@@ -208,8 +205,10 @@ impl<'a> Loop<'a> {
         }
     }
 
-    /// Nobody waits for a switch of tasks that may not come.
+    /// Nobody waits for a switch of tasks that may not come, and nobody trusts programs
+    /// for longer than until the next look that the kernel does not call any more.
     fn look_at_guard(&mut self, now: Instant) -> Result<()> {
+        self.server.look_at_ftrace()?;
         let word = self.server.generation.guard()?.word;
         let uncertain = word & abi::GUARD_UNCERTAIN != 0;
         let soon = uncertain || self.server.settling.is_some();

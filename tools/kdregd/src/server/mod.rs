@@ -15,8 +15,9 @@ pub mod wire;
 
 use crate::alone::Lock;
 use crate::kernel::features::Features;
-use crate::kernel::ftrace::Settling;
+use crate::kernel::ftrace::{self, Settling};
 use crate::kernel::generation::Generation;
+use crate::kernel::orders;
 use crate::kernel::programs::Mode;
 use crate::proof::Proof;
 use anyhow::Result;
@@ -51,6 +52,22 @@ impl Server {
         self.settling = Some(Settling::begin());
     }
 
+    /// Ends all, if the kernel calls no program though none has seen that coming. A write
+    /// of 0 that had begun when this generation was attached is such a one: it may be
+    /// done however late, as who writes may be kept off the processors for so long. Until
+    /// this is looked at next, lookups trust what nobody keeps any more.
+    pub fn look_at_ftrace(&self) -> Result<()> {
+        // (Who rests has a generation that is dead.)
+        if !self.features.ftrace_switch || self.generation.is_dead()? {
+            return Ok(());
+        }
+        if let Some(why) = ftrace::against() {
+            eprintln!("kdregd: {why}, though no program has seen that coming");
+            orders::end_all(&self.generation)?;
+        }
+        Ok(())
+    }
+
     /// Whether nothing is left to be done with this generation but to remove it.
     pub fn is_over(&mut self) -> Result<bool> {
         match &mut self.settling {
@@ -66,7 +83,8 @@ impl Server {
             return Ok(());
         }
         let lock = Lock::take(&self.pins)?;
-        self.generation.attach_mode(mode, &lock)
+        self.generation.attach_mode(mode, &lock)?;
+        self.look_at_ftrace()
     }
 
     /// Detaches it. There must not be a client who uses it.
