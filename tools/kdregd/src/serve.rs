@@ -41,7 +41,14 @@ pub fn serve(options: &Options) -> Result<i32> {
     let mut alone = Lock::take(&options.pins)?;
     loop {
         let features = Features::find()?;
-        let generation = open(options, &features, &alone)?;
+        let generation = match open(options, &features, &alone) {
+            // It has been written to just now: goes round, and waits.
+            Err(error) if ftrace::forbade(&error) => {
+                say(&format!("{error:#}"));
+                continue;
+            }
+            other => other?,
+        };
         // What is there now is found by who uninstalls.
         drop(alone);
         let mut server = begin(options, features, generation, &options.pins);
@@ -84,7 +91,7 @@ pub fn serve(options: &Options) -> Result<i32> {
             say("uninstalled: ends");
             // What is left by one that was killed while it uninstalled, or could not.
             match server.generation.remove(&alone) {
-                Err(error) if ftrace::against().is_some() => say(&format!("{error:#}")),
+                Err(error) if ftrace::forbade(&error) => say(&format!("{error:#}")),
                 other => other?,
             }
             // The lock's, if nobody else has anything there by now.
@@ -94,7 +101,11 @@ pub fn serve(options: &Options) -> Result<i32> {
         say(
             "nothing is certain any more (programs were detached, or are about to be): begins anew",
         );
-        server.generation.remove(&alone)?;
+        match server.generation.remove(&alone) {
+            // It stays, dead, until it is found again.
+            Err(error) if ftrace::forbade(&error) => say(&format!("{error:#}")),
+            other => other?,
+        }
     }
 }
 
@@ -166,7 +177,14 @@ fn try_modes(options: &Options, server: &mut Server) -> Result<End> {
             }
             // What costs the uninvolved something is not there before it is wanted.
             if !before && (mode == Mode::Flush || !proof.holds()) {
-                server.detach_mode(mode)?;
+                match server.detach_mode(mode) {
+                    Err(error) if ftrace::forbade(&error) => {
+                        say(&format!("{error:#}"));
+                        orders::end_all(&server.generation)?;
+                        return Ok(End::Dead);
+                    }
+                    other => other?,
+                }
             }
             server.proofs.insert(mode, proof);
         }

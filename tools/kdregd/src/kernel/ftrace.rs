@@ -8,7 +8,8 @@
 //! nobody attach anything until it is booted again, live patches included
 //! (`ftrace_shutdown`, `ftrace_check_record`; seen on 6.1).
 
-use anyhow::{Result, bail};
+use anyhow::{Error, Result};
+use std::fmt;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt as _;
@@ -97,15 +98,34 @@ pub fn against() -> Option<&'static str> {
     }
 }
 
+/// Programs were not detached, since they must not be now.
+#[derive(Debug)]
+struct Forbidden(&'static str);
+
+impl fmt::Display for Forbidden {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{}; and this kernel might let nobody trace functions any more, or call what is \
+             gone, if programs were taken out of them now: have it be 1 before",
+            self.0
+        )
+    }
+}
+
+impl std::error::Error for Forbidden {}
+
 /// Before programs are detached.
 pub fn permits_to_detach() -> Result<()> {
-    if let Some(why) = against() {
-        bail!(
-            "{why}; and this kernel might let nobody trace functions any more, or call what is \
-             gone, if programs were taken out of them now: have it be 1 before"
-        );
+    match against() {
+        Some(why) => Err(Forbidden(why).into()),
+        None => Ok(()),
     }
-    Ok(())
+}
+
+/// Whether that is why something failed. The switch may be written to at any time.
+pub fn forbade(error: &Error) -> bool {
+    error.is::<Forbidden>()
 }
 
 /// Waiting until it is safe to attach and detach.
@@ -149,5 +169,13 @@ mod tests {
         for errno in [libc::ENODEV, libc::EACCES, libc::EMFILE, libc::EIO] {
             assert_eq!(fails(errno), [Switch::Unreadable; 2], "{errno}");
         }
+    }
+
+    #[test]
+    fn what_was_forbidden_is_known_by_its_error() {
+        let forbidden = Error::from(Forbidden("why")).context("cannot detach");
+        assert!(forbade(&forbidden));
+        assert!(format!("{forbidden:#}").starts_with("cannot detach: why; "));
+        assert!(!forbade(&Error::from(io::Error::other("why"))));
     }
 }
