@@ -19,15 +19,18 @@ use crate::server::listener::Listener;
 use crate::server::signals;
 use crate::{check as report, others};
 use anyhow::Result;
+use nix::poll::PollTimeout;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-/// How long the kernel may take to let go of what was detached.
-const PATIENCE: Duration = Duration::from_secs(30);
-const NAP: Duration = Duration::from_millis(20);
+/// How long the kernel may take, for each mode, to let go of what was detached. Who
+/// connects waits meanwhile.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// In milliseconds.
+const NAP: u8 = 20;
 
 /// Serves until a signal comes. Clients keep what they have.
 pub fn serve(options: &Options) -> Result<i32> {
@@ -169,6 +172,7 @@ fn try_modes(options: &Options, server: &mut Server) -> Result<End> {
                     Ok(proof) => proof,
                     Err(end) => return Ok(end),
                 },
+                Err(_) if signals::come_within(PollTimeout::ZERO)? => return Ok(End::Signal),
                 Err(error) => Proof::broken(format!("{error:#}")),
             };
             server.look_at_ftrace()?;
@@ -192,12 +196,17 @@ fn try_modes(options: &Options, server: &mut Server) -> Result<End> {
     Ok(End::Done)
 }
 
-/// Attaches what a mode needs, and waits for what another kdregd detached just before.
+/// Attaches what a mode needs, and waits for what another kdregd detached just before,
+/// unless a signal comes.
 fn attach(server: &mut Server, mode: Mode) -> Result<()> {
     let limit = Instant::now() + PATIENCE;
     loop {
         match server.attach_mode(mode) {
-            Err(error) if is_still_attached(&error) && Instant::now() < limit => sleep(NAP),
+            Err(error) if is_still_attached(&error) && Instant::now() < limit => {
+                if signals::come_within(NAP.into())? {
+                    return Err(error);
+                }
+            }
             other => return other,
         }
     }
