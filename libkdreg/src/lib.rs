@@ -75,8 +75,8 @@ mod process;
 mod race_detector;
 pub mod range;
 mod reservation;
-#[doc(hidden)]
 mod specific;
+#[doc(hidden)]
 pub mod status_page;
 mod sync;
 mod thread_pointer;

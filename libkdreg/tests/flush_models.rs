@@ -124,15 +124,21 @@ impl Cache {
         self.say_released();
     }
 
-    /// Evicts one entry, as another cache of the group does.
-    fn evict(&self, slot: usize) {
-        {
-            let mut state = self.state.lock().unwrap();
-            if state.slots[slot] != Slot::Idle {
-                return;
-            }
+    /// Takes an idle entry, to release it.
+    fn retire(&self, slot: usize) -> bool {
+        let mut state = self.state.lock().unwrap();
+        let idle = state.slots[slot] == Slot::Idle;
+        if idle {
             state.slots[slot] = Slot::Retired;
             state.releasing += 1;
+        }
+        idle
+    }
+
+    /// Evicts one entry, as another cache of the group does.
+    fn evict(&self, slot: usize) {
+        if !self.retire(slot) {
+            return;
         }
         self.release(slot);
     }
@@ -140,13 +146,8 @@ impl Cache {
     /// Evicts one, to register another, which waits for `lock`, as a registering
     /// callback may; gives the slot back when it takes the cache's lock again.
     fn evict_to_register(&self, slot: usize, lock: &Mutex<()>) {
-        {
-            let mut state = self.state.lock().unwrap();
-            if state.slots[slot] != Slot::Idle {
-                return;
-            }
-            state.slots[slot] = Slot::Retired;
-            state.releasing += 1;
+        if !self.retire(slot) {
+            return;
         }
         self.undo(slot);
         let early = self.flushing.load(Ordering::Relaxed);
@@ -161,13 +162,8 @@ impl Cache {
 
     /// Drops one, and leaves it to others, as a lookup does.
     fn leave(&self, slot: usize) {
-        {
-            let mut state = self.state.lock().unwrap();
-            if state.slots[slot] != Slot::Idle {
-                return;
-            }
-            state.slots[slot] = Slot::Retired;
-            state.releasing += 1;
+        if !self.retire(slot) {
+            return;
         }
         self.state.lock().unwrap().backlog[slot] = true;
         self.say_released();

@@ -21,15 +21,14 @@ require_tree() {
 # Which kernel is booted: the tree's own, another file, or another package, whose
 # modules are then those of KERNEL_ROOT.
 choose_kernel() {
-    local found
+    local found=
     if [ -n "$kernel_package" ]; then
         found=$("$REPO/kernel/tree/stock-kernel" "$kernel_package") ||
             die "there is no kernel package $kernel_package"
-        KERNEL_ROOT=${found% *} ABI=${found##* }
-        STOCK_KERNEL=$KERNEL_ROOT/usr/lib/modules/$ABI/vmlinuz
-    fi
-    if [ "$pages" = 16k ]; then
+    elif [ "$pages" = 16k ]; then
         found=$("$REPO/kernel/tree/arm64-16k") || die "there is no arm64 kernel with pages of 16 KiB"
+    fi
+    if [ -n "$found" ]; then
         KERNEL_ROOT=${found% *} ABI=${found##* }
         STOCK_KERNEL=$KERNEL_ROOT/usr/lib/modules/$ABI/vmlinuz
     fi

@@ -53,7 +53,6 @@ impl Cache {
         )?;
         let ahead = inner.state.lock().ahead.outlook();
         if let Some((waiting, doing)) = ahead {
-            let doing = u32::from(doing);
             writeln!(out, "  ahead: {waiting} waiting, {doing} being registered")?;
         }
         writeln!(

@@ -283,11 +283,11 @@ impl Queue {
         self.take(Worker::Nobody)
     }
 
-    /// How many wait, and whether one is being done; `None` where nothing was ever
+    /// How many wait, and how many are being done; `None` where nothing was ever
     /// asked for.
-    pub fn outlook(&self) -> Option<(usize, bool)> {
+    pub fn outlook(&self) -> Option<(usize, usize)> {
         let room = self.room.as_ref()?;
-        Some((room.waiting.len(), self.doing.is_some()))
+        Some((room.waiting.len(), usize::from(self.doing.is_some())))
     }
 
     /// Whether anything waits, or is being done.

@@ -56,7 +56,6 @@ impl Inner {
         }
         let ahead = self.state.lock().ahead.outlook();
         if let Some((waiting, doing)) = ahead {
-            let doing = u32::from(doing);
             add!(text, " ahead_waiting={waiting} ahead_registering={doing}");
         }
         add!(text, "\n");

@@ -198,7 +198,7 @@ pub(crate) fn quick_cache(handle: *const super::kdreg_cache_t) -> Option<&'stati
     if offset_from_first(handle) & !((QUICK - 1) * size_of::<Slot>()) != 0 {
         return None;
     }
-    // SAFETY: one of the QUICK slots that `first` is the first of, which are accessible.
+    // SAFETY: one of the QUICK slots that `FIRST` is the first of, which are accessible.
     let inner = unsafe { &*handle.cast::<Slot>() }
         .cache
         .load(Ordering::Acquire);

@@ -102,9 +102,7 @@ impl Manual {
     pub fn watched(&self) -> u32 {
         self.table.armed()
     }
-}
 
-impl Manual {
     /// Counts a call that has regions armed.
     fn count_call(&self) {
         #[cfg(test)]
