@@ -5,6 +5,33 @@
 
 #include "device.h"
 
+#include <fcntl.h>
+#include <stdint.h>
+#include <unistd.h>
+
+/* What is to be sent: another for each seed. */
+__attribute__((unused)) static void fill(unsigned char *memory, size_t size, unsigned seed)
+{
+    for (size_t i = 0; i < size; i++)
+        memory[i] = (unsigned char)((seed = seed * 1103515245 + 12345) >> 16);
+}
+
+/* How many pages of so many bytes are on a swap disk. */
+__attribute__((unused)) static unsigned pages_swapped(const unsigned char *memory, size_t size)
+{
+    size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    unsigned count = 0;
+    int fd = open("/proc/self/pagemap", O_RDONLY);
+    for (size_t at = 0; at < size; at += page) {
+        uint64_t entry;
+        REQUIRE(fd >= 0 && pread(fd, &entry, sizeof entry, (off_t)(((uintptr_t)memory + at) / page * 8)) == sizeof entry, "pagemap: %s",
+                strerror(errno));
+        count += (entry >> 62) & 1;
+    }
+    close(fd);
+    return count;
+}
+
 struct loopback {
     struct ibv_context *context;
     struct ibv_pd *pd;

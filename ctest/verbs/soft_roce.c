@@ -11,13 +11,6 @@
 
 enum { PAGE = 4096, SIZE = 4 * PAGE };
 
-static void fill(unsigned char *memory)
-{
-    uint32_t seed = 1;
-    for (size_t i = 0; i < SIZE; i++)
-        memory[i] = (unsigned char)((seed = seed * 1103515245 + 12345) >> 16);
-}
-
 static unsigned differing(const unsigned char *one, const unsigned char *other)
 {
     unsigned count = 0;
@@ -40,7 +33,7 @@ static void predict(unsigned char *target, const unsigned char *source, size_t p
 static bool transfer(struct loopback *loopback, size_t packet, bool sent, bool received)
 {
     unsigned char *source = fresh(NULL, SIZE), *target = fresh(NULL, SIZE), *predicted = fresh(NULL, SIZE);
-    fill(source);
+    fill(source, SIZE, 1);
     memset(target, 0, SIZE);
     predict(predicted, source, packet, sent, received);
     struct ibv_mr *from = ibv_reg_mr(loopback->pd, source, SIZE, sent ? IBV_ACCESS_ON_DEMAND : 0);
@@ -60,20 +53,14 @@ static bool transfer(struct loopback *loopback, size_t packet, bool sent, bool r
 
 static void swap_out(unsigned char *memory)
 {
-    uint64_t entries[SIZE / PAGE];
-    int away = 0, fd = open("/proc/self/pagemap", O_RDONLY);
+    unsigned away = 0;
     /* A page that is being written back is not taken: a disk may be slow. */
     for (int attempt = 0; attempt < 60000 && away < SIZE / PAGE; attempt++) {
         REQUIRE(madvise(memory, SIZE, MADV_PAGEOUT) == 0, "MADV_PAGEOUT: %s", strerror(errno));
-        REQUIRE(fd >= 0 && pread(fd, entries, sizeof entries, (off_t)((uintptr_t)memory / PAGE * 8)) == sizeof entries, "pagemap: %s",
-                strerror(errno));
-        away = 0;
-        for (int i = 0; i < SIZE / PAGE; i++)
-            away += (entries[i] >> 62) & 1;
+        away = pages_swapped(memory, SIZE);
         if (away < SIZE / PAGE)
             check_sleep_ms(1);
     }
-    close(fd);
     CHECK_IS(away, SIZE / PAGE);
 }
 
@@ -81,7 +68,7 @@ static void swap_out(unsigned char *memory)
 static bool kept(struct loopback *loopback, bool touched)
 {
     unsigned char *source = fresh(NULL, SIZE), *target = fresh(NULL, SIZE), *before = fresh(NULL, SIZE);
-    fill(source);
+    fill(source, SIZE, 1);
     memset(target, 1, SIZE);
     memset(before, 1, SIZE);
     swap_out(target);

@@ -54,12 +54,6 @@ static void remap(struct end *end)
     REQUIRE(fresh(end->memory, SIZE) == end->memory, "the same address");
 }
 
-static void fill(unsigned char *memory, unsigned seed)
-{
-    for (size_t i = 0; i < SIZE; i++)
-        memory[i] = (unsigned char)((seed = seed * 1103515245 + 12345) >> 16);
-}
-
 int main(int argc, char **argv)
 {
     check_watchdog(350);
@@ -81,7 +75,7 @@ int main(int argc, char **argv)
             remap(source), remapped++;
         if (i % 11 == 5)
             remap(target), remapped++;
-        fill(source->memory, i);
+        fill(source->memory, SIZE, i);
         begin(source);
         begin(target);
         rdma_write(&loopback, source->memory, source->mr->lkey, target->memory, target->mr->rkey, SIZE);

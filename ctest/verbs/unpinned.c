@@ -37,18 +37,6 @@ static long pinned_kib(void)
     return kib;
 }
 
-static unsigned swapped(const unsigned char *memory)
-{
-    uint64_t entries[PAGES];
-    unsigned count = 0;
-    int fd = open("/proc/self/pagemap", O_RDONLY);
-    REQUIRE(fd >= 0 && pread(fd, entries, sizeof entries, (off_t)((uintptr_t)memory / PAGE * 8)) == sizeof entries, "pagemap: %s", strerror(errno));
-    close(fd);
-    for (int i = 0; i < PAGES; i++)
-        count += (entries[i] >> 62) & 1;
-    return count;
-}
-
 static char said[1024];
 
 static void hear(void *ctx, int level, const char *message)
@@ -73,7 +61,7 @@ static void bound(void)
 static void swap_out(unsigned char *memory)
 {
     REQUIRE(madvise(memory, SIZE, MADV_PAGEOUT) == 0, "MADV_PAGEOUT: %s", strerror(errno));
-    upsets.swapped += swapped(memory);
+    upsets.swapped += pages_swapped(memory, SIZE);
 }
 
 /* The pages go to the memory node where they are not; what they hold stays. */
@@ -111,12 +99,6 @@ static void replace(unsigned char *memory, unsigned how)
         REQUIRE(madvise(memory, SIZE, MADV_DONTNEED) == 0, "MADV_DONTNEED: %s", strerror(errno));
         upsets.discarded++;
     }
-}
-
-static void fill(unsigned char *memory, unsigned seed)
-{
-    for (size_t i = 0; i < SIZE; i++)
-        memory[i] = (unsigned char)((seed = seed * 1103515245 + 12345) >> 16);
 }
 
 static struct ibv_mr *get(kdreg_cache_t *cache, unsigned char *memory, int access, kdreg_entry_t **entry)
@@ -174,8 +156,8 @@ static long storm(struct loopback *loopback, const char *prefetch, bool stolen)
             replace(source, i / 3);
         if (i % 4 == 2)
             replace(target, i / 4);
-        fill(source, i);
-        fill(expected, i);
+        fill(source, SIZE, i);
+        fill(expected, SIZE, i);
         /* What soft-RoCE writes into a page that is clean can be lost with it: soft_roce.c. */
         memset(target, (int)i, SIZE);
         /* soft-RoCE prefetches only what it may write to: so the source is registered for that, too. */
