@@ -60,6 +60,12 @@ echo
 echo "=== summary, $(($(date +%s) - start)) s"
 cat "$table"
 echo
+# Who sees no more than the end of this sees why.
+for stage in $(awk '$2 == "FAILED" { print $1 }' "$table"); do
+    echo "--- $stage"
+    { grep -n -i -E 'fail|error' "$logs/$stage.log" || tail -n 20 "$logs/$stage.log"; } | cut -c 1-240 | head -n 20
+    echo
+done
 if [ -n "$notrun" ]; then
     echo "!!! NOT RUN, so nothing was learned of it:$notrun"
     sed -n 's/^[^ ]* *NOT RUN *[0-9]* s  /!!! /p' "$table" | sort -u
