@@ -136,9 +136,12 @@ fn make_table() -> Result<&'static Table, Errno> {
 fn make(place: &AtomicPtr<Table>) -> Result<&'static Table, Errno> {
     let slots = Reservation::new(MAX_HANDLES, OnFork::Zero)?;
     slots.commit(QUICK)?;
+    // All of it, a byte each: whatever slot is asked about has one (`refusal`).
+    let inherited = Reservation::new(MAX_HANDLES, OnFork::Copy)?;
+    inherited.commit(MAX_HANDLES)?;
     let fresh = Box::into_raw(memory::try_box(Table {
         slots,
-        inherited: Reservation::new(MAX_HANDLES, OnFork::Copy)?,
+        inherited,
         fresh: AtomicU32::new(0),
     })?);
     let null = std::ptr::null_mut();
@@ -270,7 +273,6 @@ fn take_slot(table: &Table, closed: &Closed) -> Result<u32, Errno> {
     let mut fresh = table.fresh.load(Ordering::Relaxed);
     while (fresh as usize) < MAX_HANDLES {
         table.slots.commit(fresh as usize + 1)?;
-        table.inherited.commit(fresh as usize + 1)?;
         // Relaxed: only uniqueness is needed.
         match table
             .fresh
@@ -389,3 +391,6 @@ pub(crate) fn close<T: Object>(
 /// The identity of a closed handle: no type has the number 0. Not all zero,
 /// so that a child can tell it from a wiped one.
 const CLOSED_IDENTITY: u64 = 1 << 8;
+
+#[cfg(test)]
+mod tests;
