@@ -33,7 +33,8 @@ if [ ${#tests[@]} -gt 0 ]; then
     install -m 755 "${tests[@]}" "$work/run/tests/"
     start=$SECONDS
     ctest/vm/run --module "$module" --rdma --memory 3072 --share "$work" --timeout 7200 \
-        --env PEERS_PYTHON="${PEERS_PYTHON:-}" --env PEERS_UCX="${PEERS_UCX:-}" --tests "$work/run/tests" >"$work/guest.log" 2>&1 || status=$?
+        --env PEERS_PYTHON="${PEERS_PYTHON:-}" --env PEERS_UCX="${PEERS_UCX:-}" \
+        --env PEERS_MPI="${PEERS_MPI:-}" --tests "$work/run/tests" >"$work/guest.log" 2>&1 || status=$?
     echo "the guest took $((SECONDS - start)) s; what it said is in target/peers/guest.log"
     if [ ! -s "$work/run/tests/results.txt" ]; then
         tail -n 30 "$work/guest.log"

@@ -44,6 +44,50 @@ under() {
 
 ways="without kernel userfaultfd"
 
+# within SECONDS COMMAND...: ends with the command's status, or kills it and all that it began after so long, says where each of them was, and
+# ends with 124. How long is far more than any of them needs: one that comes to this hangs.
+within() {
+    local since=$SECONDS limit=$1 command status
+    shift
+    setsid "$@" &
+    command=$!
+    # Who runs this beside it ends it by ending this.
+    trap 'end_all $command; exit 143' TERM
+    while kill -0 $command 2>/dev/null; do
+        sleep 0.2 # not read -t: bash 5.2 aborts at a trap in it
+        [ $((SECONDS - since)) -lt "$limit" ] || break
+    done
+    if kill -0 $command 2>/dev/null; then
+        where_are $command >&2
+        end_all $command
+        status=124
+    else
+        wait $command
+        status=$?
+    fi
+    trap - TERM
+    return $status
+}
+
+# end_all SESSION: each process of it.
+end_all() {
+    # shellcheck disable=SC2046 # one word a process
+    kill -KILL $(ps -o pid= -s "$1")
+    wait "$1"
+} 2>/dev/null
+
+# where_are SESSION: its processes and their threads: what each waits for.
+where_are() {
+    local process thread
+    for process in $(ps -o pid= -s "$1"); do
+        echo "hangs: $process $(tr '\0' ' ' <"/proc/$process/cmdline" | cut -c 1-120)"
+        for thread in "/proc/$process/task"/*; do
+            echo "  ${thread##*/} $(cat "$thread/comm"): $(sed -n 's/^State:\s*//p; s/^\(SigPnd\|ShdPnd\):\s*/\1 /p' "$thread/status" | tr '\n' ' ')syscall $(cat "$thread/syscall")"
+            sed 's/^/    /' "$thread/stack"
+        done
+    done 2>/dev/null
+}
+
 # UCX before 1.19 takes from the completion's service level whether a packet came by IPv4, as one maker's devices write it there; of any
 # other device it drops all. It drops none when it does not look to whom they were.
 export UCX_UD_VERBS_ETH_DGID_CHECK=n
