@@ -17,7 +17,7 @@ use crate::memory;
 use crate::specific::Specific;
 use line::Line;
 use std::ffi::CStr;
-use std::sync::atomic::{AtomicPtr, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicPtr, AtomicU8, AtomicUsize, Ordering};
 
 /// How much a message matters.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -295,29 +295,47 @@ fn say_now(level: Level, message: std::fmt::Arguments<'_>) {
 /// How many receivers the calling thread is inside of.
 static INSIDE: Specific = Specific::new(None);
 
+/// How many receivers are being called by threads that have no place to note it in: the
+/// process has no key for it, or no memory. Relaxed: who must see itself counted is
+/// the same thread.
+static UNNOTED: AtomicUsize = AtomicUsize::new(0);
+
 /// Whether the calling thread is inside a receiver, which may have been called in
 /// the middle of anything that others wait for.
 pub(crate) fn is_inside() -> bool {
     INSIDE.get() > 0
 }
 
+/// The same where it may also be one that could not be noted.
+pub(crate) fn may_be_inside() -> bool {
+    is_inside() || UNNOTED.load(Ordering::Relaxed) > 0
+}
+
 /// The calling thread is inside a receiver while this lives.
 struct Inside {
-    /// How many it was inside of before.
-    before: usize,
+    /// How many it was inside of before; `None`: it could not be noted.
+    before: Option<usize>,
 }
 
 impl Inside {
     fn new() -> Inside {
         let before = INSIDE.get();
-        INSIDE.set(before + 1);
-        Inside { before }
+        let noted = INSIDE.set(before + 1);
+        if !noted {
+            UNNOTED.fetch_add(1, Ordering::Relaxed);
+        }
+        Inside {
+            before: noted.then_some(before),
+        }
     }
 }
 
 impl Drop for Inside {
     fn drop(&mut self) {
-        INSIDE.set(self.before);
+        match self.before {
+            Some(before) => _ = INSIDE.set(before),
+            None => _ = UNNOTED.fetch_sub(1, Ordering::Relaxed),
+        }
     }
 }
 

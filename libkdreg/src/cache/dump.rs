@@ -14,7 +14,7 @@ impl Cache {
     /// Writes the cache's limits, counts and entries to `out`.
     ///
     /// A snapshot of a moving thing: entries may come and go while it is
-    /// written. Takes no lock while writing.
+    /// written. Holds no lock and no entry while writing.
     pub fn dump(&self, out: &mut dyn Write) -> Result<(), Errno> {
         let statistics = self.statistics()?;
         self.write(out, &statistics)
@@ -109,6 +109,9 @@ impl Cache {
         };
         let mut text = [0; 128];
         let length = (self.inner).call(|| self.inner.registrar.describe(&held, &mut text));
+        // Before it is written, for which a reader of a pipe may take its time: a drain
+        // would wait for that, and a destruction be refused.
+        drop(held);
         let text = text.get(..length).unwrap_or_default();
         if !text.is_empty() {
             out.write_all(b"  ")?;

@@ -3,8 +3,9 @@
 
 use super::Inner;
 use crate::log;
-use crate::thread_registry::local::INNERMOST;
+use crate::thread_registry::local::{INNERMOST, UNSET};
 use std::cell::Cell;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// A callback that the calling thread is inside of, and the one around it.
 struct Frame {
@@ -31,10 +32,18 @@ pub(super) fn inside_callback(is: impl Fn(*const Inner) -> bool) -> bool {
     false
 }
 
-/// Whether the calling thread is inside a callback of any cache, or inside a
-/// function of the log's, which may have been called in the middle of anything.
+/// Callbacks under way of threads that have no place to note them in: the process has
+/// no key for it, or no memory. Relaxed: who must see itself counted is the same
+/// thread. A child that is forked meanwhile keeps the count: its flushes wait for
+/// nobody.
+static UNNOTED: AtomicUsize = AtomicUsize::new(0);
+
+/// Whether the calling thread may be inside a callback of any cache, or inside a
+/// function of the log's, which may have been called in the middle of anything. Of
+/// callbacks that could not be noted it may be any: who waited for its own would for
+/// ever.
 pub(super) fn inside_any() -> bool {
-    INNERMOST.get() != 0 || log::is_inside()
+    INNERMOST.get() != 0 || log::may_be_inside() || UNNOTED.load(Ordering::Relaxed) > 0
 }
 
 impl Inner {
@@ -52,21 +61,28 @@ impl Inner {
     /// Runs a callback, with no lock held.
     #[inline(always)]
     pub(super) fn call<T>(&self, callback: impl FnOnce() -> T) -> T {
-        struct Unlink(*const Frame);
+        struct Unlink(usize);
         impl Drop for Unlink {
             #[inline(always)]
             fn drop(&mut self) {
-                INNERMOST.set(self.0 as usize);
+                if self.0 == UNSET {
+                    UNNOTED.fetch_sub(1, Ordering::Relaxed);
+                } else {
+                    INNERMOST.set(self.0);
+                }
             }
         }
         let frame = Frame {
             cache: self,
             outer: Cell::new(std::ptr::null()),
         };
-        // Without memory for it, a callback that destroys its own cache is not
-        // found out.
-        let outer = INNERMOST.replace(&raw const frame as usize) as *const Frame;
-        frame.outer.set(outer);
+        let outer = INNERMOST.replace(&raw const frame as usize);
+        if outer == UNSET {
+            // A callback that destroys its own cache is not found out then.
+            UNNOTED.fetch_add(1, Ordering::Relaxed);
+        } else {
+            frame.outer.set(outer as *const Frame);
+        }
         // In whichever thread the callback comes back.
         let unlink = Unlink(outer);
         let result = callback();

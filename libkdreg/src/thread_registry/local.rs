@@ -12,6 +12,9 @@ struct Line([AtomicUsize; WORDS]);
 
 const WORDS: usize = 2;
 
+/// No word: there was no place for one.
+pub(crate) const UNSET: usize = usize::MAX;
+
 /// By number. A number's words are 0 while it is nobody's. Relaxed: a thread's
 /// own, but when its number is given back, which orders them.
 static LINES: [Line; OWN_NUMBERS + 1] =
@@ -23,7 +26,7 @@ pub(crate) struct Local<const WORD: usize> {
     rest: Specific,
 }
 
-/// The innermost callback that the thread is inside of (`cache::release`).
+/// The innermost callback that the thread is inside of (`cache::frames`).
 pub(crate) static INNERMOST: Local<0> = Local::new();
 /// What it goes on with when it leaves the library (`unwinding`).
 pub(crate) static HELD: Local<1> = Local::new();
@@ -44,15 +47,17 @@ impl<const WORD: usize> Local<WORD> {
         }
     }
 
-    /// Sets the calling thread's word; what it was before. Without memory for it,
-    /// it stays that.
+    /// Sets the calling thread's word; what it was before. `UNSET`: there is no key,
+    /// or no memory, and it stays what it was.
     #[inline(always)]
     pub fn replace(&self, word: usize) -> usize {
         match number() {
             SHARED_NUMBER => {
                 let before = self.rest.get();
-                self.rest.set(word);
-                before
+                match self.rest.set(word) {
+                    true => before,
+                    false => UNSET,
+                }
             }
             number => {
                 let place = &LINES[number].0[WORD];

@@ -26,7 +26,13 @@ fn every_slot_that_can_be_opened_can_be_refused() {
     assert_eq!(last as usize, MAX_HANDLES - 1);
     assert_eq!(refusal::<Cache>(table, table.slots.at(last)), Errno::EBADF);
     // What a forked child finds of one that its parent had open.
-    table.inherited.at(last).store(Cache::TYPE, Ordering::Relaxed);
+    table
+        .inherited
+        .at(last)
+        .store(Cache::TYPE, Ordering::Relaxed);
     assert_eq!(refusal::<Cache>(table, table.slots.at(last)), Errno::ECHILD);
-    assert_eq!(refusal::<Monitor>(table, table.slots.at(last)), Errno::EBADF);
+    assert_eq!(
+        refusal::<Monitor>(table, table.slots.at(last)),
+        Errno::EBADF
+    );
 }
