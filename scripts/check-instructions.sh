@@ -64,6 +64,10 @@ cat >"$new" <<END
 # with, try: kdreg_cache_get_with or _try_get of what is found, and _put. hold: kdreg_cache_hold, and _put.
 # check: kdreg_entry_check. pin: kdreg_cache_prioritize. data, caps: kdreg_entry_data, kdreg_cache_caps.
 # drop, evict: of a new entry, registered as by miss, with a function that is told. each: for each entry.
+# prefetch: kdreg_cache_prefetch of what is registered as by miss, many at a time, both threads'.
+# drain: for each entry of a cache that is made, filled, drained and destroyed.
+# group: a miss in one of two caches, for which what was used longest ago in both goes. group-evict: kdreg_group_evict, of a new entry
+# as by evict. group-made: kdreg_group_create and _destroy.
 # rust, relaxed: the same in Rust; with the guard of relaxed userfaultfd.
 # shared: by a thread that the entries did not belong to at first.
 # in-turn: of an entry that two threads used in turn, and so is shared.
@@ -74,7 +78,7 @@ cat >"$new" <<END
 # kind regions instructions
 END
 failed=0
-for kind in atomics hit interior find with try hold check pin data caps drop evict each rust relaxed shared in-turn list list-miss told miss; do
+for kind in atomics hit interior find with try hold check pin data caps drop evict each prefetch drain group group-evict group-made rust relaxed shared in-turn list list-miss told miss; do
     regions=$(regions $kind)
     now=$(count $kind "$regions")
     echo "$kind $regions $now" >>"$new"

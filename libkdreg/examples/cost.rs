@@ -9,7 +9,8 @@
 //! Rust), `interior` (at an address inside a region), `find`, `shared` (hits
 //! of a thread that is not the region's own), `in-turn` (the same of regions
 //! that two threads used in turn before), `list`, `list-miss` (a range of a list),
-//! `drop`, `evict` (one entry, registered before), `each` (of so many entries), `data`, `caps`, `miss` (register and evict),
+//! `drop`, `evict` (one entry, registered before), `each` (of so many entries), `data`, `caps`,
+//! `prefetch`, `drain`, `group`, `group-evict`, `group-made`, `miss` (register and evict),
 //! `unrelated` (change ranges that cover nothing), `hole` (always the
 //! same one), `change` (one region each), `told`, `told-hole` (the first two
 //! by way of the cache's own tree: tell it), `relaxed` (as `rust`, behind the guard of relaxed userfaultfd),
@@ -29,8 +30,12 @@ use std::time::Duration;
 
 #[path = "cost/calls.rs"]
 mod calls;
+#[path = "cost/groups.rs"]
+mod groups;
 #[path = "cost/lists.rs"]
 mod lists;
+#[path = "cost/two.rs"]
+mod two;
 
 /// The processor time of this process: other programs do not count.
 #[derive(Clone, Copy)]
@@ -119,21 +124,31 @@ unsafe extern "C" fn deregister(
 
 /// A cache of so many entries, by its C handle; 0: of as many as there can be.
 fn cache_in_c(monitor: Monitor, max_entries: usize) -> *mut ffi::kdreg_cache_t {
+    cache_of(monitor, max_entries, null_mut())
+}
+
+/// The same of a group, if there is one.
+fn cache_of(
+    monitor: Monitor,
+    max_entries: usize,
+    group: *mut ffi::kdreg_group_t,
+) -> *mut ffi::kdreg_cache_t {
     let monitor = ffi::open_monitor(monitor).unwrap();
     let attr = ffi::cache::kdreg_cache_attr {
         size: size_of::<ffi::cache::kdreg_cache_attr>(),
         reg: Some(register),
         dereg: Some(deregister),
         max_entries,
+        group,
         flags: ffi::cache::KDREG_CACHE_NO_REAPER,
         // SAFETY: integers, pointers and functions that may be null.
         ..unsafe { std::mem::zeroed() }
     };
     let mut cache = null_mut();
-    assert_eq!(
-        ffi::cache::kdreg_cache_create(monitor, &raw const attr, &raw mut cache),
-        0
-    );
+    let made = ffi::cache::kdreg_cache_create(monitor, &raw const attr, &raw mut cache);
+    assert_eq!(made, 0);
+    // The cache carries on without it.
+    assert_eq!(ffi::monitor::kdreg_close(monitor), 0);
     cache
 }
 
@@ -247,55 +262,6 @@ fn in_rust(regions: usize, operations: usize, variant: Variant) -> Duration {
     }
 }
 
-/// Two threads, each on regions of its own or both on one; a bare counter to
-/// compare with. The time is that of both together.
-fn in_two(regions: usize, operations: usize, kind: &str) -> Duration {
-    let (_manual, monitor) = Manual::open().unwrap();
-    let options = Options {
-        // What both threads have.
-        max_entries: 2 * regions,
-        no_reaper: true,
-        ..Options::default()
-    };
-    let cache = Cache::new(&monitor, options, Box::new(Nothing)).unwrap();
-    let count = AtomicU64::new(0);
-    let ready = std::sync::Barrier::new(2);
-    let run = |thread: usize| {
-        let range = |index: usize| {
-            let index = match kind {
-                "two-one" => 0,
-                _ => thread * regions + index,
-            };
-            Range::new(start_of(index), 2 * PAGE).unwrap()
-        };
-        for index in (0..3).flat_map(|_| 0..regions) {
-            drop(cache.get(range(index), 1).unwrap());
-        }
-        ready.wait();
-        let began = Instant::now();
-        for operation in 0..operations / 2 {
-            if kind == "two-atomics" {
-                count.fetch_add(1, Ordering::Acquire);
-                count.fetch_sub(1, Ordering::Release);
-            } else {
-                drop(black_box(cache.get(range(operation % regions), 1).unwrap()));
-            }
-        }
-        began
-    };
-    let spent = std::thread::scope(|scope| {
-        let other = scope.spawn(|| run(1));
-        let began = run(0);
-        other.join().unwrap();
-        began.elapsed()
-    });
-    // All but the first of each region, by each thread at most, were hits.
-    let counts = cache.statistics().unwrap();
-    assert!(counts.misses <= 2 * regions as u64, "{counts:?}");
-    assert_eq!(counts.evictions, 0);
-    spent
-}
-
 fn misses(regions: usize, operations: usize) -> Duration {
     // What the kernel backend keeps in this process, and no tree.
     let (_manual, monitor) = Manual::open_unmatched().unwrap();
@@ -379,6 +345,10 @@ fn main() {
         "with" | "try" | "hold" | "check" | "pin" => calls::on_entries(regions, operations, &kind),
         "drop" | "evict" => calls::ending(regions, operations, &kind),
         "each" | "data" | "caps" => calls::asking(regions, operations, &kind),
+        "group" | "group-evict" => groups::shared(regions, operations, &kind),
+        "group-made" => groups::made(operations),
+        "drain" => groups::drained(regions, operations),
+        "prefetch" => groups::ahead(regions, operations),
         "rust" => in_rust(regions, operations, Variant::Plain),
         "shared" => in_rust(regions, operations, Variant::Elsewhere),
         "in-turn" => in_rust(regions, operations, Variant::InTurn),
@@ -388,7 +358,7 @@ fn main() {
         "unrelated" | "hole" | "change" | "told" | "told-hole" => {
             changes(regions, operations, &kind)
         }
-        "two-own" | "two-one" | "two-atomics" => in_two(regions, operations, &kind),
+        "two-own" | "two-one" | "two-atomics" => two::at_once(regions, operations, &kind),
         "atomics" => atomics(operations),
         _ => {
             eprintln!("no such kind: {kind}");
