@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
 # The recipes in packaging/ and the module file: in order, as far as the tools that
-# say so are installed. Spack has none outside its own checkout; flake8 with its
-# length of lines stands for it.
+# say so are installed. Spack is had as a checkout only; what `spack style` runs
+# over a recipe, isort, black and flake8, is run here with Spack's settings.
 . "$(dirname "$0")/env.sh"
 set -eu
 
@@ -24,12 +24,17 @@ if command -v python3 >/dev/null; then
 else
     echo "  python3 is not installed: recipes are not compiled"
 fi
-if command -v flake8 >/dev/null; then
-    # spack.package's names come by a star, as in each recipe of Spack.
-    must "flake8 on Spack's" flake8 --max-line-length 99 --extend-ignore F403,F405 "$work/package.py"
-else
-    echo "  flake8 is not installed: not run"
-fi
+style() { # TOOL ARGUMENT...
+    if command -v "$1" >/dev/null; then
+        must "$1 on Spack's" "$@" "$work/package.py"
+    else
+        echo "  $1 is not installed: not run"
+    fi
+}
+style isort --check --quiet --profile black --line-length 99 --known-local-folder spack --add-import 'from spack.package import *'
+style black --check --quiet --line-length 99 --skip-magic-trailing-comma
+# spack.package's names come by a star, as in each recipe of Spack.
+style flake8 --max-line-length 99 --extend-ignore F403,F405
 modulecmd=$(find /usr/lib/*/modulecmd.tcl /usr/share/modules/libexec/modulecmd.tcl 2>/dev/null | head -n 1)
 if command -v eb >/dev/null && [ -n "$modulecmd" ]; then
     # It only reads, and root may do that. It wants a tool for modules, where it looks for one.

@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
-# A recipe for Spack, for a repository of one's own: packages/libkdreg/package.py.
+# A recipe for Spack 1.0 or later, for a repository of one's own: packages/libkdreg/package.py.
 # make dist puts the checksum of the archive in; the archive lies where spack is
 # run, or in a mirror.
 import os
+
+from spack_repo.builtin.build_systems.makefile import MakefilePackage
 
 from spack.package import *
 
