@@ -107,42 +107,108 @@ proptest! {
     }
 }
 
+/// Counts how often a node is looked at.
+struct Counting(Arena, std::cell::Cell<usize>);
+
+impl Counting {
+    /// As many ranges as `range` gives bounds for, in the order of their numbers.
+    fn of(count: usize, range: impl Fn(usize) -> (usize, usize)) -> (Counting, Tree) {
+        let mut arena = Arena::default();
+        let mut tree = Tree::new();
+        for index in 0..count {
+            let (start, end) = range(index);
+            arena.nodes.push(Node::new(start, end));
+            arena.heights.push(0);
+            tree.insert(&mut arena, index as u32);
+        }
+        (Counting(arena, std::cell::Cell::new(0)), tree)
+    }
+
+    /// How often one was looked at since this was last asked.
+    fn looks(&self) -> usize {
+        self.1.take()
+    }
+}
+
+impl Nodes for Counting {
+    fn node(&self, index: u32) -> &Node {
+        self.1.set(self.1.get() + 1);
+        self.0.node(index)
+    }
+    fn node_mut(&mut self, index: u32) -> &mut Node {
+        self.0.node_mut(index)
+    }
+    fn height(&self, index: u32) -> u8 {
+        self.0.height(index)
+    }
+    fn set_height(&mut self, index: u32, height: u8) {
+        self.0.set_height(index, height);
+    }
+}
+
+fn count(tree: &Tree, arena: &Counting, start: usize, end: usize) -> usize {
+    let mut found = 0;
+    let _ = tree.overlapping::<()>(arena, start, end, &mut |_| {
+        found += 1;
+        ControlFlow::Continue(())
+    });
+    found
+}
+
 /// Nested ranges are where a tree keyed by start alone degenerates: count
 /// the nodes a query touches.
 #[test]
 fn a_query_touches_few_nodes_however_ranges_nest() {
-    struct Counting(Arena, std::cell::Cell<usize>);
-    impl Nodes for Counting {
-        fn node(&self, index: u32) -> &Node {
-            self.1.set(self.1.get() + 1);
-            self.0.node(index)
-        }
-        fn node_mut(&mut self, index: u32) -> &mut Node {
-            self.0.node_mut(index)
-        }
-        fn height(&self, index: u32) -> u8 {
-            self.0.height(index)
-        }
-        fn set_height(&mut self, index: u32, height: u8) {
-            self.0.set_height(index, height);
-        }
-    }
     const N: usize = 100_000;
-    let mut arena = Arena::default();
-    let mut tree = Tree::new();
-    for i in 0..N {
-        // All start below N; each contains the next.
-        arena.nodes.push(Node::new(i, 4 * N - i));
-        arena.heights.push(0);
-        tree.insert(&mut arena, i as u32);
-    }
-    let arena = Counting(arena, std::cell::Cell::new(0));
+    // All start below N; each contains the next.
+    let (arena, tree) = Counting::of(N, |i| (i, 4 * N - i));
     let outside = 4 * N - 3;
-    let mut found = 0;
-    let _ = tree.overlapping::<()>(&arena, outside, outside + 1, &mut |_| {
-        found += 1;
-        ControlFlow::Continue(())
-    });
-    assert_eq!(found, 3);
-    assert!(arena.1.get() < 200, "{} node reads", arena.1.get());
+    assert_eq!(count(&tree, &arena, outside, outside + 1), 3);
+    let looks = arena.looks();
+    assert!(looks < 200, "{looks} node reads");
+}
+
+/// Not where ranges start that are too short to reach it, even to see that.
+#[test]
+fn a_query_does_not_look_where_all_end_too_early() {
+    const N: usize = 1 << 12;
+    let (arena, tree) = Counting::of(N, |i| (i * 4 + 4, i * 4 + 8));
+    let all = (0..N).map(|i| count(&tree, &arena, i * 4 + 5, i * 4 + 6));
+    assert_eq!(all.sum::<usize>(), N);
+    // Once on the way down, and what is found once more.
+    let looks = arena.looks();
+    assert!(looks < N * (12 + 4), "{looks} node reads");
+}
+
+/// What a removal does not change is not looked at on the way up.
+#[test]
+fn a_removal_goes_up_as_far_as_it_must() {
+    const N: usize = 1 << 16;
+    let (mut arena, mut tree) = Counting::of(N, |i| (i * 4, i * 4 + 4));
+    arena.looks();
+    for index in (0..N).step_by(64) {
+        tree.remove(&mut arena, index as u32);
+    }
+    let looks = arena.looks();
+    assert!(looks < N / 64 * (16 + 8), "{looks} node reads");
+    check(&arena.0, tree.root);
+}
+
+/// Of trees of which many nodes end where others do, so that what the highest end
+/// is falls here and stays there.
+#[test]
+fn the_highest_ends_are_right_after_each_removal() {
+    for step in (3..200).step_by(4) {
+        let count = 199;
+        let (mut arena, mut tree) = Counting::of(count, |i| {
+            let start = i * step % count;
+            (start, start.next_multiple_of(16) + 16)
+        });
+        check(&arena.0, tree.root);
+        for i in 0..count {
+            tree.remove(&mut arena, (i * 7 % count) as u32);
+            check(&arena.0, tree.root);
+        }
+        assert_eq!(tree.root, NIL);
+    }
 }
