@@ -242,7 +242,7 @@ static void by_sharer(bool sees)
 /* A debugger has the process call munmap, mprotect and madvise: its own calls, as far as the kernel is concerned. */
 static void by_debugger(uint64_t caps)
 {
-#ifdef __x86_64__
+#ifdef INJECT_IS_THERE
     struct {
         const char *name;
         unsigned long number, last;

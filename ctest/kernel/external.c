@@ -190,7 +190,7 @@ static void by_file(void)
 /* A debugger makes the process call munmap. */
 static void by_debugger(void)
 {
-#ifdef __x86_64__
+#ifdef INJECT_IS_THERE
     long result;
     pid_t child = fork();
     if (child == 0) {
