@@ -42,8 +42,8 @@
 //!
 //! # Who calls whom
 //!
-//! `device` (system calls) → `context`, `events` (one descriptor) → `space` (all of a process, what the
-//! spin lock protects) → `members`, `regions` → `slots`, `free_list`, `tree`, `occupied`, `cookies`,
+//! `device` (system calls) → `context`, `events`, `dump` (one descriptor) → `space` (all of a process, what
+//! the spin lock protects) → `members`, `regions` → `slots`, `free_list`, `tree`, `occupied`, `cookies`,
 //! `status`.
 //! `notifier` calls into `space` by way of `marking`, page faults into `status` by `mapping`. `account`
 //! charges what `slots` and `status` allocate.
@@ -57,6 +57,7 @@ mod compat;
 mod context;
 mod cookies;
 mod device;
+mod dump;
 mod events;
 mod free_list;
 mod hold;

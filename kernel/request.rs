@@ -14,7 +14,7 @@ pub(crate) struct Request {
     pub(crate) last: u64,
     /// The tag of the address as the client gave it.
     pub(crate) tag: u8,
-    pub(crate) wanted: ChangeMask,
+    pub(crate) mask: ChangeMask,
     /// The client's name for it.
     pub(crate) cookie: u64,
 }
@@ -31,7 +31,7 @@ impl Request {
         changes: u32,
         flags: u32,
     ) -> Result<Self> {
-        let wanted = ChangeMask::new(changes, flags).ok_or(EINVAL)?;
+        let mask = ChangeMask::new(changes, flags).ok_or(EINVAL)?;
         let start = addresses.untag(addr);
         let further = length.wrapping_sub(1);
         if further >= addresses.from(start) || cookie == KDREG2_BAD_COOKIE_VALUE {
@@ -41,7 +41,7 @@ impl Request {
             start,
             last: start.wrapping_add(further),
             tag: Addresses::tag(addr),
-            wanted,
+            mask,
             cookie,
         })
     }

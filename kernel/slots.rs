@@ -73,7 +73,7 @@ pub(crate) struct Slot {
     /// Generation of the current or last use; only ever grows.
     pub(crate) generation: Cell<u32>,
     /// What the client asked for; for an event, the answer.
-    pub(crate) wanted: Cell<ChangeMask>,
+    pub(crate) mask: Cell<ChangeMask>,
     usage: Cell<u8>,
     /// The tag of the address that the client gave.
     pub(crate) tag: Cell<u8>,

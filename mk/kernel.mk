@@ -68,8 +68,8 @@ arm64-tree: kernel-tree
 
 # From a copy of the sources: kbuild's MO= refuses to build elsewhere while
 # products of the stock build lie beside them.
-copy-module-sources = mkdir -p $(dir $(1)) && rm -f $(dir $(1))*.rs && \
-    cp -p $(KDREG_TOP)/kernel/Kbuild $(KDREG_TOP)/kernel/*.rs $(dir $(1))
+copy-module-sources = mkdir -p $(dir $(1)) && rm -rf $(dir $(1))*.rs $(dir $(1))regions && \
+    cp -rpL $(KDREG_TOP)/kernel/Kbuild $(KDREG_TOP)/kernel/*.rs $(KDREG_TOP)/kernel/regions $(dir $(1))
 
 arm64-module: arm64-tree
 	@$(call copy-module-sources,$(KDREG_ARM64_MODULE))

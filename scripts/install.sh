@@ -106,7 +106,9 @@ pkg_config_file() {
 module_files() {
     sources=/usr/src/kdreg-$version
     each "$sources" kernel/*.rs kernel/Kbuild kernel/dkms.conf
+    each "$sources/regions" kernel/regions/*.rs
     file 755 kernel/rust-ready "$sources" rust-ready
+    empty "$sources/regions"
     empty "$sources"
     file 644 kernel/60-kdreg.rules /usr/lib/udev/rules.d 60-kdreg.rules
     file 644 kernel/modules-load.conf /usr/lib/modules-load.d kdreg.conf
