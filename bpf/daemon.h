@@ -85,13 +85,15 @@ enum {
 	ORDER_EXPECT = 4, /* a log is about to be put in */
 	ORDER_FORGET = 5, /* and was not */
 	ORDER_END_ALL = 6,
+	ORDER_SWITCH = 7, /* how often kernel.ftrace_enabled was read: in tail */
+	ORDER_LET_GO = 8, /* of a guard that is held, and whose word is in tail */
 };
 
-/* What is to be done with a log, and what it was like. */
+/* What is to be done with a log, and what it was like; or with the guard. */
 struct order {
 	__u64 mm;
 	__u32 what;
-	__u32 found;    /* 1: there is such a log */
+	__u32 found;    /* 1: there is such a log, or it was done */
 	__u64 tail, done, identity;
 	__u32 mode, capacity;
 };
@@ -122,6 +124,18 @@ int orders(struct order *order)
 
 		if (place)
 			__sync_fetch_and_add(place, order->what == ORDER_EXPECT ? 1 : -1);
+		return 0;
+	}
+	if (order->what == ORDER_SWITCH) {
+		order->tail = *(volatile __u64 *)&switch_reads;
+		return 0;
+	}
+	if (order->what == ORDER_LET_GO) {
+		struct kdreg_guard *g = bpf_map_lookup_elem(&guard, &only);
+		__u64 word = order->tail;
+		__u64 next = (word & ~KDREG_GUARD_HELD) + (1ULL << KDREG_GUARD_EPOCH_SHIFT);
+
+		order->found = g && __sync_val_compare_and_swap(&g->word, word, next) == word;
 		return 0;
 	}
 	map = find_log(mm);

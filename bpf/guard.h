@@ -11,6 +11,11 @@
  * nothing for valid while any processor does. If at the end of that time misses
  * have been counted, all clients lose everything, once.
  *
+ * If what was missed sees programs go, they may be gone, or about to be. Then the guard
+ * is held: nothing is valid until kdregd has found all of them in place. It has the links,
+ * which cannot have been released then; and it reads kernel.ftrace_enabled, which waits for
+ * whoever was writing to it when that was missed (life.h).
+ *
  * Why nothing is lost undetected: a change is missed on processor P only while
  * another task is inside a program on P; that task was switched away from inside
  * it (the programs run in process context alone), so the count was raised
@@ -58,7 +63,7 @@ static __always_inline bool anybody_inside(struct watched_programs *all, int sel
 	return false;
 }
 
-/* How often programs were left out on this processor: all, and those that see the end of everything. */
+/* How often programs were left out on this processor: all, and those that see programs go. */
 struct missed {
 	__u64 all, ends;
 };
@@ -89,6 +94,24 @@ static __always_inline void add_to_guard(__u64 what)
 	if (g) {
 		/* A full barrier: whoever is switched to, or goes on, does so behind it. */
 		__u64 old = __sync_fetch_and_add(&g->word, what);
+		USE(old);
+	}
+}
+
+/*
+ * What sees programs go was missed. The number of losses goes up first: kdregd, which
+ * takes this back, finds another word if it began to look before. And it does so once
+ * more by taking it back, for what was lost meanwhile.
+ */
+static __always_inline void hold(void)
+{
+	struct kdreg_guard *g = bpf_map_lookup_elem(&guard, &only);
+	__u64 old;
+
+	add_to_guard(1ULL << KDREG_GUARD_EPOCH_SHIFT);
+	if (g) {
+		/* A full barrier: the processor is not certain again before. */
+		old = __sync_fetch_and_or(&g->word, KDREG_GUARD_HELD);
 		USE(old);
 	}
 }
@@ -129,9 +152,8 @@ static __always_inline void end_uncertainty(struct watched_programs *all, struct
 	missed.ends -= *(volatile __u64 *)&here->missed_ends;
 	if (__sync_val_compare_and_swap(&here->uncertain, uncertain, uncertain + 1) != uncertain)
 		return;
-	/* What was not seen may have been the last that could be. */
 	if (missed.ends)
-		end_everything();
+		hold();
 	/* A switch before this raises the count for itself: it does not reach 0 meanwhile. */
 	add_to_guard(lost ? (1ULL << KDREG_GUARD_EPOCH_SHIFT) - 1 : -1ULL);
 	if (lost)

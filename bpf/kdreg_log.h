@@ -51,8 +51,9 @@ struct kdreg_log {
 /* One for the machine. */
 struct kdreg_guard {
 	/*
-	 * From bit 0: the processors that may be missing changes this moment; from
-	 * bit KDREG_GUARD_EPOCH_SHIFT: how often some were missed; KDREG_GUARD_DEAD.
+	 * From bit 0: the processors that may be missing changes this moment;
+	 * KDREG_GUARD_HELD; from bit KDREG_GUARD_EPOCH_SHIFT: how often some were missed;
+	 * KDREG_GUARD_DEAD.
 	 */
 	__u64 word;
 	__u64 magic;   /* KDREG_GUARD_MAGIC */
@@ -60,6 +61,8 @@ struct kdreg_guard {
 	__u32 flags;   /* KDREG_GUARD_UNINSTALLED */
 };
 #define KDREG_GUARD_EPOCH_SHIFT 16
+/* Programs may not run any more: nothing is certain until kdregd has found that they do. */
+#define KDREG_GUARD_HELD (1ULL << 15)
 
 /* In kdreg_guard.flags, of a guard that is dead: on purpose, and nobody is to begin anew. */
 #define KDREG_GUARD_UNINSTALLED 1U

@@ -56,28 +56,36 @@ int BPF_PROG(tracepoint_release, struct bpf_link *link)
 	return 0;
 }
 
+/* How often kernel.ftrace_enabled was read: kdregd finds by it that what is written is seen. */
+__u64 switch_reads;
+
 /*
- * kernel.ftrace_enabled is being written to: with 0 the kernel takes all calls of
- * programs out of its functions. This runs before.
+ * An integer of kernel.* and the like was read, or written. If it is
+ * kernel.ftrace_enabled, and 0 now, the kernel is about to take all calls of programs
+ * out of its functions. It holds ftrace's lock from before this until that is done, and
+ * takes the same lock for everybody who reads the value: so whoever has read it since
+ * this was attached, and found it not to be 0, knows that no other 0 comes unseen.
  */
-SEC("fentry/proc_sys_write")
-int BPF_PROG(sysctl, struct kiocb *iocb)
+SEC("fexit/proc_dointvec")
+int BPF_PROG(sysctl, struct ctl_table *table, int write)
 {
 	static const char wanted[] = "ftrace_enabled";
-	char name[sizeof(wanted)] = {};
-	struct proc_inode *entry;
-	const char *procname;
-	__u64 inode;
+	/* Longer by one, so that a longer name is another. */
+	char name[sizeof(wanted) + 1] = {};
 	bool same = true;
+	int value = 0;
 
-	inode = (__u64)BPF_CORE_READ(iocb, ki_filp, f_inode);
-	entry = (void *)(inode - bpf_core_field_offset(struct proc_inode, vfs_inode));
-	procname = BPF_CORE_READ(entry, sysctl_entry, procname);
-	bpf_probe_read_kernel_str(name, sizeof(name), procname);
+	bpf_probe_read_kernel_str(name, sizeof(name), table->procname);
 	for (int i = 0; i < sizeof(wanted); i++)
 		same &= name[i] == wanted[i];
-	if (same)
-		end_everything();
+	if (same && !write) {
+		__sync_fetch_and_add(&switch_reads, 1);
+	} else if (same) {
+		/* What cannot be read is 0. */
+		bpf_probe_read_kernel(&value, sizeof(value), table->data);
+		if (!value)
+			end_everything();
+	}
 	leave(SYSCTL);
 	return 0;
 }

@@ -130,7 +130,7 @@ struct processor {
 	 */
 	__u64 uncertain;
 	__u64 misses;      /* of all programs, on it, when that began */
-	__u64 missed_ends; /* and of those that end everything */
+	__u64 missed_ends; /* and of those that see programs go */
 };
 
 struct {

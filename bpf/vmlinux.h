@@ -147,27 +147,9 @@ struct bpf_iter__bpf_prog {
 	struct bpf_prog *prog;
 };
 
-struct inode {
-	unsigned long i_ino;
-};
-
-struct file {
-	struct inode *f_inode;
-};
-
-struct kiocb {
-	struct file *ki_filp;
-};
-
-struct iov_iter;
-
 struct ctl_table {
 	const char *procname;
-};
-
-struct proc_inode {
-	struct ctl_table *sysctl_entry;
-	struct inode vfs_inode;
+	void *data;
 };
 
 #pragma clang attribute pop

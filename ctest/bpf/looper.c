@@ -17,7 +17,9 @@ static void loop(const struct plan *plan)
     attr.max_entries = 64;
     int map = (int)syscall(SYS_bpf, BPF_MAP_CREATE, &attr, sizeof attr);
     REQUIRE(map >= 0, "bpf(BPF_MAP_CREATE): %s", strerror(errno));
+    int integer = integer_open();
     while (!atomic_load(plan->stop)) {
+        integer_read(integer);
         memset(&attr, 0, sizeof attr);
         attr.map_fd = (uint32_t)map;
         attr.key = (uintptr_t)&key;

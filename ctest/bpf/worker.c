@@ -185,10 +185,24 @@ static void step(struct block *block)
     drain(block);
 }
 
+int integer_open(void)
+{
+    int file = open("/proc/sys/kernel/panic", O_RDONLY | O_CLOEXEC);
+    REQUIRE(file >= 0, "/proc/sys/kernel/panic: %s", strerror(errno));
+    return file;
+}
+
+void integer_read(int file)
+{
+    char text[32];
+    REQUIRE(pread(file, text, sizeof text, 0) > 0, "/proc/sys/kernel/panic: %s", strerror(errno));
+}
+
 static void *work(void *argument)
 {
     struct block *block = argument;
     const struct plan *plan = block->plan;
+    int integer = integer_open();
     if (plan->priority) {
         struct sched_param priority = {.sched_priority = plan->priority};
         if (sched_setscheduler(0, SCHED_FIFO, &priority))
@@ -198,9 +212,11 @@ static void *work(void *argument)
         if (plan->priority) {
             struct timespec pause = {0, (long)(1 + dice(block, plan->pause)) * 1000};
             nanosleep(&pause, NULL);
+            integer_read(integer);
         }
         step(block);
     }
+    close(integer);
     return NULL;
 }
 

@@ -42,8 +42,14 @@ pid_t worker_start(const struct plan *plan);
 /* The same in this process. */
 int worker_run(const struct plan *plan);
 
-/* A process that loops in bpf(2), updating an element of a map, on that processor. Programs attached by a kprobe are not run meanwhile. */
+/* A process that loops in bpf(2), updating an element of a map, on that processor. Programs attached by a kprobe are not run meanwhile. It also
+ * reads an integer of the kernel's, as workers of real-time priority do: what sees kernel.ftrace_enabled written to runs for each, and is
+ * left out where one of them was taken off in the middle of it. */
 pid_t looper_start(const struct plan *plan);
+
+/* Such an integer: opened, and read. */
+int integer_open(void);
+void integer_read(int file);
 
 /* Tells what is in counts, less what was in an earlier copy (may be NULL), on a line that begins with what. */
 void counts_say(const char *what, const struct counts *counts, const struct counts *earlier);

@@ -62,6 +62,7 @@ fn assertions() -> String {
     equal("KDREG_BPF_VERSION", u64::from(abi::VERSION));
     equal("KDREG_LOG_DEAD", abi::LOG_DEAD);
     equal("KDREG_GUARD_DEAD", abi::GUARD_DEAD);
+    equal("KDREG_GUARD_HELD", abi::GUARD_HELD);
     equal("KDREG_GUARD_UNINSTALLED", abi::GUARD_UNINSTALLED.into());
     equal("KDREG_LOG_ENTRIES", abi::LOG_ENTRIES as u64);
     equal("KDREG_GUARD_EPOCH_SHIFT", u64::from(abi::GUARD_EPOCH_SHIFT));

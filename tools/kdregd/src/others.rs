@@ -8,6 +8,7 @@ use crate::kernel::pins;
 use crate::kernel::remains::{self, Object};
 use crate::kernel::tasks;
 use anyhow::{Context, Result};
+use kdreg::monitor::bpf::abi;
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
@@ -63,7 +64,9 @@ fn is_in_use(directory: &Path, features: &Features) -> bool {
     let Ok(other) = Generation::reopen(directory, features) else {
         return true;
     };
-    if other.is_dead().unwrap_or(false) {
+    // One that is held nobody lets go of any more.
+    let over = abi::GUARD_DEAD | abi::GUARD_HELD;
+    if other.guard().is_ok_and(|guard| guard.word & over != 0) {
         return false;
     }
     tasks::with_logs(&other).map_or(true, |tasks| !tasks.is_empty())

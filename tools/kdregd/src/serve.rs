@@ -117,7 +117,7 @@ fn settle(server: &mut Server, listener: &Listener) -> Result<bool> {
     if !server.features.ftrace_switch || server.generation.is_uninstalled()? {
         return Ok(true);
     }
-    // Whoever made it dead may be about to write there.
+    // Who has just written there may do so again.
     sleep(ftrace::SETTLED);
     let Some(why) = ftrace::against() else {
         return Ok(true);
@@ -160,6 +160,12 @@ fn begin(options: &Options, features: Features, generation: Generation, pins: &P
 
 /// Tries the modes. Anything but `Done`: there is no need to know any more.
 fn try_modes(options: &Options, server: &mut Server) -> Result<End> {
+    if server.features.ftrace_switch && !server.generation.sees_the_switch()? {
+        let why = "what is written to kernel.ftrace_enabled is not seen on this kernel";
+        let refused = Mode::ALL.map(|mode| (mode, why.into()));
+        server.refused.extend(refused);
+        return Ok(End::Done);
+    }
     for mode in Mode::ALL {
         if !options.modes.contains(&mode) {
             server.refused.insert(mode, "not asked for".into());
@@ -175,7 +181,7 @@ fn try_modes(options: &Options, server: &mut Server) -> Result<End> {
                 Err(_) if signals::come_within(PollTimeout::ZERO)? => return Ok(End::Signal),
                 Err(error) => Proof::broken(format!("{error:#}")),
             };
-            server.look_at_ftrace()?;
+            server.look_for_ends()?;
             if server.generation.is_dead()? {
                 return Ok(End::Dead);
             }

@@ -85,8 +85,11 @@ pub const MODE_FLUSH: u32 = 2;
 pub const GUARD_MAGIC: u64 = u64::from_le_bytes(*b"kdregwrd");
 /// In `Guard::word`: nothing is certain any more, for ever.
 pub const GUARD_DEAD: u64 = 1 << 63;
-/// In `Guard::word`: how many processors may be missing changes now.
+/// In `Guard::word`: what keeps anything from being certain now, which passes. How many
+/// processors may be missing changes, and `GUARD_HELD`.
 pub const GUARD_UNCERTAIN: u64 = (1 << GUARD_EPOCH_SHIFT) - 1;
+/// In `Guard::word`: programs may not run any more; until kdregd has found that they do.
+pub const GUARD_HELD: u64 = 1 << (GUARD_EPOCH_SHIFT - 1);
 /// In `Guard::word`: where the number of losses begins.
 pub const GUARD_EPOCH_SHIFT: u32 = 16;
 /// In `Guard::flags`, of one that is dead: on purpose, and no kdregd is to begin
@@ -97,9 +100,8 @@ pub const GUARD_UNINSTALLED: u32 = 1;
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Guard {
-    /// The processors that are uncertain now (`GUARD_UNCERTAIN`), how often
-    /// something was lost so far (from `GUARD_EPOCH_SHIFT` up), and
-    /// `GUARD_DEAD`.
+    /// What is uncertain now (`GUARD_UNCERTAIN`), how often something was lost so far
+    /// (from `GUARD_EPOCH_SHIFT` up), and `GUARD_DEAD`.
     pub word: u64,
     /// [`GUARD_MAGIC`].
     pub magic: u64,

@@ -22,8 +22,8 @@ const SWITCH: &str = "/proc/sys/kernel/ftrace_enabled";
 /// has the switch, and who sees all of /proc writes to it.
 const DIRECTORY: &str = "/proc/sys/kernel";
 
-/// How long it has to be other than 0. A program that sees it written to says so before
-/// the kernel has done it, and whoever writes may be taken off in between.
+/// How long it has to be other than 0: attaching and detaching take some time, and whoever
+/// has written to it may do so again.
 pub const SETTLED: Duration = Duration::from_secs(1);
 
 /// What was read of it.

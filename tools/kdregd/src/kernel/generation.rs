@@ -24,6 +24,9 @@ use std::path::{Path, PathBuf};
 struct Aligned<T: ?Sized>(T);
 static OBJECT: &Aligned<[u8]> = &Aligned(*include_bytes!(concat!(env!("OUT_DIR"), "/kdreg.bpf.o")));
 
+/// How often kernel.ftrace_enabled is read before nobody is taken to see it.
+const READS: u32 = 100;
+
 /// What this build's programs and layouts are called.
 pub fn build_name() -> String {
     format!("{}-{}", abi::VERSION, env!("KDREGD_BUILD"))
@@ -317,6 +320,28 @@ impl Generation {
     /// Whether a program is attached.
     pub fn is_linked(&self, program: &Program) -> bool {
         self.links.contains_key(program.name)
+    }
+
+    /// Whether all links are there that anybody depends on: none has been released, then,
+    /// since one that is held cannot be.
+    pub fn has_its_links(&self) -> Result<bool> {
+        let ids = self.links.values().map(|link| calls::link_id(link.as_fd()));
+        let held = ids.collect::<io::Result<Vec<u32>>>().context("a link")?;
+        Ok(guarded::owned(self)?.iter().all(|id| held.contains(id)))
+    }
+
+    /// Whether its program sees what is written to kernel.ftrace_enabled: as it sees what
+    /// is read, by the same function of the kernel's.
+    pub fn sees_the_switch(&self) -> Result<bool> {
+        // Any run may be left out, but not all.
+        for _ in 0..READS {
+            let before = orders::switch_reads(self)?;
+            let _ = ftrace::against();
+            if orders::switch_reads(self)? != before {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// The guard as it is now.

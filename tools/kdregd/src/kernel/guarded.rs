@@ -14,6 +14,14 @@ const PLACE: usize = 24;
 const SLOT: usize = 24;
 const LINK: usize = 16;
 
+/// What is known of the programs: a slot for each, and the scheduler's link behind them.
+fn known(generation: &Generation) -> Result<Vec<u8>> {
+    generation
+        .map("watched")
+        .lookup(&0u32.to_ne_bytes(), MapFlags::ANY)?
+        .ok_or_else(|| anyhow!("an array without its element"))
+}
+
 /// A number at a place in bytes.
 fn word(bytes: &[u8], at: usize) -> u64 {
     u64::from_ne_bytes(bytes[at..at + 8].try_into().expect("8 bytes"))
@@ -32,9 +40,7 @@ fn id(program: BorrowedFd<'_>) -> Result<u32> {
 fn change(generation: &Generation, edit: impl FnOnce(&mut [u8]) -> Result<()>) -> Result<()> {
     let map = generation.map("watched");
     let key = 0u32.to_ne_bytes();
-    let mut value = map
-        .lookup(&key, MapFlags::ANY)?
-        .ok_or_else(|| anyhow!("an array without its element"))?;
+    let mut value = known(generation)?;
     edit(&mut value)?;
     // Words that stay the same are written over by themselves; a slot that is
     // new is of a program that does not run yet.
@@ -79,6 +85,14 @@ pub fn own(generation: &Generation, program: &Program, link: BorrowedFd<'_>) -> 
         }
         Ok(())
     })
+}
+
+/// The links that somebody depends on.
+pub fn owned(generation: &Generation) -> Result<Vec<u32>> {
+    let value = known(generation)?;
+    let slots = (0..WATCHED).map(|slot| half(&value, slot * SLOT + LINK));
+    let all = slots.chain([half(&value, WATCHED * SLOT)]);
+    Ok(all.filter(|link| *link != 0).collect())
 }
 
 /// Programs that are about to be detached on purpose: nobody depends on them. How

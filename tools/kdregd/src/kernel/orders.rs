@@ -13,6 +13,8 @@ const WAKE: u32 = 3;
 const EXPECT: u32 = 4;
 const FORGET: u32 = 5;
 const END_ALL: u32 = 6;
+const SWITCH: u32 = 7;
+const LET_GO: u32 = 8;
 
 /// `struct order`.
 #[repr(C)]
@@ -45,14 +47,19 @@ pub struct Seen {
     pub capacity: u32,
 }
 
+fn run(generation: &Generation, mut order: Order) -> Result<Order> {
+    // SAFETY: plain integers without padding (its size is checked above).
+    unsafe { calls::run(generation.program("orders"), &mut order) }.context("an order")?;
+    Ok(order)
+}
+
 fn give(generation: &Generation, mm: u64, what: u32) -> Result<Option<Seen>> {
-    let mut order = Order {
+    let order = Order {
         mm,
         what,
         ..Default::default()
     };
-    // SAFETY: plain integers without padding (its size is checked above).
-    unsafe { calls::run(generation.program("orders"), &mut order) }.context("order to a log")?;
+    let order = run(generation, order)?;
     Ok((order.found != 0).then_some(Seen {
         entries: order.tail & !abi::LOG_DEAD,
         dead: order.tail & abi::LOG_DEAD != 0,
@@ -99,4 +106,24 @@ pub fn end_all(generation: &Generation) -> Result<()> {
 /// anew.
 pub fn uninstall(generation: &Generation) -> Result<()> {
     give(generation, 0, UNINSTALL).map(drop)
+}
+
+/// How often kernel.ftrace_enabled was read where its program sees that.
+pub fn switch_reads(generation: &Generation) -> Result<u64> {
+    let order = Order {
+        what: SWITCH,
+        ..Default::default()
+    };
+    Ok(run(generation, order)?.tail)
+}
+
+/// Lets go of a guard that is held. Programs have been found in place since its word was
+/// `word`: false, if it is another by now.
+pub fn let_go(generation: &Generation, word: u64) -> Result<bool> {
+    let order = Order {
+        what: LET_GO,
+        tail: word,
+        ..Default::default()
+    };
+    Ok(run(generation, order)?.found != 0)
 }

@@ -24,7 +24,7 @@ use std::time::{Duration, Instant};
 const UNDECIDED: usize = 1024;
 const UNDECIDED_OF_USER: usize = 64;
 /// How often those are looked through that take too long, and that the dead are,
-/// and the guard and ftrace's switch are looked at.
+/// and the guard is looked at.
 const ROUND: Duration = Duration::from_secs(5);
 /// How often it is while a processor is uncertain, or nothing can be attached.
 const SOON: Duration = Duration::from_millis(200);
@@ -205,10 +205,9 @@ impl<'a> Loop<'a> {
         }
     }
 
-    /// Nobody waits for a switch of tasks that may not come, and nobody trusts programs
-    /// for longer than until the next look that the kernel does not call any more.
+    /// Nobody waits for a switch of tasks that may not come, nor for a guard that is held.
     fn look_at_guard(&mut self, now: Instant) -> Result<()> {
-        self.server.look_at_ftrace()?;
+        self.server.look_for_ends()?;
         let word = self.server.generation.guard()?.word;
         let uncertain = word & abi::GUARD_UNCERTAIN != 0;
         let soon = uncertain || self.server.settling.is_some();

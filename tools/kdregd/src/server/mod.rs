@@ -22,9 +22,13 @@ use crate::kernel::programs::Mode;
 use crate::proof::Proof;
 use anyhow::Result;
 use clients::Clients;
+use kdreg::monitor::bpf::abi;
 use limits::Limits;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+
+/// How often a guard that is held is looked at in a row: its word may go up meanwhile.
+const ATTEMPTS: u32 = 8;
 
 /// All that kdregd knows, of one generation.
 pub struct Server {
@@ -52,19 +56,36 @@ impl Server {
         self.settling = Some(Settling::begin());
     }
 
-    /// Ends all, if the kernel calls no program though none has seen that coming. A write
-    /// of 0 that had begun when this generation was attached is such a one: it may be
-    /// done however late, as who writes may be kept off the processors for so long. Until
-    /// this is looked at next, lookups trust what nobody keeps any more.
-    pub fn look_at_ftrace(&self) -> Result<()> {
-        // (Who rests has a generation that is dead.)
-        if !self.features.ftrace_switch || self.generation.is_dead()? {
-            return Ok(());
+    /// Ends all, if programs are not called any more and the one that sees that coming has
+    /// not. It may have been left out: then the guard is held, and let go of if they are.
+    /// It may have been attached too late, so this has to be called once after that.
+    pub fn look_for_ends(&self) -> Result<()> {
+        for _ in 0..ATTEMPTS {
+            // Before anything is looked at: a word that is the same afterwards is of
+            // nothing that was left out since.
+            let word = self.generation.guard()?.word;
+            // (Who rests has a generation that is dead.)
+            if word & abi::GUARD_DEAD != 0 {
+                return Ok(());
+            }
+            let against = match self.features.ftrace_switch {
+                true => ftrace::against(),
+                false => None,
+            };
+            let held = word & abi::GUARD_HELD != 0;
+            let why = match against {
+                None if held && !self.generation.has_its_links()? => Some("a program is gone"),
+                other => other,
+            };
+            if let Some(why) = why {
+                eprintln!("kdregd: {why}, though no program has seen that coming");
+                return orders::end_all(&self.generation);
+            }
+            if !held || orders::let_go(&self.generation, word)? {
+                return Ok(());
+            }
         }
-        if let Some(why) = ftrace::against() {
-            eprintln!("kdregd: {why}, though no program has seen that coming");
-            orders::end_all(&self.generation)?;
-        }
+        // At the next look.
         Ok(())
     }
 
@@ -84,7 +105,7 @@ impl Server {
         }
         let lock = Lock::take(&self.pins)?;
         self.generation.attach_mode(mode, &lock)?;
-        self.look_at_ftrace()
+        self.look_for_ends()
     }
 
     /// Detaches it. There must not be a client who uses it.

@@ -65,7 +65,8 @@ fn guard(server: &Server) -> Value {
         Ok(guard) => json!({
             "needed": server.features.needed(Part::Guard),
             "word": guard.word,
-            "uncertain_processors": guard.word & abi::GUARD_UNCERTAIN,
+            "uncertain_processors": guard.word & abi::GUARD_UNCERTAIN & !abi::GUARD_HELD,
+            "held": guard.word & abi::GUARD_HELD != 0,
             "losses": (guard.word & !abi::GUARD_DEAD) >> abi::GUARD_EPOCH_SHIFT,
             "dead": guard.word & abi::GUARD_DEAD != 0,
         }),
