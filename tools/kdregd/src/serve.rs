@@ -44,13 +44,9 @@ pub fn serve(options: &Options) -> Result<i32> {
     let mut alone = Lock::take(&options.pins)?;
     loop {
         let features = Features::find()?;
-        let generation = match open(options, &features, &alone) {
-            // It has been written to just now: goes round, and waits.
-            Err(error) if ftrace::forbade(&error) => {
-                say(&format!("{error:#}"));
-                continue;
-            }
-            other => other?,
+        // It may be written to just now: goes round then, and waits.
+        let Some(generation) = unless_forbidden(open(options, &features, &alone))? else {
+            continue;
         };
         // What is there now is found by who uninstalls.
         drop(alone);
@@ -93,10 +89,7 @@ pub fn serve(options: &Options) -> Result<i32> {
         if server.generation.is_uninstalled()? {
             say("uninstalled: ends");
             // What is left by one that was killed while it uninstalled, or could not.
-            match server.generation.remove(&alone) {
-                Err(error) if ftrace::forbade(&error) => say(&format!("{error:#}")),
-                other => other?,
-            }
+            unless_forbidden(server.generation.remove(&alone))?;
             // The lock's, if nobody else has anything there by now.
             let _ = std::fs::remove_dir(&options.pins);
             return Ok(0);
@@ -104,11 +97,19 @@ pub fn serve(options: &Options) -> Result<i32> {
         say(
             "nothing is certain any more (programs were detached, or are about to be): begins anew",
         );
-        match server.generation.remove(&alone) {
-            // It stays, dead, until it is found again.
-            Err(error) if ftrace::forbade(&error) => say(&format!("{error:#}")),
-            other => other?,
+        // Or it stays, dead, until it is found again.
+        unless_forbidden(server.generation.remove(&alone))?;
+    }
+}
+
+/// What was done; `None`: the kernel's ftrace forbids that now, which is said.
+fn unless_forbidden<T>(done: Result<T>) -> Result<Option<T>> {
+    match done {
+        Err(error) if ftrace::forbade(&error) => {
+            say(&format!("{error:#}"));
+            Ok(None)
         }
+        other => other.map(Some),
     }
 }
 
@@ -162,8 +163,7 @@ fn begin(options: &Options, features: Features, generation: Generation, pins: &P
 fn try_modes(options: &Options, server: &mut Server) -> Result<End> {
     if server.features.ftrace_switch && !server.generation.sees_the_switch()? {
         let why = "what is written to kernel.ftrace_enabled is not seen on this kernel";
-        let refused = Mode::ALL.map(|mode| (mode, why.into()));
-        server.refused.extend(refused);
+        server.refuse_all(why);
         return Ok(End::Done);
     }
     for mode in Mode::ALL {
@@ -186,15 +186,10 @@ fn try_modes(options: &Options, server: &mut Server) -> Result<End> {
                 return Ok(End::Dead);
             }
             // What costs the uninvolved something is not there before it is wanted.
-            if !before && (mode == Mode::Flush || !proof.holds()) {
-                match server.detach_mode(mode) {
-                    Err(error) if ftrace::forbade(&error) => {
-                        say(&format!("{error:#}"));
-                        orders::end_all(&server.generation)?;
-                        return Ok(End::Dead);
-                    }
-                    other => other?,
-                }
+            let goes = !before && (mode == Mode::Flush || !proof.holds());
+            if goes && unless_forbidden(server.detach_mode(mode))?.is_none() {
+                orders::end_all(&server.generation)?;
+                return Ok(End::Dead);
             }
             server.proofs.insert(mode, proof);
         }

@@ -51,9 +51,13 @@ impl Server {
     /// `why` they cannot.
     pub fn rest(&mut self, why: &str) {
         self.proofs.clear();
-        let refused = Mode::ALL.map(|mode| (mode, why.into()));
-        self.refused = BTreeMap::from(refused);
+        self.refuse_all(why);
         self.settling = Some(Settling::begin());
+    }
+
+    /// Offers no mode.
+    pub fn refuse_all(&mut self, why: &str) {
+        self.refused = Mode::ALL.map(|mode| (mode, why.into())).into();
     }
 
     /// Ends all, if programs are not called any more and the one that sees that coming has
