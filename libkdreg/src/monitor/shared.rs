@@ -156,7 +156,7 @@ impl Drop for Lease {
 }
 
 /// What the environment says.
-fn wanted(options: &Options) -> Result<Option<Kind>, Errno> {
+fn requested(options: &Options) -> Result<Option<Kind>, Errno> {
     let Some(value) = environment::variable(c"KDREG_BACKEND") else {
         return Ok(options.backend);
     };
@@ -182,8 +182,8 @@ pub(crate) fn acquire(options: &Options) -> Result<Lease, Errno> {
     {
         return Err(Errno::EINVAL);
     }
-    let wanted = wanted(options)?;
-    if let Some(kind) = wanted {
+    let requested = requested(options)?;
+    if let Some(kind) = requested {
         return lease(kind, options).map_err(|refusal| {
             log::say(
                 Level::Error,

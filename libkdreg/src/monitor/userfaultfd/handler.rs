@@ -18,7 +18,7 @@ use super::abi::{EVENT_REMAP, EVENT_REMOVE, EVENT_UNMAP, Message};
 use super::backlog::Backlog;
 use super::claims;
 use super::discards::{self, Discards};
-use super::disturbed::Disturbed;
+use super::removals::Removals;
 use crate::background::{self, Stack, Thread, way};
 use crate::errno::Errno;
 use crate::memory::Share;
@@ -33,7 +33,7 @@ use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd, RawFd};
 /// What the handler shares with those who monitor.
 pub(super) struct Events {
     pub table: Table,
-    pub disturbed: Disturbed,
+    pub removals: Removals,
     pub discards: Discards,
 }
 
@@ -41,7 +41,7 @@ impl Events {
     pub fn new(table: Table) -> Events {
         Events {
             table,
-            disturbed: Disturbed::new(),
+            removals: Removals::new(),
             discards: Discards::new(),
         }
     }
@@ -291,7 +291,7 @@ fn take_in(message: &Message, events: &Events, backlog: &mut Backlog) {
             if reason == Reason::Discard {
                 events.discards.note(range, discards::now());
             } else {
-                events.disturbed.note(range);
+                events.removals.note(range);
             }
             backlog.push(range, reason);
         }

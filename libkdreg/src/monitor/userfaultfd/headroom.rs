@@ -10,7 +10,7 @@
 //! * beyond a few, nothing new is watched while three quarters are in use.
 
 use super::mappings::{Mappings, max_map_count};
-use super::watched::Instant;
+use super::registered::Instant;
 
 /// So few are watched in any case.
 const FEW: usize = 16;

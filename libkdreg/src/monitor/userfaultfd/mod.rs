@@ -2,14 +2,14 @@
 // Files, in reading order:
 //   abi        the kernel's interfaces
 //   mappings   what the process has mapped
-//   watched    which mappings are registered, as far as is known
-//   disturbed  where that may have changed by itself
+//   registered which mappings are registered, as far as is known
+//   removals   where that may have changed by itself
 //   claims     which backend a descriptor's number was last given to
 //   headroom   how many mappings may be watched
-//   thrift     how much time may go into ending watches
+//   budget     how much time may go into ending watches
 //   watches    what these are together
 //   watch      how a watch begins
-//   let_go     how one ends
+//   unwatch    how one ends
 //   discards   what was discarded lately
 //   backlog    changes that were read and not marked yet
 //   handler    the thread that reads events and marks regions
@@ -35,16 +35,16 @@
 
 mod abi;
 mod backlog;
+mod budget;
 mod claims;
 mod discards;
-mod disturbed;
 mod handler;
 mod headroom;
-mod let_go;
 mod mappings;
-mod thrift;
+mod registered;
+mod removals;
+mod unwatch;
 mod watch;
-mod watched;
 mod watches;
 
 use super::backend::{Activity, Backend, Capabilities, Kind, Needs, RegionName, Subscriber};
@@ -64,11 +64,11 @@ use crate::pause;
 use crate::process::{self, Home};
 use crate::range::Range;
 use handler::Events;
-pub(super) use let_go::REST_TIME as REST;
-use let_go::When;
 use mappings::Mappings;
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+pub(super) use unwatch::REST_TIME as REST;
+use unwatch::When;
 use watches::Watches;
 
 /// See the module's documentation.

@@ -26,9 +26,9 @@
 //! The bounds of a mapping are asked for and then registered. If it grew in
 //! between, a part of it was registered and it is in two; see `mend`.
 
-use super::disturbed::Disturbance;
-use super::let_go::{When, now};
 use super::mappings::{Mapping, everything};
+use super::removals::Removal;
+use super::unwatch::{When, now};
 use super::watches::Watches;
 use super::{Userfaultfd, abi};
 use crate::errno::Errno;
@@ -67,7 +67,7 @@ impl Userfaultfd {
         let mut watches = self.watches.lock();
         for _ in 0..ROUNDS {
             self.take_in_disturbances(&mut watches);
-            if !watches.watched.covers(pages) || self.pagemap.is_none() {
+            if !watches.registered.covers(pages) || self.pagemap.is_none() {
                 self.register_around(&mut watches, pages, say)?;
             }
             if self.confirm(pages)? {
@@ -131,14 +131,14 @@ impl Userfaultfd {
         mapping: Mapping,
         say: &mut bool,
     ) -> Result<(), Errno> {
-        let known = watches.watched.find(mapping.range).is_some();
-        watches.watched.reserve()?;
+        let known = watches.registered.find(mapping.range).is_some();
+        watches.registered.reserve()?;
         if !known {
             self.make_room(watches, say)?;
         }
         self.register_range(mapping.range)?;
         // In the list before anything else: what is registered is let go by it.
-        watches.watched.insert(mapping.range);
+        watches.registered.insert(mapping.range);
         if !known {
             self.mend(watches, mapping)?;
         }
@@ -157,11 +157,11 @@ impl Userfaultfd {
     /// Room for one more mapping to be watched.
     fn make_room(&self, watches: &mut Watches, say: &mut bool) -> Result<(), Errno> {
         let now = now();
-        if watches.headroom.room(watches.watched.count(), now) {
+        if watches.headroom.room(watches.registered.count(), now) {
             return Ok(());
         }
         self.let_go_idle(watches, now);
-        if watches.headroom.room(watches.watched.count(), now) {
+        if watches.headroom.room(watches.registered.count(), now) {
             return Ok(());
         }
         *say = watches.headroom.say_it();
@@ -182,20 +182,20 @@ impl Userfaultfd {
             };
             if now.range != mapping.range {
                 // Joined with a neighbour that is watched.
-                watches.watched.reserve()?;
-                watches.watched.insert(now.range);
+                watches.registered.reserve()?;
+                watches.registered.insert(now.range);
                 return Ok(());
             }
             if !self.may_be_a_part(watches, &now) {
                 return Ok(());
             }
-            watches.watched.take(now.range);
+            watches.registered.take(now.range);
             abi::unregister(&self.fd(), now.range);
             let Ok(whole) = self.mappings.at(now.range.start()) else {
                 return Ok(());
             };
             self.register_range(whole.range)?;
-            watches.watched.insert(whole.range);
+            watches.registered.insert(whole.range);
             if whole.range == now.range {
                 return Ok(()); // neighbours, but apart
             }
@@ -211,7 +211,7 @@ impl Userfaultfd {
         let could = |neighbour: Result<Mapping, Errno>| {
             neighbour.is_ok_and(|neighbour| {
                 neighbour.could_be_one_with(mapping)
-                    && watches.watched.find(neighbour.range).is_none()
+                    && watches.registered.find(neighbour.range).is_none()
             })
         };
         could(self.mappings.at(range.end())) || could(self.mappings.at(range.start() - 1))
@@ -231,10 +231,10 @@ impl Userfaultfd {
 
     /// Takes in what the handler noted.
     pub(super) fn take_in_disturbances(&self, watches: &mut Watches) {
-        while let Some(disturbance) = self.events.disturbed.next() {
-            match disturbance {
-                Disturbance::Range(range) => self.look_again(watches, range),
-                Disturbance::Anything => self.look_again(watches, everything()),
+        while let Some(removal) = self.events.removals.next() {
+            match removal {
+                Removal::Range(range) => self.look_again(watches, range),
+                Removal::Anything => self.look_again(watches, everything()),
             }
         }
     }
@@ -243,7 +243,7 @@ impl Userfaultfd {
     /// here now: those are listed, and idle where nothing in them is monitored.
     fn look_again(&self, watches: &mut Watches, range: Range) {
         let mut around = range;
-        while let Some(listed) = watches.watched.take(around) {
+        while let Some(listed) = watches.registered.take(around) {
             around = around.hull(listed);
         }
         let now = now();
@@ -256,8 +256,8 @@ impl Userfaultfd {
             if mapping.range.start() >= around.end() {
                 return;
             }
-            if self.is_ours(mapping.range) && watches.watched.reserve().is_ok() {
-                watches.watched.insert(mapping.range);
+            if self.is_ours(mapping.range) && watches.registered.reserve().is_ok() {
+                watches.registered.insert(mapping.range);
                 self.idle_unless_used(watches, mapping.range, now, When::Now);
             }
         }

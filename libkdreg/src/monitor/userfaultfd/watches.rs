@@ -1,23 +1,23 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What beginning and ending watches have in common.
 
+use super::budget::Budget;
 use super::headroom::Headroom;
-use super::thrift::Thrift;
-use super::watched::Watched;
+use super::registered::Registered;
 
 /// What is registered; behind the lock.
 pub(super) struct Watches {
-    pub watched: Watched,
+    pub registered: Registered,
     pub headroom: Headroom,
-    pub thrift: Thrift,
+    pub budget: Budget,
 }
 
 impl Watches {
     pub const fn new() -> Watches {
         Watches {
-            watched: Watched::new(),
+            registered: Registered::new(),
             headroom: Headroom::new(),
-            thrift: Thrift::new(),
+            budget: Budget::new(),
         }
     }
 }

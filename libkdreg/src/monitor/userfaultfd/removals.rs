@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 /// more are needed only where much is unmapped between two such calls.
 const PLACES: u32 = 512;
 
-pub(super) struct Disturbed {
+pub(super) struct Removals {
     ring: [[AtomicUsize; 2]; PLACES as usize],
     /// Counts what was written and what was taken out.
     written: AtomicU32,
@@ -24,16 +24,16 @@ pub(super) struct Disturbed {
 
 /// What was taken out.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Disturbance {
+pub(super) enum Removal {
     /// This range.
     Range(Range),
     /// Any: more than could be noted.
     Anything,
 }
 
-impl Disturbed {
-    pub const fn new() -> Disturbed {
-        Disturbed {
+impl Removals {
+    pub const fn new() -> Removals {
+        Removals {
             ring: [const { [const { AtomicUsize::new(0) }; 2] }; PLACES as usize],
             written: AtomicU32::new(0),
             taken: AtomicU32::new(0),
@@ -60,7 +60,7 @@ impl Disturbed {
 
     /// Takes one out; by the holder of the list's lock.
     #[inline]
-    pub fn next(&self) -> Option<Disturbance> {
+    pub fn next(&self) -> Option<Removal> {
         let taken = self.taken.load(Ordering::Relaxed);
         // Acquire: pairs with the Release in `note`.
         if taken != self.written.load(Ordering::Acquire) {
@@ -68,11 +68,11 @@ impl Disturbed {
             let range = Range::between(start.load(Ordering::Relaxed), end.load(Ordering::Relaxed));
             // Release: pairs with the Acquire in `note`, which writes here again.
             self.taken.store(taken.wrapping_add(1), Ordering::Release);
-            return Some(Disturbance::Range(range));
+            return Some(Removal::Range(range));
         }
         // Acquire: pairs with the Release in `note`.
         (self.lost.load(Ordering::Relaxed) && self.lost.swap(false, Ordering::Acquire))
-            .then_some(Disturbance::Anything)
+            .then_some(Removal::Anything)
     }
 }
 
@@ -82,18 +82,18 @@ mod tests {
 
     #[test]
     fn what_is_noted_comes_out_in_order_and_nothing_goes_unsaid() {
-        let disturbed = Disturbed::new();
-        assert_eq!(disturbed.next(), None);
+        let removals = Removals::new();
+        assert_eq!(removals.next(), None);
         for round in 0..3 {
             for number in 1..=PLACES as usize + 1 {
-                disturbed.note(Range::between(number, number + 1));
+                removals.note(Range::between(number, number + 1));
             }
             for number in 1..=PLACES as usize {
                 let range = Range::between(number, number + 1);
-                assert_eq!(disturbed.next(), Some(Disturbance::Range(range)), "{round}");
+                assert_eq!(removals.next(), Some(Removal::Range(range)), "{round}");
             }
-            assert_eq!(disturbed.next(), Some(Disturbance::Anything));
-            assert_eq!(disturbed.next(), None);
+            assert_eq!(removals.next(), Some(Removal::Anything));
+            assert_eq!(removals.next(), None);
         }
     }
 }

@@ -3,7 +3,7 @@
 //! as a whole, as they were watched.
 
 use super::mappings::everything;
-use super::watched::Instant;
+use super::registered::Instant;
 use super::watches::Watches;
 use super::{Userfaultfd, abi};
 use crate::range::Range;
@@ -62,7 +62,7 @@ impl Userfaultfd {
         let now = now();
         let mut from = range.start();
         while from < range.end() {
-            let Some(listed) = watches.watched.find(Range::between(from, range.end())) else {
+            let Some(listed) = watches.registered.find(Range::between(from, range.end())) else {
                 break;
             };
             self.idle_unless_used(&mut watches, listed, now, when);
@@ -88,16 +88,16 @@ impl Userfaultfd {
             self.release(watches, listed);
             return;
         }
-        if !watches.watched.any_idle() {
+        if !watches.registered.any_idle() {
             // Relaxed: a hint to look; what is idle is behind the lock.
             self.begins_to_rest.store(true, Ordering::Relaxed);
         }
-        watches.watched.set_idle(listed.start(), now);
+        watches.registered.set_idle(listed.start(), now);
     }
 
     /// Lets go the mappings that have been idle since `until`.
     pub(super) fn let_go_idle(&self, watches: &mut Watches, until: Instant) {
-        while let Some(idle) = watches.watched.longest_idle(until) {
+        while let Some(idle) = watches.registered.longest_idle(until) {
             self.release(watches, idle);
         }
     }
@@ -111,16 +111,16 @@ impl Userfaultfd {
         let mut watches = self.watches.lock();
         self.take_in_disturbances(&mut watches);
         let mut time = clock(libc::CLOCK_MONOTONIC);
-        while all && watches.thrift.any(time) {
-            let Some(idle) = watches.watched.longest_idle(Instant::MAX) else {
+        while all && watches.budget.any(time) {
+            let Some(idle) = watches.registered.longest_idle(Instant::MAX) else {
                 break;
             };
             self.release(&mut watches, idle);
             let begun = std::mem::replace(&mut time, clock(libc::CLOCK_MONOTONIC));
-            watches.thrift.spend(time.saturating_sub(begun));
+            watches.budget.spend(time.saturating_sub(begun));
         }
         self.let_go_idle(&mut watches, now().saturating_sub(REST));
-        watches.watched.any_idle()
+        watches.registered.any_idle()
     }
 
     /// Unregisters what is listed as `listed`, whatever has become of it, but not
@@ -137,18 +137,18 @@ impl Userfaultfd {
             from = mapping.range.end();
             // Whole, and so perhaps more than was listed: it may have grown.
             if self.events.table.watches(mapping.range) {
-                if watches.watched.reserve().is_ok() {
-                    watches.watched.insert(mapping.range);
+                if watches.registered.reserve().is_ok() {
+                    watches.registered.insert(mapping.range);
                 }
                 continue;
             }
             if self.is_ours(mapping.range) {
                 abi::unregister(&self.fd(), mapping.range);
             }
-            while watches.watched.take(mapping.range).is_some() {}
+            while watches.registered.take(mapping.range).is_some() {}
         }
-        while watches.watched.find(listed).is_some_and(|rest| {
-            !self.events.table.watches(rest) && watches.watched.take(rest).is_some()
+        while watches.registered.find(listed).is_some_and(|rest| {
+            !self.events.table.watches(rest) && watches.registered.take(rest).is_some()
         }) {}
     }
 
@@ -158,11 +158,11 @@ impl Userfaultfd {
         // Twice: a mapping may move behind the first pass.
         for _ in 0..2 {
             self.take_in_disturbances(&mut watches);
-            while let Some(listed) = watches.watched.find(everything()) {
+            while let Some(listed) = watches.registered.find(everything()) {
                 self.release(&mut watches, listed);
                 // Nothing is monitored any more; what cannot be let go is the
                 // business of the descriptor's closing.
-                while watches.watched.take(listed).is_some() {}
+                while watches.registered.take(listed).is_some() {}
             }
         }
     }

@@ -14,7 +14,7 @@ const SHARE: u32 = 10;
 /// As much is kept for later.
 const MOST: Duration = Duration::from_millis(100);
 
-pub(super) struct Thrift {
+pub(super) struct Budget {
     left: Duration,
     /// What was spent beyond that.
     debt: Duration,
@@ -22,9 +22,9 @@ pub(super) struct Thrift {
     at: Duration,
 }
 
-impl Thrift {
-    pub const fn new() -> Thrift {
-        Thrift {
+impl Budget {
+    pub const fn new() -> Budget {
+        Budget {
             left: MOST,
             debt: Duration::ZERO,
             at: Duration::ZERO,
@@ -54,13 +54,13 @@ mod tests {
 
     #[test]
     fn a_tenth_of_the_time_is_spent() {
-        let mut thrift = Thrift::new();
+        let mut budget = Budget::new();
         let step = Duration::from_millis(1);
         let (mut now, mut spent) = (Duration::ZERO, Duration::ZERO);
         for _ in 0..10_000 {
-            if thrift.any(now) {
+            if budget.any(now) {
                 let cost = 5 * step;
-                thrift.spend(cost);
+                budget.spend(cost);
                 spent += cost;
                 now += cost;
             }

@@ -3,7 +3,7 @@
 //!
 //! An entry is a mapping that this backend registered as a whole. The
 //! application may have cut, moved or replaced it since: what the handler read
-//! of that waits in [`Disturbed`](super::disturbed::Disturbed) and is taken in
+//! of that waits in [`Removals`](super::removals::Removals) and is taken in
 //! before the list is believed.
 //!
 //! A mapping in which nothing is monitored any more is *idle*: it is let go,
@@ -49,7 +49,7 @@ impl Nodes for Places {
 }
 
 /// See the module's documentation. Entries do not overlap.
-pub(super) struct Watched {
+pub(super) struct Registered {
     places: Places,
     tree: Tree,
     /// Head of the list of places that are free, through `Loose::next`.
@@ -60,9 +60,9 @@ pub(super) struct Watched {
     queue: VecDeque<u32>,
 }
 
-impl Watched {
-    pub const fn new() -> Watched {
-        Watched {
+impl Registered {
+    pub const fn new() -> Registered {
+        Registered {
             places: Places(Vec::new()),
             tree: Tree::new(),
             free: NIL,
@@ -216,64 +216,64 @@ mod tests {
         Range::between(start << 12, end << 12)
     }
 
-    fn insert(watched: &mut Watched, mapping: Range) {
-        watched.reserve().unwrap();
-        watched.insert(mapping);
+    fn insert(registered: &mut Registered, mapping: Range) {
+        registered.reserve().unwrap();
+        registered.insert(mapping);
     }
 
     #[test]
     fn what_is_covered() {
-        let mut watched = Watched::new();
-        insert(&mut watched, range(1, 3));
-        insert(&mut watched, range(3, 5));
-        insert(&mut watched, range(8, 9));
-        assert!(watched.covers(range(1, 5)) && watched.covers(range(2, 4)));
-        assert!(!watched.covers(range(4, 6)) && !watched.covers(range(0, 2)));
-        assert!(!watched.covers(range(1, 9)));
-        assert_eq!(watched.count(), 3);
+        let mut registered = Registered::new();
+        insert(&mut registered, range(1, 3));
+        insert(&mut registered, range(3, 5));
+        insert(&mut registered, range(8, 9));
+        assert!(registered.covers(range(1, 5)) && registered.covers(range(2, 4)));
+        assert!(!registered.covers(range(4, 6)) && !registered.covers(range(0, 2)));
+        assert!(!registered.covers(range(1, 9)));
+        assert_eq!(registered.count(), 3);
     }
 
     #[test]
     fn a_mapping_that_grew_takes_the_place_of_its_parts() {
-        let mut watched = Watched::new();
-        insert(&mut watched, range(1, 3));
-        insert(&mut watched, range(3, 5));
-        insert(&mut watched, range(1, 8));
-        assert_eq!(watched.count(), 1);
-        assert_eq!(watched.find(range(7, 8)), Some(range(1, 8)));
-        assert_eq!(watched.take(range(0, 2)), Some(range(1, 8)));
-        assert_eq!(watched.take(range(0, 9)), None);
+        let mut registered = Registered::new();
+        insert(&mut registered, range(1, 3));
+        insert(&mut registered, range(3, 5));
+        insert(&mut registered, range(1, 8));
+        assert_eq!(registered.count(), 1);
+        assert_eq!(registered.find(range(7, 8)), Some(range(1, 8)));
+        assert_eq!(registered.take(range(0, 2)), Some(range(1, 8)));
+        assert_eq!(registered.take(range(0, 9)), None);
     }
 
     #[test]
     fn idle_ones_are_let_go_in_order() {
-        let mut watched = Watched::new();
+        let mut registered = Registered::new();
         for start in [1, 5, 9] {
-            insert(&mut watched, range(start, start + 2));
+            insert(&mut registered, range(start, start + 2));
         }
-        watched.set_idle(9 << 12, 10);
-        watched.set_idle(1 << 12, 20);
-        assert_eq!(watched.longest_idle(9), None);
-        assert_eq!(watched.longest_idle(30), Some(range(9, 11)));
+        registered.set_idle(9 << 12, 10);
+        registered.set_idle(1 << 12, 20);
+        assert_eq!(registered.longest_idle(9), None);
+        assert_eq!(registered.longest_idle(30), Some(range(9, 11)));
         // Used again, then idle again: counts from then on.
-        assert!(watched.covers(range(1, 2)));
-        assert_eq!(watched.longest_idle(30), None);
-        watched.set_idle(1 << 12, 40);
-        assert_eq!(watched.longest_idle(30), None);
-        assert!(watched.any_idle());
-        assert_eq!(watched.longest_idle(40), Some(range(1, 3)));
-        assert!(!watched.any_idle());
+        assert!(registered.covers(range(1, 2)));
+        assert_eq!(registered.longest_idle(30), None);
+        registered.set_idle(1 << 12, 40);
+        assert_eq!(registered.longest_idle(30), None);
+        assert!(registered.any_idle());
+        assert_eq!(registered.longest_idle(40), Some(range(1, 3)));
+        assert!(!registered.any_idle());
     }
 
     #[test]
     fn places_serve_again() {
-        let mut watched = Watched::new();
+        let mut registered = Registered::new();
         for round in 0..100 {
-            insert(&mut watched, range(1, 3));
-            watched.set_idle(1 << 12, round);
-            assert!(watched.take(range(1, 3)).is_some());
+            insert(&mut registered, range(1, 3));
+            registered.set_idle(1 << 12, round);
+            assert!(registered.take(range(1, 3)).is_some());
         }
-        assert_eq!(watched.places.0.len(), 1);
-        assert!(watched.queue.len() <= 1);
+        assert_eq!(registered.places.0.len(), 1);
+        assert!(registered.queue.len() <= 1);
     }
 }
