@@ -3,7 +3,7 @@
 //! call them.
 
 use crate::abi::{ibv_mr, ibv_pd};
-use crate::real::{self, Request, Way};
+use crate::libibverbs::{self, Request, Way};
 use crate::registering::{other, register, release};
 use crate::wrapper::Wrapper;
 use crate::{caller, errno, watch};
@@ -120,7 +120,7 @@ extern "C" fn iova2_from(
         iova,
         access,
     };
-    if real::is_inside() || !caller::is_linked(caller) {
+    if libibverbs::is_inside() || !caller::is_linked(caller) {
         return request.make();
     }
     register(request)
@@ -133,7 +133,7 @@ extern "C" fn iova2_from(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ibv_reg_mr_ex(pd: *mut ibv_pd, attr: *mut c_void) -> *mut ibv_mr {
     // SAFETY: the program's.
-    other(|| unsafe { real::reg_mr_ex(pd, attr) })
+    other(|| unsafe { libibverbs::reg_mr_ex(pd, attr) })
 }
 
 /// `ibv_reg_dmabuf_mr`, as it is: its memory is not this process's.
@@ -150,7 +150,7 @@ pub unsafe extern "C" fn ibv_reg_dmabuf_mr(
     access: c_int,
 ) -> *mut ibv_mr {
     // SAFETY: the program's.
-    other(|| unsafe { real::reg_dmabuf_mr(pd, offset, length, iova, fd, access) })
+    other(|| unsafe { libibverbs::reg_dmabuf_mr(pd, offset, length, iova, fd, access) })
 }
 
 /// `ibv_dereg_mr`: gives a registration back. 0, or an errno value; `EINVAL`
@@ -162,7 +162,7 @@ pub unsafe extern "C" fn ibv_reg_dmabuf_mr(
 pub unsafe extern "C" fn ibv_dereg_mr(mr: *mut ibv_mr) -> c_int {
     let Some(found) = Wrapper::of(mr) else {
         // SAFETY: the program's.
-        return unsafe { real::dereg_mr(mr) };
+        return unsafe { libibverbs::dereg_mr(mr) };
     };
     if watch::is_forked_child() {
         // The registration is the parent's.

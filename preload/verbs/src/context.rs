@@ -58,7 +58,7 @@ impl Context {
     }
 
     /// The device is known from here on. One thread at a time begins and ends
-    /// contexts (`exchange`).
+    /// contexts (`interpose`).
     pub fn begin(&self, context: *mut ibv_context, sight: Sight) {
         self.sight.store(sight as u8, Ordering::Relaxed);
         self.address.store(context as usize, Ordering::Release);

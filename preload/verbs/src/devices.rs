@@ -2,7 +2,7 @@
 //! Devices, protection domains and queues: what begins and ends with them.
 
 use crate::abi::{ibv_context, ibv_pd, ibv_qp, ibv_qp_ex, ibv_srq};
-use crate::{context, domain, exchange, pieces, post, queues, real, settings, watch};
+use crate::{context, domain, interpose, libibverbs, post, qp_ex, queues, settings, watch};
 use std::ffi::{c_int, c_void};
 
 /// `ibv_open_device`: what is posted there is seen.
@@ -12,11 +12,11 @@ use std::ffi::{c_int, c_void};
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ibv_open_device(device: *mut c_void) -> *mut ibv_context {
     // SAFETY: the program's.
-    let context = unsafe { real::open_device(device) };
+    let context = unsafe { libibverbs::open_device(device) };
     let seen = !watch::is_forked_child() && !settings::settings().disabled;
     // A child must not wait for what a thread here holds while it posts.
     if !context.is_null() && seen && watch::follow_forks() {
-        exchange::opened(context);
+        interpose::opened(context);
     }
     context
 }
@@ -29,7 +29,7 @@ pub unsafe extern "C" fn ibv_open_device(device: *mut c_void) -> *mut ibv_contex
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ibv_import_device(fd: c_int) -> *mut ibv_context {
     // SAFETY: the program's.
-    let context = unsafe { real::import_device(fd) };
+    let context = unsafe { libibverbs::import_device(fd) };
     if !context.is_null() && !watch::is_forked_child() {
         context::lose_sight();
         // What stays so far stays no longer: nobody would see it posted.
@@ -46,12 +46,12 @@ pub unsafe extern "C" fn ibv_import_device(fd: c_int) -> *mut ibv_context {
 pub unsafe extern "C" fn ibv_close_device(context: *mut ibv_context) -> c_int {
     if watch::is_forked_child() {
         // SAFETY: the program's.
-        return unsafe { real::close_device(context) };
+        return unsafe { libibverbs::close_device(context) };
     }
     domain::without_context(context, || {
-        exchange::closing(context);
+        interpose::closing(context);
         // SAFETY: the program's.
-        let error = unsafe { real::close_device(context) };
+        let error = unsafe { libibverbs::close_device(context) };
         if error == 0 {
             queues::closed(context);
         }
@@ -72,7 +72,7 @@ pub unsafe extern "C" fn ibv_destroy_qp(qp: *mut ibv_qp) -> c_int {
     let elsewhere = unsafe { post::receives_elsewhere(&*qp) };
     destroyed(context, number, elsewhere, || {
         // SAFETY: the program's.
-        unsafe { real::destroy_qp(qp) }
+        unsafe { libibverbs::destroy_qp(qp) }
     })
 }
 
@@ -86,7 +86,7 @@ pub unsafe extern "C" fn ibv_destroy_srq(srq: *mut ibv_srq) -> c_int {
     let (context, number) = unsafe { ((*srq).context, queues::shared((*srq).handle)) };
     destroyed(context, number, false, || {
         // SAFETY: the program's.
-        unsafe { real::destroy_srq(srq) }
+        unsafe { libibverbs::destroy_srq(srq) }
     })
 }
 
@@ -112,8 +112,8 @@ fn destroyed(
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ibv_qp_to_qp_ex(qp: *mut ibv_qp) -> *mut ibv_qp_ex {
     // SAFETY: the program's.
-    let extended = unsafe { real::qp_to_qp_ex(qp) };
-    pieces::given(extended);
+    let extended = unsafe { libibverbs::qp_to_qp_ex(qp) };
+    qp_ex::given(extended);
     extended
 }
 
@@ -124,7 +124,7 @@ pub unsafe extern "C" fn ibv_qp_to_qp_ex(qp: *mut ibv_qp) -> *mut ibv_qp_ex {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn ibv_dealloc_pd(pd: *mut ibv_pd) -> c_int {
     // SAFETY: the program's.
-    domain::without_pd(pd, || unsafe { real::dealloc_pd(pd) })
+    domain::without_pd(pd, || unsafe { libibverbs::dealloc_pd(pd) })
 }
 
 /// `ibv_unimport_pd`, with nothing idle left registered in it.
@@ -135,7 +135,7 @@ pub unsafe extern "C" fn ibv_dealloc_pd(pd: *mut ibv_pd) -> c_int {
 pub unsafe extern "C" fn ibv_unimport_pd(pd: *mut ibv_pd) {
     domain::without_pd(pd, || {
         // SAFETY: the program's.
-        unsafe { real::unimport_pd(pd) };
+        unsafe { libibverbs::unimport_pd(pd) };
         0
     });
 }

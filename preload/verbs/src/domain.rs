@@ -2,19 +2,19 @@
 //! The caches: one for each protection domain, set of access flags and
 //! distance between a buffer and where peers see it. So registrations are
 //! used again by equals only: whoever gets one could have made it. Where a
-//! registration is one user's at a time (`keep`), those who use the same memory
+//! registration is one user's at a time (`lazy_dereg`), those who use the same memory
 //! at the same time find theirs in caches of their own: the first user's, the
 //! second's, and so on.
 
 use crate::abi::{ibv_context, ibv_pd};
 use crate::cancellation::held_off;
 use crate::kdreg::*;
+use crate::libibverbs::Request;
 use crate::odp::Odp;
-use crate::real::Request;
 use crate::registrar::{self, Key, Registrar};
 use crate::registration::Registration;
 use crate::watch::{is_forked_child, monitor, text};
-use crate::{environment, errno, keep, log, memory, settings};
+use crate::{environment, errno, lazy_dereg, log, memory, settings};
 use std::collections::HashMap;
 use std::ffi::{c_int, c_void};
 use std::sync::atomic::{AtomicPtr, Ordering};
@@ -128,7 +128,7 @@ impl Domain {
             max_merge: 0,
             // Nobody gets a key to write what lies between two buffers, or more
             // than one of them.
-            flags: if keep::is_sole(key.access) {
+            flags: if lazy_dereg::is_sole(key.access) {
                 KDREG_CACHE_NO_MERGE
             } else {
                 0

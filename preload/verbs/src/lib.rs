@@ -3,7 +3,7 @@
 //   calls         the program's calls that make and end registrations
 //   rereg         the one that changes them
 //   registering   where a registration comes from, and what becomes of it
-//   keep          what may stay when it is given back, and why
+//   lazy_dereg    what may stay when it is given back, and why
 //   wrapper       the `ibv_mr` that the program has
 //   domain        the caches, by what their registrations agree in
 //   registrar     what the caches call
@@ -11,15 +11,15 @@
 //   kept          the same by its key, for who posts that
 //   odp           registrations on demand
 //   devices       the program's calls that open and end devices and queues
-//   exchange      ours in the place of a driver's functions
+//   interpose     ours in the place of a driver's functions
 //   driver        whether there is another way to the driver
 //   context       the devices that are open
 //   post          ours: posting and polling
-//   pieces        ours: posting in pieces
-//   originals     what those stand in the place of
+//   qp_ex         ours: posting in pieces
+//   driver_ops    what those stand in the place of
 //   keys          what is outstanding by which key
 //   queues        what is posted and has completed
-//   real          libibverbs's functions
+//   libibverbs    libibverbs's functions
 //   function      how one is found
 //   abi           libibverbs's structures
 //   kdreg         libkdreg's
@@ -39,7 +39,7 @@
 //! libkdreg-verbs.so: a registration cache for any verbs program, by
 //! `LD_PRELOAD`.
 //!
-//! * A registration that may stay when it is deregistered (`keep`) comes from a
+//! * A registration that may stay when it is deregistered (`lazy_dereg`) comes from a
 //!   cache; the program gets an `ibv_mr` of its own (`wrapper`). Deregistering
 //!   gives it back, and it stays registered until its memory changes or room is
 //!   needed, or is deregistered really, when something may still arrive there.
@@ -49,7 +49,7 @@
 //! * Before a protection domain or a device goes, so do its registrations.
 //!
 //! What is posted and polled is seen by functions in the place of the driver's
-//! (`exchange`, `post`, `pieces`). Nothing else is set up before the first
+//! (`interpose`, `post`, `qp_ex`). Nothing else is set up before the first
 //! registration.
 
 mod abi;
@@ -61,26 +61,26 @@ mod counts;
 mod devices;
 mod domain;
 mod driver;
+mod driver_ops;
 mod environment;
 mod errno;
-mod exchange;
 mod function;
+mod interpose;
 mod kdreg;
-mod keep;
 mod kept;
 mod keys;
+mod lazy_dereg;
 mod lock;
 mod log;
 mod memory;
 mod objects;
-mod originals;
 // The adaptor's own, which stands on nothing else of the library's.
+mod libibverbs;
 #[path = "../../../libkdreg/src/adaptors/verbs/odp/mod.rs"]
 mod odp;
-mod pieces;
 mod post;
+mod qp_ex;
 mod queues;
-mod real;
 mod registering;
 mod registrar;
 mod registration;

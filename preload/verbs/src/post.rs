@@ -10,7 +10,7 @@ use crate::abi::*;
 use crate::cancellation::held_off;
 use crate::context::{self, Context, Sight};
 use crate::queues::{self, Half, Posted, Queues};
-use crate::{errno, kept, keys, real, watch};
+use crate::{errno, kept, keys, libibverbs, watch};
 use std::ffi::{c_int, c_void};
 use std::mem::transmute;
 use std::sync::atomic::Ordering;
@@ -197,7 +197,7 @@ pub fn write(context: *mut ibv_context, key: u32, posted: Option<Posted>) {
 fn revoke(context: *mut ibv_context, key: u32) {
     let errno = errno::errno();
     // SAFETY: a cache's, which nobody has.
-    let deregister = |mr| unsafe { real::dereg_mr(mr) };
+    let deregister = |mr| unsafe { libibverbs::dereg_mr(mr) };
     if held_off(|| kept::revoke(context, key, deregister)) {
         keys::unmade(context, key);
     }

@@ -22,8 +22,8 @@
 //!   up to that place are done: the count only lags, by one from then on.
 
 use crate::abi::{ibv_context, ibv_qp_ex};
+use crate::driver_ops::DriverOps;
 use crate::lock::Lock;
-use crate::originals::Originals;
 use crate::reserved::Reserved;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -105,7 +105,7 @@ pub struct Queues {
     number: AtomicU64,
     pub receive: Half,
     pub send: Half,
-    pub pieces: Originals,
+    pub driver_ops: DriverOps,
 }
 
 /// Nothing was ever here, nor further on.
@@ -204,7 +204,7 @@ fn begin(context: *mut ibv_context, number: u64, counted: bool) -> Option<&'stat
         let counted = counted && !is_unpolled(context, number, is_send);
         place.half(is_send).begin(counted);
     }
-    place.pieces.forget();
+    place.driver_ops.forget();
     place.number.store(number, Ordering::Relaxed);
     place.context.store(context, Ordering::Release);
     LIVE.fetch_add(1, Ordering::Relaxed);

@@ -6,10 +6,10 @@ use crate::abi::{self, ibv_mr};
 use crate::counts::Count;
 use crate::domain::{self, Domain};
 use crate::kdreg::kdreg_entry_t;
-use crate::real::{self, Request};
+use crate::libibverbs::{self, Request};
 use crate::registration::Registration;
 use crate::wrapper::{Backing, Wrapper, seen};
-use crate::{counts, errno, keep, keys, settings, watch};
+use crate::{counts, errno, keys, lazy_dereg, settings, watch};
 use std::ffi::c_int;
 
 /// Access flags of registrations that caches may make. They are rights, which
@@ -79,7 +79,7 @@ fn share(request: &Request) -> Result<*mut ibv_mr, &'static Count> {
     if watch::monitor().is_none() {
         return Err(&counts::UNWATCHED);
     }
-    let sole = keep::is_sole(request.access);
+    let sole = lazy_dereg::is_sole(request.access);
     let (domain, entry, found) = find(request, sole)?;
     // SAFETY: an `ibv_mr` of libibverbs's, registered while the entry is held.
     let real = unsafe { &*found.mr() };
@@ -103,7 +103,7 @@ fn share(request: &Request) -> Result<*mut ibv_mr, &'static Count> {
 
 /// A registration from a cache where that may be, else by libibverbs.
 pub fn register(request: Request) -> *mut ibv_mr {
-    if real::is_inside() {
+    if libibverbs::is_inside() {
         return request.make();
     }
     counts::ASKED.one();
@@ -134,12 +134,12 @@ pub fn release(seen: &ibv_mr, backing: Backing) -> Result<(), (c_int, Backing)> 
     match backing {
         Backing::Shared(domain, entry) => domain.put(entry),
         Backing::Sole(domain, entry, found) => {
-            match keep::give_back(domain.access(), seen.context, seen.lkey, found) {
+            match lazy_dereg::give_back(domain.access(), seen.context, seen.lkey, found) {
                 Ok(()) => domain.put(entry),
                 Err(why) => {
                     let mr = found.take();
                     // SAFETY: held for this one alone.
-                    let error = unsafe { real::dereg_mr(mr) };
+                    let error = unsafe { libibverbs::dereg_mr(mr) };
                     if error != 0 {
                         found.give(mr);
                         return Err((error, Backing::Sole(domain, entry, found)));
@@ -153,7 +153,7 @@ pub fn release(seen: &ibv_mr, backing: Backing) -> Result<(), (c_int, Backing)> 
         }
         Backing::Own(mr) => {
             // SAFETY: made for the wrapper that is going, and nobody else's.
-            let error = unsafe { real::dereg_mr(mr) };
+            let error = unsafe { libibverbs::dereg_mr(mr) };
             if error != 0 {
                 return Err((error, Backing::Own(mr)));
             }
@@ -164,7 +164,7 @@ pub fn release(seen: &ibv_mr, backing: Backing) -> Result<(), (c_int, Backing)> 
 
 /// A registration that no cache could make.
 pub fn other(make: impl Fn() -> *mut ibv_mr) -> *mut ibv_mr {
-    if real::is_inside() {
+    if libibverbs::is_inside() {
         return make();
     }
     counts::ASKED.one();

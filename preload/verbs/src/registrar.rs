@@ -3,10 +3,10 @@
 
 use crate::abi::{ibv_context, ibv_mr, ibv_pd};
 use crate::kdreg::kdreg_cache_t;
+use crate::libibverbs::{self, Request};
 use crate::odp::{Odp, Verbs};
-use crate::real::{self, Request};
 use crate::registration::Registration;
-use crate::{errno, keep, kept, keys};
+use crate::{errno, kept, keys, lazy_dereg};
 use std::ffi::{c_int, c_void};
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicPtr, Ordering};
@@ -51,7 +51,7 @@ pub unsafe extern "C" fn register(
         Some(odp) => {
             // One for all addresses cannot be given up when something of it is
             // outstanding, so only what the card reads has that.
-            let implicit = !keep::is_sole(access) && key.distance == 0;
+            let implicit = !lazy_dereg::is_sole(access) && key.distance == 0;
             odp.register(key, start, length, access, implicit)
         }
     };
@@ -63,7 +63,7 @@ pub unsafe extern "C" fn register(
         registrar.give_up(mr);
         return -libc::ENOMEM;
     };
-    if keep::is_sole(access) && !registrar.remember(mr, registration, (start, length)) {
+    if lazy_dereg::is_sole(access) && !registrar.remember(mr, registration, (start, length)) {
         // SAFETY: made above, and nobody knows it.
         registrar.give_up(unsafe { Registration::end(registration) });
         return -libc::ENOMEM;
@@ -98,7 +98,7 @@ pub unsafe extern "C" fn deregister(
 impl Verbs for Key {
     fn register(&self, addr: usize, length: usize, flags: u32) -> Result<NonNull<c_void>, c_int> {
         let request = Request {
-            way: real::way_for(self.distance == 0, flags),
+            way: libibverbs::way_for(self.distance == 0, flags),
             pd: self.pd as *mut ibv_pd,
             addr: addr as *mut c_void,
             length,
@@ -113,7 +113,7 @@ impl Verbs for Key {
 
     fn deregister(&self, mr: NonNull<c_void>) {
         // SAFETY: registered, and nobody else's. What it fails with nobody asked.
-        let _ = unsafe { real::dereg_mr(mr.as_ptr().cast()) };
+        let _ = unsafe { libibverbs::dereg_mr(mr.as_ptr().cast()) };
     }
 }
 
@@ -158,7 +158,7 @@ impl Registrar {
         };
         match self.odp.as_ref().map_or(Some(mr), |odp| odp.end(mr)) {
             // SAFETY: registered, and nobody else's.
-            Some(over) => -unsafe { real::dereg_mr(over.as_ptr().cast()) },
+            Some(over) => -unsafe { libibverbs::dereg_mr(over.as_ptr().cast()) },
             None => 0,
         }
     }

@@ -2,7 +2,7 @@
 //! Registrations that a program changes: it must have them to itself.
 
 use crate::abi::{ibv_mr, ibv_pd};
-use crate::real::{self, Request};
+use crate::libibverbs::{self, Request};
 use crate::registering::{pass, release};
 use crate::wrapper::{Backing, Wrapper};
 use crate::{counts, errno, keys, watch};
@@ -36,7 +36,7 @@ pub unsafe extern "C" fn ibv_rereg_mr(
 ) -> c_int {
     let change = |mr| {
         // SAFETY: the program's arguments, for its registration.
-        unsafe { real::rereg_mr(mr, flags, pd, addr, length, access) }
+        unsafe { libibverbs::rereg_mr(mr, flags, pd, addr, length, access) }
     };
     if !watch::is_forked_child() {
         counts::REREGISTERED.one();
@@ -91,7 +91,7 @@ fn on_its_own(
         Some(Backing::Shared(domain, entry)) => {
             let distance = domain.distance();
             let made = pass(&Request {
-                way: real::way_for(distance == 0, wrapper.access),
+                way: libibverbs::way_for(distance == 0, wrapper.access),
                 pd: wrapper.mr.pd,
                 addr: wrapper.mr.addr,
                 length: wrapper.mr.length,
@@ -123,7 +123,7 @@ fn on_its_own(
         Some(made) if !is_changed(result) => {
             // SAFETY: made above, and known to nobody. What it returns is about
             // nothing that the program knows of.
-            let _ = unsafe { real::dereg_mr(made) };
+            let _ = unsafe { libibverbs::dereg_mr(made) };
         }
         Some(made) => {
             let old = wrapper.backing.replace(Backing::Own(made));

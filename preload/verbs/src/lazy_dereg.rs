@@ -60,7 +60,7 @@ use crate::abi::{ACCESS_LOCAL_WRITE, ACCESS_REMOTE, ibv_context};
 use crate::context::Sight;
 use crate::counts::{self, Count};
 use crate::registration::Registration;
-use crate::{exchange, keys};
+use crate::{interpose, keys};
 
 /// Whether a registration with these rights is one user's at a time.
 pub fn is_sole(access: u32) -> bool {
@@ -78,7 +78,7 @@ pub fn give_back(
     // With rights for peers it was made only with the user's word, which covers
     // what is not seen.
     let seen = access & ACCESS_REMOTE != 0
-        || match exchange::sight(context) {
+        || match interpose::sight(context) {
             Sight::All => true,
             Sight::Named => keys::was_named(context, key),
             Sight::Some => false,

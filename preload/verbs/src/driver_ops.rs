@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What a queue pair that work is posted to in pieces keeps: the driver's
-//! functions, which `pieces` stands in the place of.
+//! functions, which `qp_ex` stands in the place of.
 
 use crate::abi::Slot;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// The driver's functions for one queue pair, and what is being posted.
 #[derive(Default)]
-pub struct Originals {
+pub struct DriverOps {
     pub wr_atomic_cmp_swp: Slot,
     pub wr_atomic_fetch_add: Slot,
     pub wr_rdma_read: Slot,
@@ -23,7 +23,7 @@ pub struct Originals {
     pub current: AtomicU64,
 }
 
-impl Originals {
+impl DriverOps {
     /// The next queue pair here has others.
     pub fn forget(&self) {
         self.taken.store(0, Ordering::Relaxed);

@@ -9,7 +9,7 @@
 use crate::abi::*;
 use crate::cancellation::held_off;
 use crate::context::{self, Sight};
-use crate::exchange::exchange;
+use crate::interpose::exchange;
 use crate::queues::{self, Posted};
 use crate::{keys, post, watch};
 use std::ffi::{c_int, c_void};
@@ -39,7 +39,7 @@ pub fn given(qp: *mut ibv_qp_ex) {
         known.lose_sight();
         return;
     };
-    let old = &queues.pieces;
+    let old = &queues.driver_ops;
     queues.send.order.lock();
     for (place, new, old) in [
         (
@@ -72,7 +72,7 @@ pub fn given(qp: *mut ibv_qp_ex) {
 /// may be called. What is in the slot has the type, as the driver put it there.
 macro_rules! driver {
     ($queues:expr, $slot:ident, $type:ty) => {
-        transmute::<*mut c_void, $type>($queues.pieces.$slot.load(Ordering::Relaxed))
+        transmute::<*mut c_void, $type>($queues.driver_ops.$slot.load(Ordering::Relaxed))
     };
 }
 
@@ -86,7 +86,7 @@ unsafe extern "C" fn start(qp: *mut ibv_qp_ex) {
     let queues = queues(qp);
     if !watch::is_forked_child() {
         queues.send.order.lock();
-        queues.pieces.forget();
+        queues.driver_ops.forget();
     }
     // SAFETY: the program's.
     held_off(|| unsafe { driver!(queues, wr_start, Of)(qp) });
@@ -98,8 +98,11 @@ fn begin(queues: &queues::Queues) {
         return;
     }
     let place = queues.send.place();
-    queues.pieces.current.store(place + 1, Ordering::Relaxed);
-    queues.pieces.taken.fetch_add(1, Ordering::Relaxed);
+    queues
+        .driver_ops
+        .current
+        .store(place + 1, Ordering::Relaxed);
+    queues.driver_ops.taken.fetch_add(1, Ordering::Relaxed);
 }
 
 unsafe extern "C-unwind" fn read(qp: *mut ibv_qp_ex, rkey: u32, addr: u64) {
@@ -138,7 +141,7 @@ fn note(qp: *mut ibv_qp_ex, queues: &queues::Queues, keys: impl Iterator<Item = 
     // SAFETY: the program's queue pair.
     let context = unsafe { (*qp).qp_base.context };
     let named = context::find(context).is_some_and(|known| known.sight() == Sight::Named);
-    let current = queues.pieces.current.load(Ordering::Relaxed);
+    let current = queues.driver_ops.current.load(Ordering::Relaxed);
     for key in keys {
         if let Some(place) = current.checked_sub(1) {
             post::write(context, key, Some(Posted::at(queues, true, place)));
@@ -168,7 +171,7 @@ unsafe extern "C-unwind" fn set_sges(qp: *mut ibv_qp_ex, number: usize, list: *c
 
 /// Nothing since `wr_start` was posted.
 fn none_posted(queues: &queues::Queues) {
-    let taken = queues.pieces.taken.load(Ordering::Relaxed);
+    let taken = queues.driver_ops.taken.load(Ordering::Relaxed);
     queues.send.refused(taken);
 }
 
