@@ -18,7 +18,7 @@
 //!    nothing is allocated or freed, nothing sleeps, and user memory is not touched. Looking a
 //!    mapping up takes RCU and no lock. Never taken in interrupt context, as notifiers run in
 //!    process context: interrupts stay enabled. Held for 256 regions at most (`space::STEP`),
-//!    and to look at 512 descriptors and trees (`marking::LOOKS`), each of which takes the longer the
+//!    and to look at 512 descriptors and trees (`invalidation::LOOKS`), each of which takes the longer the
 //!    more regions are in it, whatever a call or a change has to do with; `hold` measures it.
 //! 6. The locks inside the wait queues. Waiters are woken after `changes` has been let go.
 //!
@@ -43,9 +43,9 @@
 //! # Who calls whom
 //!
 //! `device` (system calls) → `context`, `events`, `dump` (one descriptor) → `space` (all of a process, what
-//! the spin lock protects) → `members`, `regions` → `slots`, `free_list`, `tree`, `occupied`, `cookies`,
+//! the spin lock protects) → `members`, `regions` → `slots`, `free_list`, `tree`, `class_set`, `cookies`,
 //! `status`.
-//! `notifier` calls into `space` by way of `marking`, page faults into `status` by `mapping`. `account`
+//! `notifier` calls into `space` by way of `invalidation`, page faults into `status` by `mapping`. `account`
 //! charges what `slots` and `status` allocate.
 
 mod abi;
@@ -53,6 +53,7 @@ mod account;
 mod addresses;
 mod answers;
 mod change_mask;
+mod class_set;
 mod compat;
 mod context;
 mod cookies;
@@ -61,12 +62,11 @@ mod dump;
 mod events;
 mod free_list;
 mod hold;
+mod invalidation;
 mod mapping;
-mod marking;
 mod members;
 mod names;
 mod notifier;
-mod occupied;
 mod regions;
 mod registry;
 mod request;

@@ -15,7 +15,7 @@
 use crate::{
     abi::*,
     change_mask::{Change, Rights},
-    marking::Changing,
+    invalidation::Changing,
     rights,
     space::Space,
     table::Table,

@@ -15,9 +15,9 @@ mod monitoring;
 use crate::{
     answers::Statistics,
     change_mask::CLASSES,
+    class_set::ClassSet,
     cookies::Cookies,
     free_list::FreeList,
-    occupied::Occupied,
     slots::{Chunk, Slots, Use, CHUNK_SLOTS, GENERATION_MAX, NIL},
     status::Status,
     tree::IntervalTree,
@@ -42,7 +42,7 @@ pub(crate) struct Regions {
     /// Boxed, as a page full of them has no place on the stack, where what is made begins.
     trees: KBox<[IntervalTree; CLASSES]>,
     /// Whoever has the lock may look at it.
-    pub(crate) occupied: Occupied,
+    pub(crate) occupied: ClassSet,
     cookies: Cookies,
     events: List,
     free_list: FreeList,
@@ -60,7 +60,7 @@ impl Regions {
             slots: Slots::new(),
             // SAFETY: All zeroes is an empty tree: two null pointers.
             trees: unsafe { trees.assume_init() },
-            occupied: Occupied::NONE,
+            occupied: ClassSet::NONE,
             cookies: Cookies::new(),
             events: List::EMPTY,
             free_list: FreeList::ALL,
@@ -113,7 +113,7 @@ impl Regions {
         for tree in self.trees.iter_mut() {
             *tree = IntervalTree::new();
         }
-        self.occupied = Occupied::NONE;
+        self.occupied = ClassSet::NONE;
         self.cookies.clear();
         self.events = List::EMPTY;
         self.free_list = FreeList::ALL;

@@ -5,7 +5,7 @@
 use super::Regions;
 use crate::{
     change_mask::{Change, CLASSES},
-    marking::Changing,
+    invalidation::Changing,
     slots::{Slot, Use},
 };
 use kernel::container_of;

@@ -9,12 +9,12 @@ use crate::change_mask::{CLASSES, DISCERNING};
 /// # Invariants
 ///
 /// `looks` is one more than there are bits set in `bits`.
-pub(crate) struct Occupied {
+pub(crate) struct ClassSet {
     bits: [u64; CLASSES / 64],
     looks: u32,
 }
 
-impl Occupied {
+impl ClassSet {
     pub(crate) const NONE: Self = Self {
         bits: [0; CLASSES / 64],
         looks: 1,
