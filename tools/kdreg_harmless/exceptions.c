@@ -12,7 +12,8 @@ const char *const reasons[] = {
     "would have become one mapping, see 2, it would not have been of several.",
     "MADV_COLLAPSE while it is watched: of shared memory EINVAL, of private memory of which pages are missing EBUSY.",
     "While a file is watched, its pages come in one by one: a page fault for each, where the kernel else brings in sixteen at once.",
-    "PAGEMAP_SCAN counts pages of a watched mapping that are not there as written.",
+    "PAGEMAP_SCAN counts pages of a watched mapping that are not there as written. From Linux 7.3 on it counts a page so only where its mapping is "
+    "registered for write-protection: without the library none, in a watched mapping all.",
     "When shared memory is let go, the kernel protects its pages against writing once: the next write to each is a page fault.",
 };
 const int reason_count = (int)(sizeof reasons / sizeof *reasons);
@@ -55,7 +56,11 @@ const struct exception exceptions[] = {
     {"reading every page for the first time", MEMFD | FILES, WATCHED, FAULTS, 0, FAULT_AROUND},
     {"writing every page for the first time", FILE_SHARED, WATCHED, FAULTS, 0, FAULT_AROUND},
 
-    {"PAGEMAP_SCAN: written pages", THP, BIT(CHANGED), RESULT, 4096, SCANNED},
+    {"PAGEMAP_SCAN: written pages", ANONYMOUS | MEMFD | FILES | HEAP, WATCHED, RESULT, 512, SCANNED},
+    {"PAGEMAP_SCAN: written pages", THP, WATCHED, RESULT, 4096, SCANNED},
+    {"PAGEMAP_SCAN: written pages", HUGETLB, WATCHED & ~BIT(CHANGED), RESULT, 4096, SCANNED},
+    {"PAGEMAP_SCAN: written pages", HUGETLB, BIT(CHANGED), RESULT, 3584, SCANNED},
+    {"PAGEMAP_SCAN: written pages", STACK, WATCHED, RESULT, 32, SCANNED},
 
     {"writing every page again", MEMFD, NOT_ANY_MORE, FAULTS, 0, LET_GO},
     {0},
