@@ -31,6 +31,15 @@ fn finds_what_was_noted() {
     );
 }
 
+#[test]
+fn places_are_half_full_at_most() {
+    let page_index = PageIndex::new().unwrap();
+    for (entries, buckets) in [(0, 8), (32, 8), (33, 16), (300, 128), (33, 128)] {
+        page_index.reserve(entries);
+        assert_eq!(page_index.buckets(), buckets, "for {entries}");
+    }
+}
+
 /// Between them, the two halves of a bucket have all that is noted in it.
 #[test]
 fn what_first_does_not_look_at_is_found_beyond() {
@@ -56,6 +65,31 @@ fn what_first_does_not_look_at_is_found_beyond() {
     assert!(at_first > 0 && beyond > 0, "{at_first}, {beyond}");
 }
 
+/// Neither what is noted for other pages in the same bucket, nor free places, which
+/// look as if something were noted for a page whose hash is 0.
+#[test]
+fn nothing_but_notes_of_the_page_is_offered() {
+    let page_index = PageIndex::new().unwrap();
+    let entries = 1..page_index.buckets() as u32 * WAYS as u32;
+    for entry in entries.clone() {
+        page_index.note(entry as usize * 4096, entry, |_| true);
+    }
+    let offered = |address: usize| {
+        let mut all = candidates(&page_index, address);
+        page_index.find_beyond_first::<()>(address, |entry| {
+            all.push(entry);
+            None
+        });
+        all
+    };
+    for entry in entries {
+        assert!(offered(entry as usize * 4096).iter().all(|it| *it == entry));
+    }
+    assert!(offered(1 << 44).is_empty());
+    let empty = PageIndex::new().unwrap();
+    assert!(candidates(&empty, 1 << 44).is_empty());
+}
+
 #[test]
 fn replaces_dead_notes_first() {
     let page_index = PageIndex::new().unwrap();
@@ -64,6 +98,39 @@ fn replaces_dead_notes_first() {
     }
     assert!(candidates(&page_index, 0x5000).contains(&1));
     assert!(candidates(&page_index, 0x5000).contains(&1000));
+}
+
+/// Whichever place its page begins at.
+#[test]
+fn a_note_looks_at_each_place_of_its_page_and_at_no_other() {
+    for address in (1..=64).map(|page| page * 4096) {
+        let page_index = PageIndex::new().unwrap();
+        let noted = || {
+            let mut all = candidates(&page_index, address);
+            all.sort_unstable();
+            all
+        };
+        let ways = WAYS as u32;
+        for entry in (1..=ways).chain(1..=ways) {
+            page_index.note(address, entry, |_| true);
+        }
+        assert!(noted().into_iter().eq(1..=ways));
+        for dead in 1..=ways {
+            page_index.note(address, ways + dead, |it| it != dead);
+        }
+        assert!(noted().into_iter().eq(ways + 1..=2 * ways));
+
+        let page_index = PageIndex::new().unwrap();
+        let bucket = |address| std::ptr::from_ref(page_index.bucket(Hash::of(address)).0);
+        let mut others = (65..).map(|page| page * 4096);
+        let other = others.find(|it| bucket(*it) == bucket(address)).unwrap();
+        page_index.note(other, 1, |_| true);
+        page_index.note(address, 2, |_| true);
+        page_index.note(address, 3, |it| {
+            assert_eq!(it, 2, "of another page");
+            true
+        });
+    }
 }
 
 #[test]
