@@ -4,7 +4,8 @@
 #   make test-bpf                    on each of BPF_KERNELS, in both modes, a
 #                                    little of what finds the most: minutes
 #   make test-bpf-full               all tests
-#   make test-bpf BPF_KERNELS=6.12   on one
+#   make test-bpf BPF_KERNELS=6.12   on one: of it all that else comes in turn;
+#                                    with BPF_TESTS='ahead|priorities|flushes' some
 #   make test-bpf-long               10^6 changes for the hostile test, all of the
 #                                    matrix, 4,096 clients: hours
 #   make test-bpf-consumers          verbs, libfabric and Open MPI on it, where

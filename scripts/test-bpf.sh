@@ -7,7 +7,9 @@
 #
 #   BPF_SET=short|all            a little of what finds the most, or all
 #   BPF_MODES="notifier flush"   the modes
-#   BPF_TESTS=<regex>            of the tests, these (mode and name: flush-25-storm)
+#   BPF_TESTS=<regex>            of the tests, these (mode and name: flush-25-storm);
+#                                those that come in turn all run where there is
+#                                one kernel
 #   BPF_CHANGES=10000            how many changes the hostile test makes
 #   BPF_ALL_WAYS=1               and in each way that the kernel has to preempt
 #   BPF_MATRIX_EVERY=<n>         one cell of the matrix in so many (1: all)
@@ -52,6 +54,10 @@ turn 0 36-ahead 900 "$build/ahead"
 turn 1 37-priorities 900 "$build/priorities"
 turn 2 38-flushes 900 "$build/flushes"
 long 39-aheadends 900 "$build/aheadends"
+turn 0 43-provider 900 "$build/examples/example_provider"
+for name in references answers asked batch told groups; do
+    long "44-$name" 900 "$build/$name"
+done
 long 33-discards 900 "$build/discards"
 long 34-underway 900 "$build/underway"
 long 35-events 900 "$build/events"
