@@ -15,42 +15,12 @@ use super::entries::{Entries, Entry};
 use super::extras::Extra;
 use super::links::List;
 use super::state::State;
+use super::waiting::{Done, Waiting};
 use crate::errno::Errno;
-use crate::memory;
 use crate::race_detector::take_over;
 use crate::range::Range;
 use crate::unwinding;
-use std::ptr::null_mut;
-use std::sync::atomic::{AtomicPtr, Ordering};
-
-/// What is to be called, once.
-#[derive(Clone, Copy)]
-pub(crate) struct Done {
-    /// Calls `function` with `arg`.
-    pub call: fn(Done),
-    pub function: usize,
-    pub arg: usize,
-}
-
-/// What is to be called when an entry has been deregistered, and what after it.
-pub(super) struct Waiting {
-    done: Done,
-    next: *mut Waiting,
-}
-
-/// The first of an entry's. Written under the lock, taken by who releases the
-/// entry.
-#[repr(transparent)]
-pub(super) struct AllWaiting(AtomicPtr<Waiting>);
-
-impl AllWaiting {
-    /// Adds one. Under the lock.
-    fn push(&self, mut waiting: Box<Waiting>) {
-        waiting.next = self.0.load(Ordering::Relaxed);
-        // Relaxed: who takes them retired the entry, after the lock was let go.
-        self.0.store(Box::into_raw(waiting), Ordering::Relaxed);
-    }
-}
+use std::sync::atomic::Ordering;
 
 impl Inner {
     /// Ends the findability of an entry that a C caller holds, and has `done`
@@ -62,13 +32,7 @@ impl Inner {
     ) -> Result<(), Errno> {
         self.home.check()?;
         let index = self.entries.index_of(self.held_entry(entry)?);
-        let waiting = match done {
-            Some(done) => Some(memory::try_box(Waiting {
-                done,
-                next: null_mut(),
-            })?),
-            None => None,
-        };
+        let waiting = done.map(Waiting::new).transpose()?;
         let mut retired = List::EMPTY;
         {
             let mut state = self.state.lock();
@@ -87,11 +51,8 @@ impl Inner {
     /// Calls what waits for an entry that has been deregistered.
     #[cold]
     pub(super) fn call_waiting(&self, extra: &Extra) {
-        let mut next = extra.waiting.0.swap(null_mut(), Ordering::Relaxed);
-        // SAFETY: from Box::into_raw, each in one list, which is ours now.
-        while let Some(waiting) = (!next.is_null()).then(|| unsafe { Box::from_raw(next) }) {
-            next = waiting.next;
-            self.call(|| (waiting.done.call)(waiting.done));
+        for done in extra.waiting.take() {
+            self.call(|| (done.call)(done));
         }
     }
 

@@ -10,7 +10,8 @@ mod line;
 mod stamp;
 
 use super::extras::Extra;
-use super::links::{EntryLinks, LinksMemory};
+use super::links::{EntryLinks, LinksMemory, MAX_ENTRIES};
+use super::page_index::MAX_OFFSET;
 use crate::errno::Errno;
 use crate::prefetch::prefetch;
 use crate::reservation::{OnFork, Reservation};
@@ -19,6 +20,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 pub(crate) use line::Entry;
 pub(crate) use stamp::Stamp;
+
+// The page index can lead to each.
+const _: () = assert!(MAX_ENTRIES * size_of::<Entry>() <= MAX_OFFSET);
 
 /// How far entries are apart that have so many bytes of the caller's behind
 /// them, in entries: a power of two.

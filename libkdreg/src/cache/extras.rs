@@ -6,8 +6,8 @@
 //! A cache of which no entry ever had any of it does not touch this memory.
 
 use super::cause::Cause;
-use super::drop::AllWaiting;
-use super::watches::{Pieces, Watch};
+use super::pieces::{Pieces, Watch};
+use super::waiting::AllWaiting;
 use crate::range::Range;
 use crate::reservation::Zeroed;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicUsize, Ordering};
@@ -32,7 +32,7 @@ pub(crate) struct Extra {
     /// Why it was dropped, while somebody is to be told; 0: nobody is. Under the
     /// lock, or by who releases the entry.
     cause: AtomicU8,
-    /// In the list of those ([`Untold`](super::telling::Untold)): the next one.
+    /// In the list of those ([`Untold`](super::untold::Untold)): the next one.
     pub(super) next: AtomicU32,
     /// It is not to be merged. Written before the entry is published.
     apart: AtomicBool,

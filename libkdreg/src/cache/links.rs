@@ -2,8 +2,6 @@
 //! What only the holder of the cache's lock touches of an entry: its place in
 //! the eviction order, and the list that it is in.
 
-use super::entries::Entry;
-use super::page_index::MAX_OFFSET;
 use crate::errno::Errno;
 use crate::interval_tree::{NIL, Node, Nodes};
 use crate::memory::Share;
@@ -38,7 +36,6 @@ const IN_HEAP: u32 = BEFORE;
 
 /// There are no more (`Options::capacity`).
 pub(crate) const MAX_ENTRIES: usize = BEFORE as usize - 1;
-const _: () = assert!(MAX_ENTRIES * size_of::<Entry>() <= MAX_OFFSET);
 
 /// Where an entry is in the eviction order (`lru`).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

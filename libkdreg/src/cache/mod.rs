@@ -2,6 +2,8 @@
 // Files, in reading order:
 //   entries     the entries: the line that a hit touches
 //   links       what only the lock's holder touches of them: order, lists, tree
+//   pieces      the regions that an entry shares with others
+//   waiting     who waits to be told that something is done
 //   extras      what few of them have besides
 //   refs/       who may use an entry, and who cleans it up
 //   page_index  from a page to the entry that served it last, without a lock
@@ -11,6 +13,7 @@
 //   asking      what a call says of the registration it asks for
 //   drop        dropping one entry, and all for good
 //   cause       why they are
+//   untold      those that the caller is to be told of
 //   telling     telling the caller of entries that are gone
 //   held        a reference, in Rust
 //   hold        another reference for who has one
@@ -19,8 +22,11 @@
 //   state       what the lock protects
 //   lru         the order of eviction
 //   limits      how much is kept: the options
+//   request     what is to be registered
 //   serving     what a miss registers, and what of it is served
 //   miss        the course of a miss
+//   excess      how much does not fit
+//   turns       priorities, and whose turn it is
 //   room        making room for it
 //   priority    what goes last, or never
 //   registrar   what a cache calls
@@ -80,6 +86,7 @@ mod drop;
 mod dump;
 mod ending;
 mod entries;
+mod excess;
 mod extras;
 mod frames;
 mod group;
@@ -91,6 +98,7 @@ mod lookup;
 mod lru;
 mod miss;
 mod page_index;
+mod pieces;
 mod prefetches;
 mod priority;
 mod publish;
@@ -100,6 +108,7 @@ mod refs;
 mod register;
 mod registrar;
 mod release;
+mod request;
 mod room;
 mod rounds;
 mod serving;
@@ -108,7 +117,10 @@ mod state;
 mod statistics;
 mod status;
 mod telling;
+mod turns;
 mod undoing;
+mod untold;
+mod waiting;
 mod watches;
 
 use crate::barrier;
@@ -119,7 +131,6 @@ use crate::monitor::{Capabilities, Kind, Monitor, Validity};
 use crate::process::Home;
 use crate::range::{Range, page_size};
 use crate::thread_registry::OWN_NUMBERS;
-pub(crate) use drop::Done;
 pub(crate) use entries::Entry;
 use entries::{Entries, Stamp};
 use lru::LruMemory;
@@ -137,10 +148,11 @@ pub use group::{Group, GroupOptions};
 pub use held::Held;
 pub use limits::{Name, Options};
 pub(crate) use prefetches::Ready;
-pub use priority::PINNED;
 pub use registrar::Registrar;
 pub use statistics::Statistics;
 pub use telling::Departure;
+pub use turns::PINNED;
+pub(crate) use waiting::Done;
 pub use watches::Standing;
 
 /// What `register` returned: the caller's name for a registration.

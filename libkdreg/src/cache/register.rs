@@ -3,7 +3,7 @@
 
 use super::frames::inside_callback_of;
 use super::links::List;
-use super::serving::Request;
+use super::request::Request;
 use super::state::State;
 use super::{Handle, Inner};
 use crate::errno::Errno;

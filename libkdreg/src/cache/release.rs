@@ -4,7 +4,7 @@
 use super::cause::Cause;
 use super::entries::Entries;
 use super::links::List;
-use super::serving::Request;
+use super::request::Request;
 use super::state::State;
 use super::{Handle, Inner, Registration};
 use crate::errno::Errno;

@@ -3,27 +3,15 @@
 
 use super::cause::Cause;
 use super::entries::{Entries, Entry};
+use super::excess::Excess;
 use super::limits::Options;
 use super::links::List;
-use super::priority::{PINNED, Turn};
 use super::refs::{BATCH, NOBODY, revoke_all};
-use super::serving::Request;
+use super::request::Request;
 use super::state::{Alone, State};
+use super::turns::{PINNED, Turn};
 use crate::thread_registry;
 use std::ops::ControlFlow;
-
-/// By how much the limits would be exceeded.
-#[derive(Clone, Copy)]
-pub(super) struct Room {
-    pub entries: usize,
-    pub bytes: usize,
-}
-
-impl Room {
-    pub fn is_none(self) -> bool {
-        self.entries == 0 && self.bytes == 0
-    }
-}
 
 /// Entries in use that come up for eviction one after the other: their owners'
 /// counting is ended for all together, since each time takes a barrier.
@@ -200,7 +188,7 @@ impl State {
                 ControlFlow::Continue(())
             });
         }
-        let over = Room {
+        let over = Excess {
             entries: (self.cached + self.promised + 1)
                 .saturating_sub(count)
                 .saturating_sub(options.max_entries),
@@ -228,7 +216,7 @@ impl State {
     }
 
     /// Whether evicting could free so much. Looks no further than it must.
-    fn can_free(&self, entries: &Entries, request: &Request, over: Room) -> bool {
+    fn can_free(&self, entries: &Entries, request: &Request, over: Excess) -> bool {
         self.lacking_after(entries, Some(request), over).is_none()
     }
 
@@ -238,8 +226,8 @@ impl State {
         &self,
         entries: &Entries,
         spared: Option<&Request>,
-        mut over: Room,
-    ) -> Room {
+        mut over: Excess,
+    ) -> Excess {
         for index in self.lru.entries(&self.links) {
             if over.is_none() {
                 break;

@@ -43,29 +43,12 @@
 use super::Inner;
 use super::asking::Terms;
 use super::entries::Entry;
+use super::request::Request;
 use crate::range::{Range, page_size};
 use std::ops::ControlFlow;
 use std::sync::atomic::Ordering;
 
-/// What is to be registered: a range, widened and perhaps merged, and rights.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Request {
-    /// What is registered and watched: what is served, or that widened to the
-    /// alignment.
-    pub range: Range,
-    /// What the entry will be found for.
-    pub served: Range,
-    pub access: u32,
-    pub terms: Terms,
-}
-
 impl Request {
-    /// The same, where less will be asked for if this cannot be.
-    pub(super) fn speculative(mut self) -> Request {
-        self.terms.speculative = true;
-        self
-    }
-
     /// Whether nobody needs `entry` once this is registered.
     #[inline]
     pub(super) fn supersedes(&self, entry: &Entry) -> bool {

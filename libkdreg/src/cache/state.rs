@@ -4,17 +4,17 @@
 
 use super::bypass::Bypass;
 use super::cause::Cause;
-use super::drop::Done;
 use super::entries::{Entries, Entry};
 use super::links::{EntryLinks, List, UnderWay};
 use super::lru::Lru;
 use super::prefetches::Queue;
-use super::priority::Kept;
 use super::refs::{Detach, revoke_all};
+use super::request::Request;
 use super::rounds::Rounds;
-use super::serving::Request;
 use super::statistics::Statistics;
-use super::telling::Untold;
+use super::turns::Kept;
+use super::untold::Untold;
+use super::waiting::Done;
 #[cfg(test)]
 use crate::interval_tree::NIL;
 use crate::interval_tree::Tree;

@@ -12,7 +12,6 @@ use super::links::List;
 use super::refs::Put;
 use super::state::State;
 use super::{Handle, Inner};
-use crate::interval_tree::NIL;
 use crate::range::Range;
 use crate::unwinding;
 use std::ops::ControlFlow;
@@ -31,45 +30,6 @@ pub struct Departure {
     pub handle: Handle,
     /// The caller's bytes in it.
     pub data: *mut u8,
-}
-
-/// Dropped entries to be told of, linked through their extras. Protected by the
-/// cache's lock.
-pub(super) struct Untold {
-    first: u32,
-    last: u32,
-}
-
-impl Untold {
-    pub const NONE: Untold = Untold {
-        first: NIL,
-        last: NIL,
-    };
-
-    pub fn is_empty(&self) -> bool {
-        self.first == NIL
-    }
-
-    pub fn push(&mut self, entries: &Entries, index: u32) {
-        entries.extra(index).next.store(NIL, Ordering::Relaxed);
-        match self.last {
-            NIL => self.first = index,
-            last => entries.extra(last).next.store(index, Ordering::Relaxed),
-        }
-        self.last = index;
-    }
-
-    fn pop(&mut self, entries: &Entries) -> Option<u32> {
-        if self.is_empty() {
-            return None;
-        }
-        let index = self.first;
-        self.first = entries.extra(index).next.load(Ordering::Relaxed);
-        if self.first == NIL {
-            self.last = NIL;
-        }
-        Some(index)
-    }
 }
 
 impl Inner {

@@ -13,7 +13,7 @@
 
 use super::super::entries::{Entries, Entry};
 use super::super::miss::Attempt;
-use super::super::serving::Request;
+use super::super::request::Request;
 use super::super::state::{Alone, State};
 use super::super::{Inner, reaper};
 use super::Scattered;

@@ -2,7 +2,7 @@
 //! One entry: the line that a hit touches.
 
 use super::super::refs::Refs;
-use super::super::serving::Request;
+use super::super::request::Request;
 use super::stamp::FILED;
 use crate::monitor::{MAX_REGIONS, Region, RegionName, Settled};
 use crate::prefetch::prefetch;

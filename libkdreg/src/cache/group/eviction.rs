@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Making room in a group: whose entries go.
 
+use super::super::excess::Excess;
 use super::super::links::List;
-use super::super::priority::Turn;
-use super::super::room::Room;
-use super::super::serving::Request;
+use super::super::request::Request;
+use super::super::turns::Turn;
 use super::super::{Inner, entries::Entry, entries::Stamp};
 use super::{Group, Member, Pool, Visit};
 use crate::unwinding;
@@ -180,7 +180,7 @@ impl Pool {
 
     /// By how much the limits are exceeded, not counting what is about to be
     /// superseded.
-    fn over(&self, members: &[Member], incoming: Incoming<'_>) -> Room {
+    fn over(&self, members: &[Member], incoming: Incoming<'_>) -> Excess {
         let (mut count, mut bytes) = (0, 0);
         for member in members {
             let state = member.cache.state.lock();
@@ -196,14 +196,14 @@ impl Pool {
                 ControlFlow::Continue(())
             });
         }
-        Room {
+        Excess {
             entries: count.saturating_sub(self.max_entries),
             bytes: bytes.saturating_sub(self.max_bytes),
         }
     }
 
     /// Whether evicting could free so much.
-    fn can_free(&self, members: &[Member], incoming: Incoming<'_>, over: Room) -> bool {
+    fn can_free(&self, members: &[Member], incoming: Incoming<'_>, over: Excess) -> bool {
         let mut lacking = over;
         incoming.request.range.len() <= self.max_bytes
             && members
