@@ -133,8 +133,6 @@ done
 # Circles. What is in one still may not draw others in: the line goes when it does.
 known='
 libkdreg/src/monitor bpf state_words subscription table
-tools/kdregd/src/kernel clients generation guarded orders
-tools/kdregd/src/selftest change changes memory userfault
 '
 # Says which of a directory's parts, pairs of which come in, need each other.
 circles() { # DIRECTORY

@@ -80,7 +80,7 @@ pub fn serve(options: &Options) -> Result<i32> {
         if end != End::Dead {
             return Ok(0);
         }
-        orders::wake_all(&server.generation)?;
+        kernel::clients::wake_all(&server.generation)?;
         if !settle(&mut server, &listener)? {
             return Ok(0);
         }
@@ -293,7 +293,7 @@ pub fn uninstall(options: &Options) -> Result<i32> {
             let directory = options.pins.join(name);
             if let Ok(generation) = Generation::reopen(&directory, &features) {
                 orders::uninstall(&generation)?;
-                orders::wake_all(&generation)?;
+                kernel::clients::wake_all(&generation)?;
             }
         }
     }

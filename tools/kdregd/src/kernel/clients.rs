@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The maps that a client has: its log, and the ring that wakes it.
 
-use super::generation::Generation;
+use super::loaded::Generation;
 use super::programs::Mode;
 use super::{calls, orders};
 use anyhow::{Context, Result};
@@ -155,4 +155,12 @@ pub fn all(generation: &Generation) -> Vec<u64> {
     let keys = generation.map("logs").keys();
     keys.filter_map(|key| Some(u64::from_ne_bytes(key.try_into().ok()?)))
         .collect()
+}
+
+/// Wakes all that wait: what the guard says now is to be looked at.
+pub fn wake_all(generation: &Generation) -> Result<()> {
+    for mm in all(generation) {
+        orders::wake(generation, mm)?;
+    }
+    Ok(())
 }

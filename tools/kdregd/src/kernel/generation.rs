@@ -3,14 +3,16 @@
 //! keeps them while no kdregd runs.
 
 use super::calls::{self, Attachment};
+use super::clients;
 use super::features::Features;
 use super::ftrace;
 use super::guarded;
+pub use super::loaded::Generation;
 use super::orders;
 use super::pins;
 use super::programs::{MAPS, Mode, PROGRAMS, Part, Program};
 use crate::alone::Lock;
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, bail};
 use kdreg::monitor::bpf::abi;
 use libbpf_rs::{MapCore, MapFlags, MapHandle, ObjectBuilder};
 use std::collections::HashMap;
@@ -37,15 +39,6 @@ pub fn idle_name() -> String {
     build_name() + pins::IDLE
 }
 
-/// Maps, programs and links. Links stay attached while this is here, or their
-/// pins are.
-pub struct Generation {
-    directory: PathBuf,
-    maps: HashMap<&'static str, MapHandle>,
-    programs: HashMap<&'static str, OwnedFd>,
-    links: HashMap<&'static str, OwnedFd>,
-}
-
 impl Generation {
     /// The one that is pinned below `root`, if it is whole and alive; else one
     /// that is made now. Whether it had been there. `clients` is for a new one.
@@ -62,7 +55,7 @@ impl Generation {
             // Whoever has a log in it has been told, unless nobody saw it coming.
             if let Ok(there) = Generation::reopen(&directory, features) {
                 orders::end_all(&there)?;
-                orders::wake_all(&there)?;
+                clients::wake_all(&there)?;
             }
             let idle = root.join(idle_name());
             pins::remove_all(&idle, lock)?;
@@ -78,7 +71,7 @@ impl Generation {
                 }
                 Ok(generation) => {
                     // It may have died while nobody was there to say so.
-                    orders::wake_all(&generation)?;
+                    clients::wake_all(&generation)?;
                     generation.remove(lock)?;
                 }
                 Err(error) => {
@@ -296,32 +289,6 @@ impl Generation {
         Ok(())
     }
 
-    /// A map.
-    pub fn map(&self, name: &str) -> &MapHandle {
-        self.maps.get(name).expect("all of MAPS are there")
-    }
-
-    /// A program that this kernel has.
-    pub fn program(&self, name: &str) -> BorrowedFd<'_> {
-        self.programs
-            .get(name)
-            .expect("asked for programs that are wanted")
-            .as_fd()
-    }
-
-    /// Its programs that are loaded, with their names.
-    pub fn programs(&self) -> impl Iterator<Item = (&'static Program, BorrowedFd<'_>)> {
-        PROGRAMS.iter().filter_map(|program| {
-            let fd = self.programs.get(program.name)?;
-            Some((program, fd.as_fd()))
-        })
-    }
-
-    /// Whether a program is attached.
-    pub fn is_linked(&self, program: &Program) -> bool {
-        self.links.contains_key(program.name)
-    }
-
     /// Whether all links are there that anybody depends on: none has been released, then,
     /// since one that is held cannot be.
     pub fn has_its_links(&self) -> Result<bool> {
@@ -342,29 +309,6 @@ impl Generation {
             }
         }
         Ok(false)
-    }
-
-    /// The guard as it is now.
-    pub fn guard(&self) -> Result<abi::Guard> {
-        let bytes = self
-            .map("guard")
-            .lookup(&0u32.to_ne_bytes(), MapFlags::ANY)?
-            .ok_or_else(|| anyhow!("an array without its element"))?;
-        let bytes: [u8; size_of::<abi::Guard>()] = bytes[..size_of::<abi::Guard>()]
-            .try_into()
-            .context("the guard is too short")?;
-        // SAFETY: plain integers, of which any bytes are a value.
-        Ok(unsafe { std::mem::transmute::<[u8; size_of::<abi::Guard>()], abi::Guard>(bytes) })
-    }
-
-    /// Whether nothing is certain in it any more.
-    pub fn is_dead(&self) -> Result<bool> {
-        Ok(self.guard()?.word & abi::GUARD_DEAD != 0)
-    }
-
-    /// Whether it is dead since it was uninstalled.
-    pub fn is_uninstalled(&self) -> Result<bool> {
-        Ok(self.guard()?.flags & abi::GUARD_UNINSTALLED != 0)
     }
 
     /// Takes all of it out of the kernel, save what clients have mapped. The

@@ -2,7 +2,7 @@
 //! Telling the guard which programs it watches over (`struct watched_programs`).
 
 use super::calls;
-use super::generation::Generation;
+use super::loaded::Generation;
 use super::programs::{Program, SCHEDULER, WATCHED};
 use anyhow::{Context, Result, anyhow};
 use libbpf_rs::{MapCore, MapFlags};

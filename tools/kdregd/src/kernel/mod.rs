@@ -7,6 +7,7 @@ pub mod features;
 pub mod ftrace;
 pub mod generation;
 pub mod guarded;
+pub mod loaded;
 pub mod orders;
 pub mod pins;
 pub mod programs;

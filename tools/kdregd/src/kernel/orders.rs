@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What kdregd has a program do to logs, which user space cannot write to.
 
-use super::generation::Generation;
-use super::{calls, clients};
+use super::calls;
+use super::loaded::Generation;
 use anyhow::{Context, Result};
 use kdreg::monitor::bpf::abi;
 
@@ -89,12 +89,9 @@ pub fn forget(generation: &Generation, mm: u64) -> Result<()> {
     give(generation, mm, FORGET).map(drop)
 }
 
-/// Wakes all clients that wait: what the guard says now is to be looked at.
-pub fn wake_all(generation: &Generation) -> Result<()> {
-    for mm in clients::all(generation) {
-        give(generation, mm, WAKE)?;
-    }
-    Ok(())
+/// Wakes the client of an address space, if it waits.
+pub fn wake(generation: &Generation, mm: u64) -> Result<()> {
+    give(generation, mm, WAKE).map(drop)
 }
 
 /// Ends all, by the guard.

@@ -8,7 +8,7 @@
 //! Who goes there waits for as long as a task of higher priority keeps the processor,
 //! so threads go that have nothing else to do.
 
-use super::generation::Generation;
+use super::loaded::Generation;
 use anyhow::{Context as _, Result};
 use libbpf_rs::{MapCore as _, MapFlags};
 use nix::sched::{CpuSet, sched_setaffinity};

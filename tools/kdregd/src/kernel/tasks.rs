@@ -2,7 +2,7 @@
 //! What the kernel knows of processes: their address spaces and whose they are.
 
 use super::calls;
-use super::generation::Generation;
+use super::loaded::Generation;
 use anyhow::{Context, Result};
 use libbpf_rs::{MapCore, MapFlags};
 

@@ -1,31 +1,12 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! A change to memory, and trying it.
 
+use super::absent::{Absent, DENIED};
 use super::enrolled::Enrolled;
 use super::memory::{Kind, Memory};
 use crate::proof::{Cell, Outcome};
 use kdreg::monitor::Capabilities;
-use std::io;
 use std::ops::Range;
-
-/// What a reason begins with when it is kdregd that may not, as others may: then
-/// nothing is known of the change.
-const DENIED: &str = "kdregd may not try it: ";
-
-/// Something this kernel or machine does not have.
-#[derive(Debug)]
-pub struct Absent(pub String);
-
-impl Absent {
-    /// A system call that failed just now.
-    pub fn last(what: &str) -> Absent {
-        let error = io::Error::last_os_error();
-        if error.raw_os_error() == Some(libc::EPERM) {
-            return Absent(format!("{DENIED}{what}: {error}"));
-        }
-        Absent(format!("{what}: {error}"))
-    }
-}
 
 /// What is to be in the log when the call has returned.
 pub enum Expected {

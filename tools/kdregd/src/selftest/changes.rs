@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The changes there are. Each is made to the units in the middle of a block.
 
+use super::absent::{Absent, result};
 use super::change::Expected::{self, Logged, Quiet};
-use super::change::{Absent, Change, ready};
+use super::change::{Change, ready};
 use super::memory::Kind::{self, Anonymous, File, Heap, Hugetlb, Memfd, Sysv, Thp};
-use super::memory::{self, Memory, UNITS, page};
+use super::memory::{self, MIDDLE, Memory, UNITS, page};
 use super::userfault::user_move;
 use kdreg::monitor::Capabilities;
 use std::ops::Range;
 use std::os::fd::AsRawFd;
 
-pub const MIDDLE: Range<usize> = 2..6;
 const MAPPED: &[Kind] = &[Anonymous, Memfd, File, Thp, Hugetlb];
 const SMALL: &[Kind] = &[Anonymous, Memfd, File];
 const FILES: &[Kind] = &[Memfd, Hugetlb];
@@ -106,15 +106,6 @@ pub const CHANGES: &[Change] = &[
     change!("ftruncate by another", FOREIGN, FILES, truncate_by_another),
     change!("fork", FORK_WARM, &[Anonymous, Memfd, Thp], fork),
 ];
-
-/// What a call has returned that says -1 when it fails.
-pub fn result(value: i64, what: &str) -> Result<(), Absent> {
-    if value == -1 {
-        Err(Absent::last(what))
-    } else {
-        Ok(())
-    }
-}
 
 fn pointer(range: &Range<usize>) -> *mut libc::c_void {
     range.start as *mut _

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Kinds of memory: some units of each, all of them written to.
 
-use super::change::Absent;
+use super::absent::Absent;
 use std::fs;
 use std::ops::Range;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
@@ -9,6 +9,8 @@ use std::ptr;
 
 /// Units of a block.
 pub const UNITS: usize = 8;
+/// Of them, those that are changed, unless a change needs others.
+pub const MIDDLE: Range<usize> = 2..6;
 const HUGE: usize = 2 << 20;
 
 /// What memory is there.

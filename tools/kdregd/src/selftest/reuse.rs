@@ -2,7 +2,7 @@
 //! Whether an address can be had again before its log has the end of what was
 //! there: another thread waits for it.
 
-use super::change::Absent;
+use super::absent::Absent;
 use super::enrolled::Enrolled;
 use super::memory::page;
 use crate::proof::{Cell, Outcome};

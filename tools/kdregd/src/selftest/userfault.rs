@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Pages that a userfaultfd moves.
 
-use super::change::Absent;
+use super::absent::{Absent, result};
 use super::change::Expected::{self, Logged};
-use super::changes::{MIDDLE, result};
-use super::memory::{self, Memory};
+use super::memory::{self, MIDDLE, Memory};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
 /// linux/userfaultfd.h.

@@ -7,7 +7,7 @@ use super::listener::Listener;
 use super::refusal::Refusal;
 use super::wire::Packet;
 use super::{Server, ends, enrol, signals, status, wire};
-use crate::kernel::{orders, switches};
+use crate::kernel::{clients, switches};
 use anyhow::{Context, Result};
 use kdreg::monitor::bpf::abi::{self, Message as _};
 use libbpf_rs::{RingBuffer, RingBufferBuilder};
@@ -221,7 +221,7 @@ impl<'a> Loop<'a> {
         let losses = |word: u64| word >> abi::GUARD_EPOCH_SHIFT;
         if before.map(losses) != Some(losses(word)) {
             // At first, too: there may have been some since anybody looked.
-            orders::wake_all(&self.server.generation)?;
+            clients::wake_all(&self.server.generation)?;
         }
         Ok(())
     }
