@@ -7,11 +7,7 @@
 set -eu
 
 [ "$(id -u)" = 0 ] || skip "installing packages in a tree of their own needs root"
-# Mounts end with this process, however it ends.
-if [ "${KDREG_PACKAGES_NAMESPACE:-}" != yes ]; then
-    unshare --mount true 2>/dev/null || skip "cannot make a mount namespace (CAP_SYS_ADMIN)"
-    KDREG_PACKAGES_NAMESPACE=yes exec unshare --mount --propagation private sh "$0"
-fi
+. "$root/scripts/own-mounts.sh"
 
 work=$target/arm64/packages
 out=$target/arm64/deb

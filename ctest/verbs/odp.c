@@ -6,6 +6,7 @@
  *   odp refused    the same with FAKE_ODP=soft-roce: none is */
 #include "device.h"
 #include "fake.h"
+#include "said.h"
 
 #include <kdreg/verbs.h>
 #include <stdlib.h>
@@ -164,21 +165,13 @@ static void nothing_may_be_pinned(void)
     munmap(buffer, SIZE);
 }
 
-static char said[1024];
-
-static void hear(void *ctx, int level, const char *message)
-{
-    (void)ctx, (void)level;
-    snprintf(said, sizeof said, "%s", message);
-}
-
 /* soft-RoCE says that it has on-demand paging, and transfers wrong data. */
 static void soft_roce(const char *pages, bool taken)
 {
     check_says("soft-RoCE is refused, with a word, unless KDREG_VERBS_ODP_PAGES is 1");
     static const char *const modes[] = {"on", "auto"};
     setenv("KDREG_VERBS_ODP_PAGES", pages, 1);
-    CHECK_IS(kdreg_set_log(hear, NULL, KDREG_LOG_WARN), 0);
+    CHECK_IS(said_begin(), 0);
     for (int i = 0; i < 2; i++) {
         said[0] = 0;
         struct world it = begin("soft-roce", modes[i]);

@@ -2,21 +2,13 @@
 /* Registrations that the kernel refuses: read-only memory, and more than RLIMIT_MEMLOCK. An errno, and a message that says what to do. Over a
  * real device, as root to begin with. */
 #include "device.h"
+#include "said.h"
 
 #include <grp.h>
 #include <kdreg/verbs.h>
 #include <sys/resource.h>
 
 #define SIZE ((size_t)64 * 1024)
-
-static char said[2048];
-
-static void log_to_text(void *ctx, int level, const char *message)
-{
-    (void)ctx;
-    if (level <= KDREG_LOG_WARN)
-        snprintf(said, sizeof said, "%s", message);
-}
 
 static void read_only(kdreg_cache_t *cache)
 {
@@ -108,7 +100,7 @@ int main(void)
         printf("skipped: only root can become somebody else\n");
         return CHECK_SKIPPED;
     }
-    CHECK_IS(kdreg_set_log(log_to_text, NULL, KDREG_LOG_WARN), 0);
+    CHECK_IS(said_begin(), 0);
     struct ibv_context *context = open_device();
     struct ibv_pd *pd = alloc_pd(context);
     kdreg_t *monitor;

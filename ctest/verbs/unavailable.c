@@ -1,17 +1,9 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /* Without libibverbs, and without a device: an errno, and a message that says what to do. Links no libibverbs. */
 #include "../check.h"
+#include "said.h"
 
 #include <kdreg/verbs.h>
-
-static char said[2048];
-
-static void log_to_text(void *ctx, int level, const char *message)
-{
-    (void)ctx;
-    if (level <= KDREG_LOG_WARN)
-        snprintf(said, sizeof said, "%s", message);
-}
 
 static void expect(int err, int expected, const char *advice)
 {
@@ -25,7 +17,7 @@ int main(int argc, char **argv)
 {
     check_watchdog(60);
     bool library = argc > 1 && strcmp(argv[1], "library") == 0;
-    CHECK_IS(kdreg_set_log(log_to_text, NULL, KDREG_LOG_WARN), 0);
+    CHECK_IS(said_begin(), 0);
     kdreg_cache_t *cache = NULL;
     /* Nobody looks into it before the library is there. */
     static char pd[64];

@@ -4,6 +4,7 @@
  * prefetching and without. For soft-RoCE: with packets of a page each, and advising.c preloaded. */
 #include "faults.h"
 #include "loopback.h"
+#include "said.h"
 
 #include <fcntl.h>
 #include <kdreg/verbs.h>
@@ -35,14 +36,6 @@ static long pinned_kib(void)
     if (file)
         fclose(file);
     return kib;
-}
-
-static char said[1024];
-
-static void hear(void *ctx, int level, const char *message)
-{
-    (void)ctx, (void)level;
-    snprintf(said, sizeof said, "%s", message);
 }
 
 /* Root without its leave to pin. */
@@ -212,7 +205,7 @@ static void pinned(struct loopback *loopback)
     setenv("KDREG_VERBS_ODP", "off", 1);
     kdreg_cache_t *cache;
     REQUIRE(kdreg_verbs_cache_create(loopback->pd, NULL, &cache) == 0, "kdreg_verbs_cache_create");
-    CHECK_IS(kdreg_set_log(hear, NULL, KDREG_LOG_WARN), 0);
+    CHECK_IS(said_begin(), 0);
     CHECK_IS(kdreg_verbs_cache_get(cache, memory, SIZE, 0, &mr, &entry), -EPERM);
     CHECK(strstr(said, "RLIMIT_MEMLOCK is 0"), "the log says '%s'", said);
     CHECK_IS(kdreg_set_log(NULL, NULL, KDREG_LOG_WARN), 0);
