@@ -38,6 +38,9 @@ fn places_are_half_full_at_most() {
         page_index.reserve(entries);
         assert_eq!(page_index.buckets(), buckets, "for {entries}");
     }
+    // As where another thread was first.
+    page_index.grow(33);
+    assert_eq!(page_index.buckets(), 128);
 }
 
 /// Between them, the two halves of a bucket have all that is noted in it.
@@ -130,6 +133,28 @@ fn a_note_looks_at_each_place_of_its_page_and_at_no_other() {
             assert_eq!(it, 2, "of another page");
             true
         });
+    }
+}
+
+/// Where none is free, and none of the page is dead.
+#[test]
+fn a_note_takes_the_place_of_what_is_dead_in_its_bucket() {
+    for dead in 1..=WAYS as u32 {
+        let page_index = PageIndex::new().unwrap();
+        let bucket = |address| std::ptr::from_ref(page_index.bucket(Hash::of(address)).0);
+        let all = (1..).map(|page| page * 4096);
+        let mut pages = all.filter(|it| bucket(*it) == bucket(4096)).take(WAYS + 1);
+        for (entry, address) in (1..).zip(pages.by_ref().take(WAYS)) {
+            page_index.note(address, entry, |_| true);
+        }
+        page_index.note(pages.next().unwrap(), 100, |it| it != dead);
+        let places = &page_index.bucket(Hash::of(4096)).0.0;
+        let mut left: Vec<u32> = (places.iter())
+            .map(|place| entry_of(place.load(Ordering::Relaxed)))
+            .collect();
+        left.sort_unstable();
+        let expected = (1..=WAYS as u32).filter(|it| *it != dead).chain([100]);
+        assert!(left.into_iter().eq(expected), "{dead}");
     }
 }
 
