@@ -45,22 +45,28 @@ under() {
 ways="without kernel userfaultfd"
 
 # within SECONDS COMMAND...: ends with the command's status, or kills it and all that it began after so long, says where each of them was, and
-# ends with 124. How long is far more than any of them needs: one that comes to this hangs.
+# ends with 124. How long is far more than any of them needs: one that comes to this hangs. Whoever has written $over into the file $output
+# has a minute left for its end: 125.
+over='' output=''
 within() {
-    local since=$SECONDS limit=$1 command status
+    local limit=$((SECONDS + $1)) late=124 mark=peer.$BASHPID.$SECONDS command status
     shift
-    setsid "$@" &
+    PEERS_RUN=$mark setsid "$@" &
     command=$!
     # Who runs this beside it ends it by ending this.
-    trap 'end_all $command; exit 143' TERM
-    while kill -0 $command 2>/dev/null; do
+    trap 'end_all $mark; exit 143' TERM
+    while kill -0 $command 2>/dev/null && [ $SECONDS -lt $limit ]; do
+        if [ -n "$over" ] && [ $late = 124 ] && grep -q "$over" "$output"; then
+            late=125
+            limit=$((SECONDS + 60 * slowness))
+        fi
         sleep 0.2 # not read -t: bash 5.2 aborts at a trap in it
-        [ $((SECONDS - since)) -lt "$limit" ] || break
     done
     if kill -0 $command 2>/dev/null; then
-        where_are $command >&2
-        end_all $command
-        status=124
+        where_are $mark >&2
+        end_all $mark
+        wait $command 2>/dev/null
+        status=$late
     else
         wait $command
         status=$?
@@ -69,17 +75,21 @@ within() {
     return $status
 }
 
-# end_all SESSION: each process of it.
+# run_by MARK: the processes of one run, whatever session they are in.
+run_by() {
+    grep -lzx "PEERS_RUN=$1" /proc/[0-9]*/environ 2>/dev/null | sed 's:^/proc/::; s:/.*::'
+}
+
+# end_all MARK: each of them.
 end_all() {
     # shellcheck disable=SC2046 # one word a process
-    kill -KILL $(ps -o pid= -s "$1")
-    wait "$1"
-} 2>/dev/null
+    kill -KILL $(run_by "$1") 2>/dev/null
+}
 
-# where_are SESSION: its processes and their threads: what each waits for.
+# where_are MARK: they and their threads: what each waits for.
 where_are() {
     local process thread
-    for process in $(ps -o pid= -s "$1"); do
+    for process in $(run_by "$1"); do
         echo "hangs: $process $(tr '\0' ' ' <"/proc/$process/cmdline" | cut -c 1-120)"
         for thread in "/proc/$process/task"/*; do
             echo "  ${thread##*/} $(cat "$thread/comm"): $(sed -n 's/^State:\s*//p; s/^\(SigPnd\|ShdPnd\):\s*/\1 /p' "$thread/status" | tr '\n' ' ')syscall $(cat "$thread/syscall")"
@@ -96,8 +106,8 @@ export UCX_UD_VERBS_TIMEOUT=300s UCX_RC_VERBS_TIMEOUT=4s
 
 # once_more STATUS FILE...: what ended so, and said that, is tried once more, at most twice: soft-RoCE acknowledges when it has a processor, and
 # gives up a connection that it had none for; UCX 1.18 ends now and then in an assertion of its own as it takes a connection down (the event that
-# says so comes twice). Without the preload as well. Wrong data, a crash of another kind and a hang count at once, and what the preload
-# does fails three times.
+# says so comes twice), and MPICH over it waits for ever at its end (125). Without the preload as well, all of them. Wrong data, a crash of
+# another kind and a hang before the end count at once, and what the preload does fails three times.
 once_more() {
     local status=$1
     shift
