@@ -74,7 +74,7 @@ turn 1 85-wakes 1800 "$build/bpf/bpf_wakes" "$root/ctest/bpf/daemon" ftrace-on
 turn 2 86-begins 1800 "$root/ctest/bpf/begins" $([ "$set" = all ] && echo 4 || echo 1) "$build/bpf/bpf_changes" --changes 10
 turn 1 87-held 1800 "$root/ctest/bpf/held" "$build/bpf/bpf_changes" --changes 10
 turn 2 88-switched 1800 "$root/ctest/bpf/switched" "$build/bpf/bpf_changes" --changes 10
-turn 2 89-late 1800 "$root/ctest/bpf/late" "$build/bpf/bpf_late" "$build/bpf/bpf_changes" --changes 10
+turn 1 89-late 1800 "$root/ctest/bpf/late" "$build/bpf/bpf_late" "$build/bpf/bpf_changes" --changes 10
 
 # What a guest runs, in the order of its names: mode by mode.
 write_tests() {

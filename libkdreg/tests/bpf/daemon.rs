@@ -14,6 +14,9 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+/// A loss, in the guard's word.
+const EPOCH: u64 = 1 << abi::GUARD_EPOCH_SHIFT;
+
 /// The ring's data.
 const RING: usize = PAGE;
 
@@ -43,9 +46,23 @@ impl GuardMap {
 
     /// It does not any more; whether it has.
     pub fn lower(&self, lost: bool) {
-        let epoch = if lost { 1 << abi::GUARD_EPOCH_SHIFT } else { 0 };
+        let epoch = if lost { EPOCH } else { 0 };
         self.word()
             .fetch_add(u64::wrapping_sub(epoch, 1), Ordering::SeqCst);
+    }
+}
+
+/// The guard, when what sees programs go was left out, and when kdregd has looked.
+impl GuardMap {
+    pub fn hold(&self) {
+        self.word().fetch_add(EPOCH, Ordering::SeqCst);
+        self.word().fetch_or(abi::GUARD_HELD, Ordering::SeqCst);
+    }
+
+    pub fn let_go(&self) {
+        let word = self.word().load(Ordering::SeqCst);
+        let next = (word & !abi::GUARD_HELD) + EPOCH;
+        self.word().store(next, Ordering::SeqCst);
     }
 }
 

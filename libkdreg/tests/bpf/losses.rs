@@ -56,3 +56,21 @@ fn a_loss_is_told_while_more_may_be_lost() {
     daemon.guard.lower(true);
     assert!(!monitor.is_valid(since));
 }
+
+/// Programs may be gone: what is watched meanwhile may have changed unseen, too.
+#[test]
+fn nothing_outlasts_a_guard_that_is_held() {
+    let _alone = alone();
+    let daemon = Daemon::honest(abi::MODE_NOTIFIER, 64);
+    let monitor = open();
+    let (all, regions) = pages(&monitor, 2);
+    daemon.guard.hold();
+    assert_eq!(valid(&monitor, &regions), [false; 2]);
+    let meanwhile = monitor.monitor(page(all, 0), 3).unwrap();
+    assert!(!monitor.is_valid(meanwhile));
+    daemon.guard.let_go();
+    assert_eq!(valid(&monitor, &regions), [false; 2]);
+    assert!(!monitor.is_valid(meanwhile));
+    let since = monitor.monitor(page(all, 0), 4).unwrap();
+    assert!(monitor.is_valid(since));
+}
