@@ -97,6 +97,12 @@ static void on(void)
     CHECK(kdreg_cache_reap(it.cache) >= 0, "reap");
     CHECK(kdreg_cache_flush(it.cache) >= 0, "flush");
     CHECK_IS(fake_live(), 0);
+    check_says("a peer's key ends with its entry: it would reach whatever comes to be there");
+    uint32_t peers = key_of(&it, buffer, SIZE, LOCAL | IBV_ACCESS_REMOTE_WRITE);
+    CHECK(on_demand(peers, buffer), "it is on demand");
+    CHECK(kdreg_cache_invalidate(it.cache, buffer, SIZE) >= 0, "invalidate");
+    CHECK(!fake_reach(peers, buffer, SIZE, IBV_ACCESS_REMOTE_WRITE), "it reaches nothing");
+    CHECK_IS(fake_live(), 0);
     check_says("windows are bound to what is pinned");
     CHECK(!on_demand(key_of(&it, buffer, SIZE, LOCAL | IBV_ACCESS_MW_BIND), buffer), "it is pinned");
     end(&it);

@@ -12,6 +12,9 @@ const WAITING: usize = 64;
 /// How many ranges `auto` remembers, each in the place that its hash says.
 const SEEN: usize = 256;
 
+/// `IBV_ACCESS_REMOTE_*`: a peer may have its key.
+const PEERS: u32 = 0b1110;
+
 /// What a registration was made for, and is used again for.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Key {
@@ -87,6 +90,10 @@ impl Kept {
         let Some(key) = self.out.remove(&mr) else {
             return Some(mr);
         };
+        if key.flags & PEERS != 0 {
+            // Its key would go on reaching whatever comes to be there.
+            return Some(mr);
+        }
         let oldest = (self.waiting.len() == WAITING).then(|| self.waiting.remove(0).1);
         self.waiting.push((key, mr));
         oldest
@@ -176,6 +183,17 @@ mod tests {
         kept.give_out(mr(8), key(4096));
         kept.forget(mr(8));
         assert_eq!(kept.end(mr(8)), Some(mr(8)), "another at the same address");
+    }
+
+    #[test]
+    fn a_peers_key_ends_with_its_use() {
+        for right in [1 << 1, 1 << 2, 1 << 3] {
+            let mut kept = Kept::new().unwrap();
+            let flags = 1 | right;
+            kept.give_out(mr(8), Key { flags, ..key(4096) });
+            assert_eq!(kept.end(mr(8)), Some(mr(8)));
+            assert_eq!(kept.idle(true), None);
+        }
     }
 
     #[test]
