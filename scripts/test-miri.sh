@@ -17,12 +17,14 @@ export PROPTEST_CASES="${PROPTEST_CASES:-1}"
 # What a page of userfaultfd, io_uring, BPF or a real signal is needed for is not
 # for Miri; nor is what takes it minutes: large tables, and models that explore by
 # themselves.
-slow="--skip there_may_be_more_than_there_are_places --skip a_tenth_of_the_time_is_spent"
+slow="--skip there_may_be_more_than_there_are_places --skip a_tenth_of_the_time_is_spent \
+    --skip a_note_takes_the_place --skip nothing_but_notes_of_the_page"
 [ -z "${MIRI_ALL:-}" ] || slow=
 MIRIFLAGS="${MIRIFLAGS:-} -Zmiri-disable-isolation -Zmiri-permissive-provenance"
 export MIRIFLAGS
 export XDG_CACHE_HOME="$target/miri-cache"
 exec </dev/null cargo +nightly miri test --locked -p libkdreg --lib -- \
     --skip yields_entries_by_stamp --skip finds_what_was_noted --skip what_first_does_not_look_at \
-    --skip what_is_forgotten_makes_room --skip a_query_touches_few_nodes $slow \
+    --skip what_is_forgotten_makes_room --skip a_query_touches_few_nodes --skip a_query_does_not_look_where_all \
+    --skip a_removal_goes_up_as_far --skip the_highest_ends_are_right --skip a_note_looks_at_each $slow \
     $(sed 's/#.*//' scripts/fixtures/miri-tests)
