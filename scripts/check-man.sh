@@ -157,6 +157,11 @@ echo "the examples:"
 mkdir -p "$work/examples"
 awk -v dir="$work/examples" -f scripts/man-examples.awk man/*.[1-9] >"$work/list"
 [ -s "$work/list" ] || die "no page has an example"
+# Of what the first release had, most are in every other.
+awk '/^KDREG_/ { node = $1 } node != "KDREG_0.1" && /^    kdreg/ { sub(/;/, ""); print $1 }' libkdreg/kdreg.map >"$work/since"
+nothing "each function since 0.2 is in an example, of a page or in ctest/examples" "$(while read -r name; do
+    grep -qw "$name" "$work"/examples/*.c ctest/examples/*.c || echo "$name"
+done <"$work/since")"
 warnings="-std=gnu11 -O1 -Wall -Wextra -Werror -pthread -Iinclude"
 tab=$(printf '\t')
 # What kdreg_info(1) looks at: a process with a cache, $PID in its examples.
