@@ -108,3 +108,6 @@ fn ask(fd: RawFd, argument: *const WriteProtect) -> i32 {
     // SAFETY: __errno_location returns the calling thread's errno.
     unsafe { *libc::__errno_location() }
 }
+
+#[cfg(test)]
+mod tests;
