@@ -45,6 +45,8 @@ file_systems() {
     ln -sfn /proc/self/fd/1 /dev/stdout
     ln -sfn /proc/self/fd/2 /dev/stderr
     ip link set lo up
+    # As every machine knows it; what Debian's own tools leave in /etc differs.
+    grep -qs localhost /etc/hosts || echo "127.0.0.1 localhost" >>/etc/hosts
     hostname kdreg-guest
 }
 
