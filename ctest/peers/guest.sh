@@ -104,10 +104,10 @@ export UCX_UD_VERBS_ETH_DGID_CHECK=n
 # Soft-RoCE acknowledges when it has a processor.
 export UCX_UD_VERBS_TIMEOUT=300s UCX_RC_VERBS_TIMEOUT=4s
 
-# once_more STATUS FILE...: what ended so, and said that, is tried once more, at most twice: soft-RoCE acknowledges when it has a processor, and
+# once_more STATUS FILE...: what ended so, and said that, is tried once more, at most four times: soft-RoCE acknowledges when it has a processor, and
 # gives up a connection that it had none for; UCX 1.18 ends now and then in an assertion of its own as it takes a connection down (the event that
 # says so comes twice), and MPICH over it waits for ever at its end (125). Without the preload as well, all of them. Wrong data, a crash of
-# another kind and a hang before the end count at once, and what the preload does fails three times.
+# another kind and a hang before the end count at once, and what the preload does fails each time.
 once_more() {
     local status=$1
     shift
