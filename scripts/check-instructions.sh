@@ -62,7 +62,8 @@ cat >"$new" <<END
 #
 # hit, interior, find: kdreg_cache_get or _find, and _put, in C's terms.
 # with, try: kdreg_cache_get_with or _try_get of what is found, and _put. hold: kdreg_cache_hold, and _put.
-# check: kdreg_entry_check. pin: kdreg_cache_prioritize. data, caps: kdreg_entry_data, kdreg_cache_caps.
+# check: kdreg_entry_check. pin: kdreg_cache_prioritize. data, caps, info: kdreg_entry_data,
+# kdreg_cache_caps, kdreg_cache_info. log: kdreg_add_log, and _remove_log.
 # drop, evict: of a new entry, registered as by miss, with a function that is told. each: for each entry.
 # prefetch: kdreg_cache_prefetch of what is registered as by miss, many at a time, both threads'.
 # drain: for each entry of a cache that is made, filled, drained and destroyed.
@@ -78,7 +79,7 @@ cat >"$new" <<END
 # kind regions instructions
 END
 failed=0
-for kind in atomics hit interior find with try hold check pin data caps drop evict each prefetch drain group group-evict group-made rust relaxed shared in-turn list list-miss told miss; do
+for kind in atomics hit interior find with try hold check pin data caps info log drop evict each prefetch drain group group-evict group-made rust relaxed shared in-turn list list-miss told miss; do
     regions=$(regions $kind)
     now=$(count $kind "$regions")
     echo "$kind $regions $now" >>"$new"

@@ -9,7 +9,7 @@
 //! Rust), `interior` (at an address inside a region), `find`, `shared` (hits
 //! of a thread that is not the region's own), `in-turn` (the same of regions
 //! that two threads used in turn before), `list`, `list-miss` (a range of a list),
-//! `drop`, `evict` (one entry, registered before), `each` (of so many entries), `data`, `caps`,
+//! `drop`, `evict` (one entry, registered before), `each` (of so many entries), `data`, `caps`, `info`, `log`,
 //! `prefetch`, `drain`, `group`, `group-evict`, `group-made`, `miss` (register and evict),
 //! `unrelated` (change ranges that cover nothing), `hole` (always the
 //! same one), `change` (one region each), `told`, `told-hole` (the first two
@@ -344,7 +344,8 @@ fn main() {
         "find" => in_c(regions, operations, 0, true),
         "with" | "try" | "hold" | "check" | "pin" => calls::on_entries(regions, operations, &kind),
         "drop" | "evict" => calls::ending(regions, operations, &kind),
-        "each" | "data" | "caps" => calls::asking(regions, operations, &kind),
+        "each" | "data" | "caps" | "info" => calls::asking(regions, operations, &kind),
+        "log" => calls::listening(operations),
         "group" | "group-evict" => groups::shared(regions, operations, &kind),
         "group-made" => groups::made(operations),
         "drain" => groups::drained(regions, operations),

@@ -136,9 +136,15 @@ impl Owners {
         self.of(number).identity.store(identity, Ordering::Relaxed);
     }
 
+    /// No number above this one has been a thread's, of those of which anything is
+    /// known here.
+    pub(crate) fn highest(&self) -> usize {
+        self.highest.load(Ordering::Relaxed)
+    }
+
     /// The lines that may have counted anything. The first is nobody's.
     pub(crate) fn in_use(&self) -> impl Iterator<Item = &Owner> {
-        self.lines[1..=self.highest.load(Ordering::Relaxed)].iter()
+        self.lines[1..=self.highest()].iter()
     }
 
     /// What all threads have counted in a place. A snapshot.

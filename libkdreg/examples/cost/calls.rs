@@ -102,7 +102,7 @@ pub fn ending(regions: usize, operations: usize, kind: &str) -> Duration {
 }
 
 /// What a cache and its entries tell: each of them (an operation is one), a caller's bytes, the
-/// capabilities.
+/// capabilities, and what else it is.
 pub fn asking(regions: usize, operations: usize, kind: &str) -> Duration {
     unsafe extern "C" fn visit(count: *mut c_void, _: *mut ffi::kdreg_entry_t) -> i32 {
         // SAFETY: what was given with it.
@@ -131,9 +131,26 @@ pub fn asking(regions: usize, operations: usize, kind: &str) -> Duration {
         "data" => (0..operations).for_each(|_| {
             black_box(ffi::cache::kdreg_entry_data(black_box(entry)));
         }),
+        "info" => (0..operations).for_each(|_| {
+            // SAFETY: integers.
+            let mut info: ffi::cache::kdreg_cache_info = unsafe { std::mem::zeroed() };
+            info.size = size_of::<ffi::cache::kdreg_cache_info>();
+            assert_eq!(ffi::cache::kdreg_cache_info(cache, &raw mut info), 0);
+        }),
         _ => (0..operations).for_each(|_| {
             black_box(ffi::cache::kdreg_cache_caps(black_box(cache)));
         }),
+    }
+    began.elapsed()
+}
+
+/// `kdreg_add_log` and `_remove_log`.
+pub fn listening(operations: usize) -> Duration {
+    unsafe extern "C" fn hear(_: *mut c_void, _: i32, _: *const std::ffi::c_char) {}
+    let began = Instant::now();
+    for _ in 0..operations {
+        assert_eq!(ffi::library::kdreg_add_log(Some(hear), null_mut(), 1), 0);
+        assert_eq!(ffi::library::kdreg_remove_log(Some(hear), null_mut()), 0);
     }
     began.elapsed()
 }

@@ -7,6 +7,7 @@ use super::super::request::Request;
 use super::super::turns::Turn;
 use super::super::{Inner, entries::Entry, entries::Stamp};
 use super::{Group, Member, Pool, Visit};
+use crate::thread_registry;
 use crate::unwinding;
 use std::cell::Cell;
 use std::ops::ControlFlow;
@@ -48,8 +49,10 @@ impl Victim<'_> {
 impl Inner {
     /// No stamp of this cache is above this.
     fn latest(&self) -> u64 {
-        // Relaxed: a use this moment may count as before or after.
-        let stamps = self.shards.iter().map(|s| s.stamp.load(Ordering::Relaxed));
+        // Relaxed: a use this moment may count as before or after, and so may one by a
+        // thread whose number is not known here yet.
+        let shards = &self.shards[..=thread_registry::owners().highest()];
+        let stamps = shards.iter().map(|s| s.stamp.load(Ordering::Relaxed));
         stamps.fold(self.epoch.load(Ordering::Relaxed), u64::max)
     }
 
@@ -141,7 +144,10 @@ impl Pool {
         loop {
             let victim = {
                 let mut members = self.members.lock();
-                Pool::even_out(&members);
+                if !looked {
+                    // Once for what is about to be registered.
+                    Pool::even_out(&members);
+                }
                 let over = self.over(&members, incoming);
                 if over.is_none() {
                     return true;
