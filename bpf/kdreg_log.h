@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR MIT OR Apache-2.0 */
 /*
  * What the BPF programs and the library agree on: the log of an address space,
- * and the guard. libkdreg/src/monitor/bpf/abi.rs says the same in Rust, and how
+ * and the guard. libkdreg/src/monitor/change_log/abi.rs says the same in Rust, and how
  * both are to be read.
  *
  * Includes nothing; __u32 and __u64 are the includer's.

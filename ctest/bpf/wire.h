@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
-/* What a client and kdregd say to each other (libkdreg/src/monitor/bpf/abi.rs), for clients that do not keep to it. */
+/* What a client and kdregd say to each other (libkdreg/src/monitor/change_log/abi.rs), for clients that do not keep to it. */
 #ifndef KDREG_BPF_WIRE_H
 #define KDREG_BPF_WIRE_H
 

@@ -17,18 +17,18 @@ macro_rules! reader {
     ($name:ident $(, $order:ident = $value:ident)?) => {
         #[path = "log_models"]
         mod $name {
-            #[path = "../../src/monitor/bpf/abi.rs"]
+            #[path = "../../src/monitor/change_log/abi.rs"]
             #[allow(dead_code, reason = "models use parts of the file")]
             pub mod abi;
-            #[path = "../../src/monitor/bpf/changes.rs"]
+            #[path = "../../src/monitor/change_log/changes.rs"]
             #[allow(dead_code, reason = "models use parts of the file")]
             pub mod changes;
-            #[path = "../../src/monitor/bpf/marks.rs"]
+            #[path = "../../src/monitor/change_log/marks.rs"]
             #[allow(dead_code, reason = "models use parts of the file")]
             pub mod marks;
             #[path = "."]
             mod orders {
-                #[path = "../../src/monitor/bpf/orders.rs"]
+                #[path = "../../src/monitor/change_log/orders.rs"]
                 #[allow(dead_code, reason = "one of them is another here")]
                 mod sound;
                 #[allow(unused_imports, reason = "one of them is another here")]

@@ -2,6 +2,7 @@
 // Files, in reading order:
 //   backend       what every backend offers, and what can be said of one
 //   refusal       why one does not work here
+//   change_log/   what kdregd's programs log, as it is read
 //   state_words   the state words, which outlive every monitor
 //   guard         what says that the words are current, where a thread follows
 //   in_flight     what userfaultfd is asked, where that is not enough
@@ -31,6 +32,7 @@
 mod backend;
 #[doc(hidden)]
 pub mod bpf;
+mod change_log;
 pub(crate) mod eventfd;
 mod guard;
 mod in_flight;

@@ -14,7 +14,7 @@
 use crate::errno::Errno;
 use crate::lock::Mutex;
 use crate::memory;
-use crate::monitor::bpf::Reader;
+use crate::monitor::change_log::Reader;
 use crate::monitor::guard::Guard;
 use crate::process::PerProcess;
 use crate::reservation::{OnFork, Reservation};

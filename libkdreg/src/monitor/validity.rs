@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The validity check: the one question on the hit path.
 
-use super::bpf::{Reader, Standing as LogStanding};
+use super::change_log::{Reader, Standing as LogStanding};
 use super::guard::{Guard, Standing};
 use super::in_flight::{InFlight, changes_in_flight};
 use crate::pause;

@@ -10,14 +10,13 @@
 use super::abi;
 use super::enrol::{Enrolled, enrol};
 use super::maps::Maps;
-use super::marks::Standing;
-use super::reader::Reader;
 use super::subscribe::Subscription;
 use super::wire::patience;
 use crate::descriptor::File;
 use crate::errno::Errno;
 use crate::lock::Mutex;
 use crate::memory::Share;
+use crate::monitor::change_log::{Reader, Standing};
 use crate::monitor::refusal::Refusal;
 use crate::pause;
 use crate::process::{self, Home, PerProcess};

@@ -2,9 +2,9 @@
 //! The three maps of a grant, looked over before they are believed.
 
 use super::abi::{self, Grant, LogHeader};
-use super::changes::{Entry, Log};
 use super::mapping::{Mapping, Use};
 use crate::errno::Errno;
+use crate::monitor::change_log::{Entry, Log};
 use crate::monitor::refusal::Refusal;
 use crate::range::page_size;
 use std::mem::offset_of;

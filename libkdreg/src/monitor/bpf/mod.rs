@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 // Files, in reading order:
-//   abi        what kdregd, its programs and the library agree on
 //   peer       whether it is kdregd
 //   wire       a connection to it
 //   enrol      becoming a client
@@ -9,19 +8,17 @@
 //   mapping    memory that maps are seen through
 //   maps       the maps of a grant, looked over
 //   subscribe  having the kernel tell of this address space
-//   changes    the log, as it is read
-//   orders     its memory orders
-//   marks      how far it was applied to the words
 //   wake       the ring that makes a descriptor readable
-//   reader     what a check looks at, and what brings it up to date
+//   source     what a check reads the log by
 //! The bpf backend: kdregd's BPF programs log what changes, before the changing
 //! call returns, and whoever looks next reads the log.
 //!
 //! A check is a few loads: how far the log was applied, its tail, what the guard
 //! says and said, and the region's word. When the tail has moved, the entries that
 //! are new are applied first, through the table's tree, by the thread that looks.
-//! There is no handler thread, and nothing is asked of the kernel. `marks` has the
-//! argument; `abi` the layout; `enrol` how a process comes to have a log.
+//! There is no handler thread, and nothing is asked of the kernel. The log is
+//! `change_log`'s: its `marks` has the argument, its `abi` the layout; `enrol` how a
+//! process comes to have one.
 //!
 //! # Locks
 //! `client::CURRENT`; `Client::readers`; a reader's; the table's: in this order,
@@ -37,17 +34,12 @@
 //! A child finds the words wiped, so that nothing is valid whatever its parent's log
 //! says, which it can still read, and its descriptors closed. It may enrol by itself.
 
-#[doc(hidden)]
-pub mod abi;
-mod changes;
 mod client;
 mod enrol;
 mod mapping;
 mod maps;
-mod marks;
-mod orders;
 mod peer;
-mod reader;
+mod source;
 #[doc(hidden)]
 pub mod status;
 #[doc(hidden)]
@@ -55,10 +47,11 @@ pub mod subscribe;
 mod wake;
 mod wire;
 
-pub(crate) use marks::Standing;
-pub(crate) use reader::Reader;
+#[doc(hidden)]
+pub use super::change_log::abi;
 
 use super::backend::{Activity, Backend, Capabilities, Kind, Needs, RegionName, Subscriber};
+use super::change_log::{Reader, Standing};
 use super::refusal::Refusal;
 use super::table::{Matching, Table};
 use super::{Event, Region, Validity, eventfd, mapped, subscription};
@@ -103,16 +96,15 @@ impl Bpf {
                 client.maps().log().capacity()
             ),
         );
-        let reader = &table.words().reader;
-        reader.open(client.maps().clone(), table.clone());
-        let added = client.add(reader);
         // From here on dropped as it should be.
         let backend = Bpf {
             client: Some(client),
             table,
             home,
         };
-        added?;
+        let (client, reader) = (backend.client(), backend.reader());
+        source::open(reader, client.maps().clone(), backend.table.clone())?;
+        client.add(reader)?;
         Ok(Share::new(backend)?)
     }
 

@@ -9,12 +9,10 @@
 
 use super::abi::LOG_DEAD;
 use super::changes::Change;
-use super::maps::Maps;
+use super::changes::Log;
 use super::marks::{Marked, Marks, Standing, What};
 use crate::lock::Mutex;
-use crate::memory::Share;
 use crate::monitor::Reason;
-use crate::monitor::table::Table;
 use crate::range::{Range, USER_END, page_size};
 use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 
@@ -29,13 +27,17 @@ pub(crate) struct Reader {
     tail: AtomicPtr<AtomicU64>,
     guard: AtomicPtr<AtomicU64>,
     marks: Marks,
-    source: Mutex<Option<Source>>,
+    source: Mutex<Option<Box<dyn Source>>>,
 }
 
-/// What is read, and what is marked.
-struct Source {
-    maps: Share<Maps>,
-    table: Share<Table>,
+/// What is read, and what is marked. Whoever has it keeps both.
+pub(crate) trait Source: Send {
+    /// The log.
+    fn log(&self) -> Log<'_>;
+    /// The guard's word.
+    fn guard(&self) -> &AtomicU64;
+    /// Marks regions that overlap `range`, a batch of them at most; never waits.
+    fn mark(&self, range: Range, reason: Reason) -> Marked;
 }
 
 /// What a log's tail is that there is none of: nothing is valid.
@@ -59,21 +61,22 @@ impl Reader {
         }
     }
 
-    /// Begins to read, for a table in which nothing is armed.
-    pub(super) fn open(&self, maps: Share<Maps>, table: Share<Table>) {
+    /// Begins to read what `from` has, which marks the regions of a table in which
+    /// nothing is armed.
+    pub fn open(&self, from: Box<dyn Source>) {
         let mut source = self.source.lock();
-        let (log, guard) = (maps.log(), maps.guard());
+        let (log, guard) = (from.log(), from.guard());
         // Acquire: as in `marks`.
         self.marks.renew(guard.load(Ordering::Acquire));
         // Release, and Acquire where they are loaded: who finds the words finds
         // the marks that go with them.
         self.tail.store(pointer(log.tail), Ordering::Release);
         self.guard.store(pointer(guard), Ordering::Release);
-        *source = Some(Source { maps, table });
+        *source = Some(from);
     }
 
     /// Ends it. Nobody checks any more.
-    pub(super) fn close(&self) {
+    pub fn close(&self) {
         let source = {
             let mut source = self.source.lock();
             self.tail.store(closed(), Ordering::Release);
@@ -104,40 +107,38 @@ impl Reader {
         let Some(source) = self.source.try_lock() else {
             return Standing::Behind;
         };
-        let Some(Source { maps, table }) = &*source else {
+        let Some(source) = &*source else {
             return Standing::Dead;
         };
-        let standing = self
-            .marks
-            .catch_up(&maps.log(), maps.guard(), STEPS, |what| match what {
-                What::Change(change) => {
-                    mark(table, range_of(&change), Reason::of_change(change.change))
-                }
-                What::Everything => mark(table, EVERYTHING, Reason::Unknown),
-            });
+        let standing =
+            self.marks
+                .catch_up(&source.log(), source.guard(), STEPS, |what| match what {
+                    What::Change(change) => {
+                        source.mark(range_of(&change), Reason::of_change(change.change))
+                    }
+                    What::Everything => source.mark(everything(), Reason::Unknown),
+                });
         if standing == Standing::Dead {
             // For the events: it is not valid whether or not it is marked.
-            mark(table, EVERYTHING, Reason::Lost);
+            source.mark(everything(), Reason::Lost);
         }
         standing
     }
 }
 
-const EVERYTHING: Option<Range> = None;
-
-/// Marks regions that overlap a range, a batch of them at most; `None`: all.
-fn mark(table: &Table, range: Option<Range>, reason: Reason) -> Marked {
-    let range = range.unwrap_or_else(|| Range::between(0, USER_END));
-    match table.try_invalidate_some(range, reason) {
-        None => Marked::Not,
-        Some(true) => Marked::Some,
-        Some(false) => Marked::All,
-    }
+fn everything() -> Range {
+    Range::between(0, USER_END)
 }
 
-/// The range of a change, in whole pages; `None`, everything, of what is none.
-fn range_of(change: &Change) -> Option<Range> {
-    let start = usize::try_from(change.start).ok()?;
-    let end = usize::try_from(change.end).ok()?.min(USER_END);
-    (start < end).then(|| Range::between(start, end).widened(page_size()))
+/// The range of a change, in whole pages; everything, of what is none.
+fn range_of(change: &Change) -> Range {
+    let (Ok(start), Ok(end)) = (usize::try_from(change.start), usize::try_from(change.end)) else {
+        return everything();
+    };
+    let end = end.min(USER_END);
+    if start < end {
+        Range::between(start, end).widened(page_size())
+    } else {
+        everything()
+    }
 }
