@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /* Threads that are cancelled, in the deferred way: the library's own code is no cancellation point, whatever it does. */
 #include "callbacks.h"
+#include "cancelling.h"
 
 static atomic_int reached;
 
@@ -144,22 +145,7 @@ static void at_any_time(kdreg_t *monitor, uint32_t flags)
     check_says("threads are cancelled at any time%s", flags ? ", without a reaper" : "");
     struct kdreg_cache_attr attr = {.size = sizeof attr, .reg = pausing_register, .dereg = pausing_deregister, .flags = flags, .max_entries = 16};
     CHECK_IS(kdreg_cache_create(monitor, &attr, &busy_cache), 0);
-    unsigned seed = 1;
-    for (int round = 0; round < 60; round++) {
-        pthread_t threads[3];
-        for (int i = 0; i < 3; i++)
-            REQUIRE(pthread_create(&threads[i], NULL, use, NULL) == 0, "pthread_create");
-        seed = seed * 1103515245 + 12345;
-        struct timespec pause = {0, (seed >> 8) % 4000000};
-        nanosleep(&pause, NULL);
-        for (int i = 0; i < 3; i++)
-            pthread_cancel(threads[i]);
-        for (int i = 0; i < 3; i++) {
-            void *result;
-            pthread_join(threads[i], &result);
-            CHECK(result == PTHREAD_CANCELED, "it ended with %p", result);
-        }
-    }
+    cancel_at_any_time(use);
     CHECK(kdreg_cache_flush(busy_cache) >= 0, "flush");
     CHECK_EVENTUALLY(atomic_load(&busy.pinned) == 0, 60, "%d are still pinned", busy.pinned);
     /* Counted once the callback has returned. */

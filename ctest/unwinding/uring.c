@@ -7,6 +7,7 @@
 #include <sys/syscall.h>
 
 #include "../check.h"
+#include "cancelling.h"
 
 enum { SLOTS = 8 };
 static size_t page;
@@ -132,22 +133,7 @@ static void at_any_time(int ring, uint32_t flags)
 {
     check_says("threads are cancelled at any time%s", flags ? ", without a reaper" : "");
     busy = buffers(ring, flags);
-    unsigned seed = 1;
-    for (int round = 0; round < 60; round++) {
-        pthread_t threads[3];
-        for (int i = 0; i < 3; i++)
-            REQUIRE(pthread_create(&threads[i], NULL, use, NULL) == 0, "pthread_create");
-        seed = seed * 1103515245 + 12345;
-        struct timespec pause = {0, (seed >> 8) % 4000000};
-        nanosleep(&pause, NULL);
-        for (int i = 0; i < 3; i++)
-            pthread_cancel(threads[i]);
-        for (int i = 0; i < 3; i++) {
-            void *result;
-            pthread_join(threads[i], &result);
-            CHECK(result == PTHREAD_CANCELED, "it ended with %p", result);
-        }
-    }
+    cancel_at_any_time(use);
     CHECK(kdreg_uring_flush(busy) >= 0, "flush");
     struct kdreg_cache_stats stats = {.size = sizeof stats};
     CHECK_EVENTUALLY(all_is_undone(), 60, "registrations that are not undone");
