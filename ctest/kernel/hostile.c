@@ -4,56 +4,16 @@
  * cookies it chooses, and by many descriptors. Only where time is made of
  * instructions, as for `cost`; skipped elsewhere.
  */
+#include "counted.h"
 #include "kt.h"
 
 #include <signal.h>
 #include <sys/resource.h>
-#include <time.h>
 
 enum { REGIONS = 8192, BATCH = 64, DESCRIPTORS = 1000, KILLED = 200, KILLS = 9, REPEAT = 51, PAUSE = 7000 /* us */ };
 
 static size_t page;
 static struct kdreg_monitor_entry entries[REGIONS];
-
-static uint64_t now(void)
-{
-#ifdef __x86_64__
-    return __builtin_ia32_rdtsc();
-#else
-    struct timespec t;
-
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
-#endif
-}
-
-static int by_value(const void *a, const void *b)
-{
-    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
-
-    return x < y ? -1 : x > y;
-}
-
-static uint64_t median(uint64_t *values, size_t count)
-{
-    qsort(values, count, sizeof *values, by_value);
-    return values[count / 2];
-}
-
-static bool counting(void)
-{
-    uint64_t values[9];
-
-    for (unsigned i = 0; i < 9; i++) {
-        uint64_t start = now();
-
-        for (volatile unsigned n = 0; n < 1000; n++)
-            ;
-        values[i] = now() - start;
-    }
-    uint64_t middle = median(values, 9);
-    return middle >= 3000 && middle <= 8000 && values[4] - values[0] < 20;
-}
 
 /* --- Cookies -------------------------------------------------------------- */
 
