@@ -4,6 +4,7 @@
 # The preload has libibverbs's names in libibverbs's versions, and no other symbol; and of all that libibverbs has, each is
 # intercepted or is in symbols.not. With a third argument, a version script of a newer libibverbs is asked as well.
 set -u
+command -v nm >/dev/null || { echo "skipped: nm is not installed (apt-get install binutils)"; exit 77; }
 here=$(cd "$(dirname "$0")" && pwd)
 symbols() {
     nm -D --defined-only --with-symbol-versions "$1" | awk '$2 != "A" { sub(/@@/, "@", $3); print $3 }' | sort -u
