@@ -60,32 +60,30 @@ int BPF_PROG(tracepoint_release, struct bpf_link *link)
 __u64 switch_reads;
 
 /*
- * An integer of kernel.* and the like was read, or written. If it is
- * kernel.ftrace_enabled, and 0 now, the kernel is about to take all calls of programs
+ * An integer of kernel.* and the like is read, or written. If it is
+ * kernel.ftrace_enabled, and will be 0, the kernel is about to take all calls of programs
  * out of its functions. It holds ftrace's lock from before this until that is done, and
  * takes the same lock for everybody who reads the value: so whoever has read it since
  * this was attached, and found it not to be 0, knows that no other 0 comes unseen.
+ *
+ * Where the function begins, though the value is not there yet: what runs where one ends
+ * is passed over for who is in it when anybody attaches another program there.
  */
-SEC("fexit/proc_dointvec")
+SEC("fentry/proc_dointvec")
 int BPF_PROG(sysctl, struct ctl_table *table, int write)
 {
 	static const char wanted[] = "ftrace_enabled";
 	/* Longer by one, so that a longer name is another. */
 	char name[sizeof(wanted) + 1] = {};
 	bool same = true;
-	int value = 0;
 
 	bpf_probe_read_kernel_str(name, sizeof(name), table->procname);
 	for (int i = 0; i < sizeof(wanted); i++)
 		same &= name[i] == wanted[i];
-	if (same && !write) {
+	if (same && write)
+		end_everything();
+	else if (same)
 		__sync_fetch_and_add(&switch_reads, 1);
-	} else if (same) {
-		/* What cannot be read is 0. */
-		bpf_probe_read_kernel(&value, sizeof(value), table->data);
-		if (!value)
-			end_everything();
-	}
 	leave(SYSCTL);
 	return 0;
 }

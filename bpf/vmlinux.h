@@ -149,7 +149,6 @@ struct bpf_iter__bpf_prog {
 
 struct ctl_table {
 	const char *procname;
-	void *data;
 };
 
 #pragma clang attribute pop

@@ -120,7 +120,7 @@ pub const PROGRAMS: &[Program] = &[
         "bpf_raw_tp_link_release",
         4,
     ),
-    hook("sysctl", Part::Sysctl, Exit, "proc_dointvec", 5),
+    hook("sysctl", Part::Sysctl, Entry, "proc_dointvec", 5),
     hook("exit_space", Part::Always, Entry, "exit_mmap", 2),
     hook(
         "range_start",
