@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /* A process that has no thread-specific key left before the library asks for one: what is noted of a thread under a key is not, and what depends on it
- * must not wait for itself. On every backend. */
+ * must not wait for itself. */
 #include <pthread.h>
 
 #include "caches.h"
@@ -12,7 +12,7 @@ static char *memory;
 static struct device {
     kdreg_cache_t *cache;
     int registered, undone, flushed, heard;
-    bool flushes;
+    bool flushes, waits, goes_on;
 } device;
 
 static int device_register(void *context, void *addr, size_t length, uint32_t access, void **handle)
@@ -29,8 +29,13 @@ static int device_deregister(void *context, void *addr, size_t length, void *han
     device.undone++;
     if (device.flushes) {
         CHECK(kdreg_cache_flush(device.cache) >= 0, "kdreg_cache_flush in a callback");
+        CHECK_IS(kdreg_cache_drain(device.cache, NULL, NULL), -EDEADLK);
+        CHECK_IS(kdreg_cache_destroy(device.cache), -EDEADLK);
         device.flushed++;
     }
+    if (__atomic_exchange_n(&device.waits, false, __ATOMIC_ACQ_REL))
+        while (!__atomic_load_n(&device.goes_on, __ATOMIC_ACQUIRE))
+            check_sleep_ms(1);
     return 0;
 }
 
@@ -41,6 +46,7 @@ static void hear(void *context, int level, const char *message)
     if (strncmp(message, "deregister ", 11) || device.heard++)
         return;
     CHECK(kdreg_cache_flush(device.cache) >= 0, "kdreg_cache_flush in a function of the log's");
+    CHECK_IS(kdreg_cache_destroy(device.cache), -EDEADLK);
 }
 
 static void create(bool flushes)
@@ -65,6 +71,40 @@ static void drop_one(void)
     CHECK_IS(kdreg_cache_get(device.cache, memory, page, KDREG_ACCESS_READ, &entry), 0);
     CHECK_IS(kdreg_cache_drop(device.cache, entry, NULL, NULL), 0);
     CHECK_IS(kdreg_cache_put(device.cache, entry), 0);
+}
+
+static void *drop_in_thread(void *unused)
+{
+    drop_one();
+    return unused;
+}
+
+static int flush_ended;
+static void *flush_in_thread(void *unused)
+{
+    CHECK(kdreg_cache_flush(device.cache) >= 0, "kdreg_cache_flush");
+    CHECK(__atomic_load_n(&device.goes_on, __ATOMIC_ACQUIRE), "a flush did not wait for another thread's deregistration");
+    __atomic_store_n(&flush_ended, 1, __ATOMIC_RELEASE);
+    return unused;
+}
+
+/* One is inside a callback, and another flushes: not being the one, it waits. */
+static void others(void)
+{
+    check_says("a flush beside a callback waits for it");
+    create(false);
+    device.waits = true;
+    pthread_t inside, flushing;
+    REQUIRE(pthread_create(&inside, NULL, drop_in_thread, NULL) == 0, "pthread_create");
+    CHECK_EVENTUALLY(!__atomic_load_n(&device.waits, __ATOMIC_ACQUIRE), 60, "nothing is deregistered");
+    REQUIRE(pthread_create(&flushing, NULL, flush_in_thread, NULL) == 0, "pthread_create");
+    /* As long as it takes to flush without waiting, many times over. */
+    for (int i = 0; i < 200 && !__atomic_load_n(&flush_ended, __ATOMIC_ACQUIRE); i++)
+        check_sleep_ms(1);
+    __atomic_store_n(&device.goes_on, true, __ATOMIC_RELEASE);
+    pthread_join(inside, NULL);
+    pthread_join(flushing, NULL);
+    destroy();
 }
 
 int main(void)
@@ -102,5 +142,6 @@ int main(void)
     CHECK(device.heard > 0, "it has not heard of a deregistration");
     CHECK_IS(kdreg_remove_log(hear, NULL), 0);
     destroy();
+    others();
     return check_result("keyless");
 }

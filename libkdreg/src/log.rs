@@ -14,7 +14,7 @@ use crate::cancellation::HeldOff;
 use crate::environment;
 use crate::errno::Errno;
 use crate::memory;
-use crate::specific::Specific;
+use crate::specific::Scoped;
 use line::Line;
 use std::ffi::CStr;
 use std::sync::atomic::{AtomicPtr, AtomicU8, AtomicUsize, Ordering};
@@ -249,24 +249,24 @@ fn put_in_force() -> u8 {
     }
 }
 
-/// Whether messages of `level` are wanted, for callers whose message is
+/// Whether messages of `level` are enabled, for callers whose message is
 /// costly to build.
 #[inline]
-pub fn wanted(level: Level) -> bool {
+pub fn enabled(level: Level) -> bool {
     let current = LEVEL.load(Ordering::Relaxed);
-    level as u8 <= current && (current != UNSET || wanted_at_first(level))
+    level as u8 <= current && (current != UNSET || enabled_at_first(level))
 }
 
-/// As `wanted`, before the environment was asked.
+/// As `enabled`, before the environment was asked.
 #[cold]
-fn wanted_at_first(level: Level) -> bool {
+fn enabled_at_first(level: Level) -> bool {
     level as u8 <= put_in_force()
 }
 
-/// Says `message`, if its level is wanted.
+/// Says `message`, if its level is enabled.
 #[inline]
 pub(crate) fn say(level: Level, message: std::fmt::Arguments<'_>) {
-    if wanted(level) {
+    if enabled(level) {
         say_now(level, message);
     }
 }
@@ -293,11 +293,11 @@ fn say_now(level: Level, message: std::fmt::Arguments<'_>) {
 }
 
 /// How many receivers the calling thread is inside of.
-static INSIDE: Specific = Specific::new(None);
+static INSIDE: Scoped = Scoped::new();
 
-/// How many receivers are being called by threads that have no place to note it in: the
-/// process has no key for it, or no memory. Relaxed: who must see itself counted is
-/// the same thread.
+/// How many receivers are being called by threads that have no place to note it in, as
+/// many others have none with the C library. Relaxed: who must see itself counted is the
+/// same thread.
 static UNNOTED: AtomicUsize = AtomicUsize::new(0);
 
 /// Whether the calling thread is inside a receiver, which may have been called in

@@ -8,8 +8,10 @@
 //! of the first keys (32 of glibc's, all of musl's) are in the thread's own
 //! descriptor.
 
+use crate::process::PerProcess;
+use crate::thread_pointer::identity;
 use std::ffi::c_void;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
 /// What runs when a thread ends that has a word, with the word, which is
 /// taken from it before.
@@ -80,6 +82,119 @@ impl Specific {
     }
 }
 
+/// A word for each thread, which is 0 again before the thread ends. Where the C library
+/// has no place for it, since the process has no key left or no memory, it is noted here,
+/// for so many threads at a time.
+pub(crate) struct Scoped {
+    specific: Specific,
+    /// Of one process: the identities in it would be those of other threads in a
+    /// forked child.
+    notes: PerProcess<Notes>,
+    /// Whether there ever were notes, in any process: else nobody looks. Relaxed: who
+    /// has a note has set this itself.
+    noted: AtomicU32,
+}
+
+const NOTES: usize = 64;
+
+/// One thread's word. Its own alone: others look at `thread` only, for their own
+/// identity, which is not there unless they have put it there, or for 0. A thread that
+/// gets the identity of one that is gone comes after all that one did.
+#[derive(Default)]
+struct Note {
+    /// The thread's identity; 0: nobody's. Release when it becomes 0, Acquire when it
+    /// is taken: the word of who had it is written before that of who has it.
+    thread: AtomicUsize,
+    word: AtomicUsize,
+}
+
+struct Notes([Note; NOTES]);
+
+impl Default for Notes {
+    fn default() -> Notes {
+        Notes(
+            [const {
+                Note {
+                    thread: AtomicUsize::new(0),
+                    word: AtomicUsize::new(0),
+                }
+            }; NOTES],
+        )
+    }
+}
+
+impl Scoped {
+    pub const fn new() -> Scoped {
+        Scoped {
+            specific: Specific::new(None),
+            notes: PerProcess::new(),
+            noted: AtomicU32::new(0),
+        }
+    }
+
+    /// The calling thread's word.
+    #[inline]
+    pub fn get(&self) -> usize {
+        match self.note() {
+            Some(note) => note.word.load(Ordering::Relaxed),
+            None => self.specific.get(),
+        }
+    }
+
+    /// Sets the calling thread's word. `false`: there is no place for it, and it is
+    /// what it was.
+    pub fn set(&self, word: usize) -> bool {
+        if let Some(note) = self.note() {
+            // Where it is noted it stays until it is 0, even if the C library had
+            // memory again.
+            note.word.store(word, Ordering::Relaxed);
+            if word == 0 {
+                note.thread.store(0, Ordering::Release);
+            }
+            return true;
+        }
+        // What has no place is 0.
+        self.specific.set(word) || word == 0 && self.specific.get() == 0 || self.begin(word)
+    }
+
+    /// The calling thread's note.
+    #[inline]
+    fn note(&self) -> Option<&'static Note> {
+        if self.noted.load(Ordering::Relaxed) == 0 {
+            return None;
+        }
+        self.own_note()
+    }
+
+    #[cold]
+    fn own_note(&self) -> Option<&'static Note> {
+        let me = identity();
+        let all = &self.notes.get().ok()?.0;
+        // Relaxed: its own identity a thread has stored itself.
+        all.iter()
+            .find(|note| note.thread.load(Ordering::Relaxed) == me)
+    }
+
+    /// Takes a note for the calling thread.
+    #[cold]
+    fn begin(&self, word: usize) -> bool {
+        let Ok(notes) = self.notes.get() else {
+            return false;
+        };
+        let take = |note: &&Note| {
+            note.thread
+                .compare_exchange(0, identity(), Ordering::Acquire, Ordering::Relaxed)
+                .is_ok()
+        };
+        let Some(note) = notes.0.iter().find(take) else {
+            return false;
+        };
+        note.word.store(word, Ordering::Relaxed);
+        self.noted.store(1, Ordering::Relaxed);
+        true
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -92,5 +207,55 @@ mod tests {
         let others = std::thread::spawn(|| (WORD.get(), WORD.set(8), WORD.get()));
         assert_eq!(others.join().unwrap(), (0, true, 8));
         assert_eq!(WORD.get(), 7);
+    }
+
+    /// Of a process that has as many keys as it may.
+    fn without_key() -> Scoped {
+        let specific = Specific::new(None);
+        specific.key.store(REFUSED, Ordering::Relaxed);
+        Scoped {
+            specific,
+            ..Scoped::new()
+        }
+    }
+
+    #[test]
+    fn without_a_key_it_is_noted_of_each_thread_while_it_is_not_0() {
+        let word = &*Box::leak(Box::new(without_key()));
+        assert!(word.set(0));
+        assert_eq!(word.get(), 0);
+        for round in 1..4 {
+            assert!(word.set(round));
+            let others = std::thread::spawn(move || {
+                let before = word.get();
+                (before, word.set(8), word.get(), word.set(0), word.get())
+            });
+            assert_eq!(others.join().unwrap(), (0, true, 8, true, 0));
+            assert_eq!(word.get(), round);
+        }
+        assert!(word.set(0));
+        assert_eq!(word.get(), 0);
+    }
+
+    #[test]
+    fn without_a_key_so_many_threads_have_one_and_others_are_told() {
+        let word = &*Box::leak(Box::new(without_key()));
+        let barrier = std::sync::Barrier::new(NOTES + 1);
+        let noted = AtomicUsize::new(0);
+        for round in 1..=2 {
+            std::thread::scope(|scope| {
+                for number in 1..=NOTES + 1 {
+                    let (barrier, noted) = (&barrier, &noted);
+                    scope.spawn(move || {
+                        let set = word.set(number);
+                        noted.fetch_add(set.into(), Ordering::Relaxed);
+                        barrier.wait();
+                        assert_eq!(word.get(), if set { number } else { 0 });
+                        assert!(word.set(0));
+                    });
+                }
+            });
+            assert_eq!(noted.load(Ordering::Relaxed), round * NOTES);
+        }
     }
 }

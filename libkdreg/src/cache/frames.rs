@@ -32,10 +32,10 @@ pub(super) fn inside_callback(is: impl Fn(*const Inner) -> bool) -> bool {
     false
 }
 
-/// Callbacks under way of threads that have no place to note them in: the process has
-/// no key for it, or no memory. Relaxed: who must see itself counted is the same
-/// thread. A child that is forked meanwhile keeps the count: its flushes wait for
-/// nobody.
+/// Callbacks under way of threads that have no place to note them in, as many others have
+/// none with the C library (`specific::Scoped`). Relaxed: who must see itself counted is
+/// the same thread. A child that is forked meanwhile keeps the count: its flushes wait
+/// for nobody.
 static UNNOTED: AtomicUsize = AtomicUsize::new(0);
 
 /// Whether the calling thread may be inside a callback of any cache, or inside a

@@ -92,7 +92,7 @@ impl Inner {
             data: self.entries.data(slot),
         };
         let result = self.call(|| self.registrar.register_with(&registration));
-        if log::wanted(Level::Debug) {
+        if log::enabled(Level::Debug) {
             say_registered(request.range, request.access, result);
         }
         if result.is_err() {
@@ -111,7 +111,7 @@ impl Inner {
     /// As `deregister`, to be counted by the caller.
     #[inline(always)]
     pub(super) fn undo(&self, slot: u32, range: Range, access: u32, handle: Handle) {
-        if log::wanted(Level::Debug) {
+        if log::enabled(Level::Debug) {
             say_deregistered(range, handle);
         }
         let registration = Registration {

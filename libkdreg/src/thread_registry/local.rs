@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Words of the calling thread: by its number, which is found without a call,
-//! and for threads beyond those that have one of their own, under a key.
+//! Words of the calling thread, which are 0 again before it ends: by its number, which
+//! is found without a call, and for threads beyond those that have one of their own,
+//! under a key.
 
 use super::{OWN_NUMBERS, SHARED_NUMBER, number};
-use crate::specific::Specific;
+use crate::specific::Scoped;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// The words of one thread, apart from those of others.
@@ -12,7 +13,8 @@ struct Line([AtomicUsize; WORDS]);
 
 const WORDS: usize = 2;
 
-/// No word: there was no place for one.
+/// No word: there was no place for one, which takes 64 other threads that have none with
+/// the C library.
 pub(crate) const UNSET: usize = usize::MAX;
 
 /// By number. A number's words are 0 while it is nobody's. Relaxed: a thread's
@@ -23,7 +25,7 @@ static LINES: [Line; OWN_NUMBERS + 1] =
 /// A word for each thread; 0 until it sets it.
 pub(crate) struct Local<const WORD: usize> {
     /// For threads without a number of their own.
-    rest: Specific,
+    rest: Scoped,
 }
 
 /// The innermost callback that the thread is inside of (`cache::frames`).
@@ -34,7 +36,7 @@ pub(crate) static HELD: Local<1> = Local::new();
 impl<const WORD: usize> Local<WORD> {
     const fn new() -> Local<WORD> {
         Local {
-            rest: Specific::new(None),
+            rest: Scoped::new(),
         }
     }
 
@@ -47,8 +49,8 @@ impl<const WORD: usize> Local<WORD> {
         }
     }
 
-    /// Sets the calling thread's word; what it was before. `UNSET`: there is no key,
-    /// or no memory, and it stays what it was.
+    /// Sets the calling thread's word; what it was before. `UNSET`: there is no place
+    /// for it, and it stays what it was.
     #[inline(always)]
     pub fn replace(&self, word: usize) -> usize {
         match number() {
@@ -68,7 +70,7 @@ impl<const WORD: usize> Local<WORD> {
         }
     }
 
-    /// Sets the calling thread's word. `false`: there is no memory for it, and it
+    /// Sets the calling thread's word. `false`: there is no place for it, and it
     /// is what it was.
     #[inline(always)]
     pub fn set(&self, word: usize) -> bool {

@@ -138,7 +138,7 @@ impl Advice {
         } else {
             Level::Debug
         };
-        if log::wanted(level) {
+        if log::enabled(level) {
             log::say(
                 level,
                 format_args!("io_uring: {doing}: {error:?}: {}", Remedy(doing, error)),

@@ -103,7 +103,7 @@ pub(super) fn explain(error: Errno, range: Range, flags: u32) {
     // Relaxed: this is about how often something is said, nothing else.
     let first = SAID.fetch_or(bit, Ordering::Relaxed) & bit == 0;
     let level = if first { Level::Error } else { Level::Debug };
-    if log::wanted(level) {
+    if log::enabled(level) {
         log::say(
             level,
             format_args!(
