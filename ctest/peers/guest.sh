@@ -70,6 +70,8 @@ within() {
     else
         wait $command
         status=$?
+        # A launcher that failed may have left those that it began.
+        end_all $mark
     fi
     trap - TERM
     return $status
@@ -109,7 +111,18 @@ export UCX_UD_VERBS_TIMEOUT=300s UCX_RC_VERBS_TIMEOUT=4s
 ended_as_ucx_does() {
     local status=$1
     shift
-    [ "$status" = 125 ] || grep -q 'Assertion .wait_ctx->cb_id == UCS_CALLBACKQ_ID_NULL' "$@"
+    [ "$status" = 125 ] || { ! crashed "$status" "$@" && grep -q 'Assertion .wait_ctx->cb_id == UCS_CALLBACKQ_ID_NULL' "$@"; }
+}
+
+# crashed STATUS FILE...: by a signal that is no abort, which such an assertion ends in, and not our own: as a shell says it, as mpiexec.mpich does,
+# which returns its ranks' wait statuses one over the other, and as the launchers print it.
+crashed() {
+    local status=$1
+    shift
+    case $status in
+    4 | 5 | 7 | 8 | 11 | 132 | 133 | 135 | 136 | 139) return 0 ;;
+    esac
+    grep -qE 'EXIT STRING: (Segmentation|Bus|Illegal|Floating)|exited on signal (4|5|7|8|11) ' "$@"
 }
 
 # once_more STATUS FILE...: what ended so, and said that, is tried once more, at most four times: soft-RoCE acknowledges when it has a processor, and
@@ -119,10 +132,19 @@ once_more() {
     local status=$1
     shift
     ! grep -qi 'integrity check failed\|mismatch' "$@" || return 1
+    ! crashed "$status" "$@" || return 1
     ! ended_as_ucx_does "$status" "$@" || return 0
     case $status in
-    0 | 124 | 132 | 134 | 135 | 136 | 139) return 1 ;;
+    0 | 6 | 124 | 134) return 1 ;;
     *) return 0 ;;
+    esac
+}
+
+# worse STATUS STATUS: of two ends', the one that counts: a hang, or what was ended by a signal but by ours.
+worse() {
+    case $2 in
+    124 | 13[0-689]) echo "$2" ;;
+    *) echo "$((${1} ? ${1} : ${2}))" ;;
     esac
 }
 

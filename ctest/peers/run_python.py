@@ -2,7 +2,7 @@
 # rdma-core's tests, with Python's garbage collector off: pyverbs of some
 # distributions crashes in it by itself.
 #
-#   run_python.py RDMA-CORE DEVICE [MODULE | tests.MODULE.CLASS.TEST]...
+#   run_python.py RDMA-CORE DEVICE [MODULE...]
 #
 # Prints a line "RESULT test" for each, and ends with 0 whatever they are.
 import gc
@@ -46,9 +46,6 @@ class Result(unittest.TestResult):
 
 
 for name in modules:
-    if name.startswith("tests."):
-        unittest.defaultTestLoader.loadTestsFromName(name).run(Result())
-        continue
     try:
         module = importlib.import_module("tests." + name)
     except ImportError as why:
