@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
-/* A dump to a pipe that nobody reads: who waits there holds no entry, so a drain, a flush, an eviction do not wait for the reader. On every backend. */
+/* A dump to a pipe that nobody reads: who waits there holds no entry, so a drain, a flush, an eviction do not wait for the reader. */
 #include <pthread.h>
 
 #include "caches.h"

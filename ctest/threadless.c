@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /* RLIMIT_NPROC leaves no thread to be started, by a user whom it binds: what needs one is refused and leaves nothing, what needs none works, and
- * once there may be more all does. On every backend. */
+ * once there may be more all does. */
 #include <grp.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>

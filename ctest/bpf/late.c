@@ -29,7 +29,7 @@ int main(int argc, char **argv)
 {
     if (argc < 3)
         return 2;
-    check_watchdog(1200);
+    check_watchdog(1700);
     char *page = check_space(SIZE);
     int faults = (int)syscall(SYS_userfaultfd, O_CLOEXEC);
     struct uffdio_api api = {.api = UFFD_API};

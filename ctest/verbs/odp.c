@@ -75,6 +75,7 @@ static void until_it_is_gone(kdreg_cache_t *cache)
     do {
         CHECK(kdreg_cache_reap(cache) >= 0, "reap");
         REQUIRE(kdreg_cache_stats(cache, &stats) == 0, "stats");
+        check_sleep_ms(1);
     } while (stats.entries > 0 && kdreg_cache_caps(cache) & KDREG_CAP_UNMAP);
 }
 
