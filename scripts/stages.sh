@@ -63,7 +63,8 @@ echo
 # Who sees no more than the end of this sees why.
 for stage in $(awk '$2 == "FAILED" { print $1 }' "$table"); do
     echo "--- $stage"
-    { grep -n -i -E 'fail|error' "$logs/$stage.log" || tail -n 20 "$logs/$stage.log"; } | cut -c 1-240 | head -n 20
+    { grep -a -n -i -E 'fail|error' "$logs/$stage.log" | grep -v -e ' ok$' -e '-Werror' -e '[^0-9]0 failed' || tail -n 20 "$logs/$stage.log"; } |
+        cut -c 1-240 | tail -n 20
     echo
 done
 if [ -n "$notrun" ]; then

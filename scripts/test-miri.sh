@@ -13,6 +13,12 @@ cargo +nightly miri --version >/dev/null 2>&1 &&
     [ -d "$(rustc +nightly --print sysroot)/lib/rustlib/src/rust/library" ] ||
     skip "Miri is not installed: rustup component add miri rust-src --toolchain nightly"
 
+# A line that names no test any more would pass.
+tests=$(cargo test --quiet --locked -p libkdreg --lib -- --list)
+for name in $(sed 's/#.*//' scripts/fixtures/miri-tests); do
+    echo "$tests" | grep -q "^$name" || die "scripts/fixtures/miri-tests: '$name' names no test"
+done
+
 export PROPTEST_CASES="${PROPTEST_CASES:-1}"
 # What a page of userfaultfd, io_uring, BPF or a real signal is needed for is not
 # for Miri; nor is what takes it minutes: large tables, and models that explore by

@@ -80,8 +80,10 @@ unsafe extern "C" fn ready(waiting: *mut c_void, status: c_int, entry: *mut kdre
     let waiting = unsafe { &*waiting.cast::<Waiting>() };
     assert_eq!(status, 0);
     assert_eq!(black_box(c::kdreg_cache_put(waiting.cache, entry)), 0);
+    // Once none is left, what waits may be gone.
+    let thread = waiting.thread.clone();
     if waiting.left.fetch_sub(1, Ordering::Release) == 1 {
-        waiting.thread.unpark();
+        thread.unpark();
     }
 }
 

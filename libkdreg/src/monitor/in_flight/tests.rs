@@ -102,6 +102,7 @@ fn a_change_is_in_flight_until_its_event_is_read() {
     // SAFETY: memory of this test's, which nobody uses.
     let unmapping = std::thread::spawn(move || unsafe { libc::munmap(start as *mut _, PAGE) });
     while changes_in_flight(fd.as_raw_fd()) != InFlight::Some {
+        assert!(!unmapping.is_finished(), "it has not waited for its event");
         std::thread::yield_now();
     }
     // Lets it go, as reading the event would.
