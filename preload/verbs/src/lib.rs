@@ -70,12 +70,12 @@ mod kdreg;
 mod kept;
 mod keys;
 mod lazy_dereg;
+mod libibverbs;
 mod lock;
 mod log;
 mod memory;
 mod objects;
 // The adaptor's own, which stands on nothing else of the library's.
-mod libibverbs;
 #[path = "../../../libkdreg/src/adaptors/verbs/odp/mod.rs"]
 mod odp;
 mod post;

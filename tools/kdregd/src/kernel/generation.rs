@@ -20,6 +20,7 @@ use std::fs;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// The object that clang made of `bpf/`, aligned as an ELF reader wants it.
 #[repr(align(8))]
@@ -28,6 +29,9 @@ static OBJECT: &Aligned<[u8]> = &Aligned(*include_bytes!(concat!(env!("OUT_DIR")
 
 /// How often kernel.ftrace_enabled is read before nobody is taken to see it.
 const READS: u32 = 100;
+
+/// How long it waits in between.
+const BETWEEN_READS: Duration = Duration::from_millis(1);
 
 /// What this build's programs and layouts are called.
 pub fn build_name() -> String {
@@ -300,13 +304,15 @@ impl Generation {
     /// Whether its program sees what is written to kernel.ftrace_enabled: as it sees what
     /// is read, by the same function of the kernel's.
     pub fn sees_the_switch(&self) -> Result<bool> {
-        // Any run may be left out, but not all.
         for _ in 0..READS {
             let before = orders::switch_reads(self)?;
             let _ = ftrace::against();
             if orders::switch_reads(self)? != before {
                 return Ok(true);
             }
+            // It was left out, perhaps: for who was taken off this processor inside it,
+            // and goes on now.
+            std::thread::sleep(BETWEEN_READS);
         }
         Ok(false)
     }

@@ -12,7 +12,8 @@
 //! had from it. The cache above still drops its entry when the memory changed,
 //! and asks for another: it gets the same registration, prefetched anew, so
 //! that the next transfer does not fault. That is also where a range that cannot
-//! be reached any more is told from one that can.
+//! be reached any more is told from one that can. (But what a peer may have a key to
+//! ends with its entry: the key would go on reaching whatever comes to be there.)
 //!
 //! The code is `libkdreg-verbs.so`'s too, which has it compiled in: so it stands
 //! on the standard library alone.
