@@ -8,33 +8,18 @@
 #include <sys/prctl.h>
 
 #include "../check.h"
+#include "../counted.h"
 #include "../plain.h"
 
 enum { REPEAT = 301, PAGES = 16 };
 
-static inline uint64_t now(void)
-{
-#ifdef __x86_64__
-    return __builtin_ia32_rdtsc();
-#else
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
-#endif
-}
+static uint64_t values[REPEAT];
 
-static int by_value(const void *a, const void *b)
+/* The median, without the look at the clock. */
+static uint64_t middle(void)
 {
-    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
-    return x < y ? -1 : x > y;
-}
-
-static uint64_t values[REPEAT], reading;
-
-static uint64_t median(void)
-{
-    qsort(values, REPEAT, sizeof *values, by_value);
-    return values[REPEAT / 2] > reading ? values[REPEAT / 2] - reading : 0;
+    uint64_t all = median(values, REPEAT);
+    return all > reading ? all - reading : 0;
 }
 
 static size_t page;
@@ -57,7 +42,7 @@ static uint64_t cost_of_change(kdreg_cache_t *cache, enum change change, size_t 
         REQUIRE(error == 0, "the change: %s", strerror(errno));
     }
     munmap(memory, length);
-    return median();
+    return middle();
 }
 
 /* With memory that nothing moves: what a lookup that finds, and its put, take. */
@@ -73,7 +58,7 @@ static uint64_t cost_of_hit(kdreg_cache_t *cache)
             kdreg_cache_put(cache, entry);
         values[i] = now() - start;
     }
-    uint64_t cost = median();
+    uint64_t cost = middle();
     munmap(memory, page);
     return cost;
 }
@@ -89,7 +74,7 @@ static uint64_t cost_of_miss(kdreg_cache_t *cache)
         values[i] = now() - start;
         REQUIRE(error == 0 && kdreg_cache_put(cache, entry) == 0, "kdreg_cache_get");
     }
-    uint64_t cost = median();
+    uint64_t cost = middle();
     munmap(memory, page);
     return cost;
 }
@@ -105,7 +90,7 @@ static uint64_t cost_of_valid(kdreg_t *monitor)
         valid &= kdreg_valid(&region);
         values[i] = now() - start;
     }
-    uint64_t cost = median();
+    uint64_t cost = middle();
     CHECK(valid, "the region is not valid");
     kdreg_unmonitor(monitor, &region);
     munmap(memory, page);
@@ -135,7 +120,7 @@ static uint64_t cost_of_switches(void)
     }
     kill(child, SIGKILL);
     waitpid(child, NULL, 0);
-    return median() / 2;
+    return middle() / 2;
 }
 
 int main(int argc, char **argv)
@@ -146,7 +131,7 @@ int main(int argc, char **argv)
         uint64_t start = now();
         values[i] = now() - start;
     }
-    reading = median();
+    reading = middle();
     const char *name = argc > 1 ? argv[1] : "this", *wanted = getenv("KDREG_BACKEND");
     uint64_t uninvolved = cost_of_change(NULL, MUNMAP, 1), others = cost_of_change(NULL, MPROTECT, 1), switched = cost_of_switches();
     if (wanted && strcmp(wanted, "none") == 0) {

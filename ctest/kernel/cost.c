@@ -8,8 +8,8 @@
  * monitored regions, or 10 % more for 200 idle descriptors, or a region
  * monitored in a batch a quarter of one monitored alone.
  */
-#include "counted.h"
 #include "kt.h"
+#include "../counted.h"
 
 #define REPEAT 201
 #define REGIONS 100000

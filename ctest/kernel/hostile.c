@@ -4,8 +4,8 @@
  * cookies it chooses, and by many descriptors. Only where time is made of
  * instructions, as for `cost`; skipped elsewhere.
  */
-#include "counted.h"
 #include "kt.h"
+#include "../counted.h"
 
 #include <signal.h>
 #include <sys/resource.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
-/* Instructions, in a guest whose clock counts them. */
-#ifndef KDREG_KERNEL_COUNTED_H
-#define KDREG_KERNEL_COUNTED_H
+/* Instructions, in a guest whose clock counts them: of the module's device, and of the library on BPF. */
+#ifndef KDREG_CTEST_COUNTED_H
+#define KDREG_CTEST_COUNTED_H
 
 #include <stdbool.h>
 #include <stdint.h>
