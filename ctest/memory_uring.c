@@ -2,9 +2,9 @@
 /* Memory that is not there, in the calls of the io_uring adaptor; what memory.c says holds of them, too. A ring that got no buffers has no table
  * either: the next who makes some does not find it in the way. */
 #include "refusing.h"
+#include "uring.h"
 
 #include <kdreg/uring.h>
-#include <linux/io_uring.h>
 #include <sys/uio.h>
 
 static int ring, shared_ring; /* the latter with a table of the program's own */
@@ -77,13 +77,7 @@ static const struct call calls[] = {
 
 static int ring_of(int with_table)
 {
-    struct io_uring_params params;
-    memset(&params, 0, sizeof params);
-    int made_ring = (int)syscall(SYS_io_uring_setup, 8, &params);
-    if (made_ring < 0) {
-        printf("skipped: io_uring cannot be used here: %s\n", strerror(errno));
-        exit(CHECK_SKIPPED);
-    }
+    int made_ring = open_ring();
     static struct iovec empty[32];
     struct io_uring_rsrc_register table = {.nr = 32, .data = (uintptr_t)empty};
     if (with_table)

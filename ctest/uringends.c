@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /* The end of an io_uring's buffers: their table ends when nobody is at work in it any more. Another cache of their group that evicts one of them is
  * waited for, also where the end is in a callback, in which a flush waits for nobody. */
-#include <linux/io_uring.h>
 #include <pthread.h>
 #include <semaphore.h>
 
 #include <kdreg/uring.h>
 
 #include "caches.h"
+#include "uring.h"
 
 static size_t page;
 static kdreg_uring_t *uring;
@@ -101,13 +101,7 @@ static bool sleeps(int thread)
 static void ends(const char *where, void *(*how)(void *), kdreg_cache_t *other)
 {
     check_says("buffers that end %s wait for who evicts one of them", where);
-    struct io_uring_params params;
-    memset(&params, 0, sizeof params);
-    int ring = (int)syscall(SYS_io_uring_setup, 8, &params);
-    if (ring < 0) {
-        printf("skipped: io_uring cannot be used here: %s\n", strerror(errno));
-        exit(CHECK_SKIPPED);
-    }
+    int ring = open_ring();
     atomic_store(&evicted, 0);
     atomic_store(&heard, 0);
     atomic_store(&ender, 0);

@@ -2,28 +2,16 @@
 /* Threads that are cancelled in calls of the io_uring adaptor: none is a cancellation point, whatever it does. */
 #include <fcntl.h>
 #include <kdreg/uring.h>
-#include <linux/io_uring.h>
 #include <pthread.h>
 #include <sys/syscall.h>
 
 #include "../check.h"
+#include "../uring.h"
 #include "cancelling.h"
 
 enum { SLOTS = 8 };
 static size_t page;
 static int nowhere;
-
-static int ring_of(void)
-{
-    struct io_uring_params params;
-    memset(&params, 0, sizeof params);
-    int ring = (int)syscall(SYS_io_uring_setup, 8, &params);
-    if (ring < 0) {
-        printf("skipped: io_uring cannot be used here: %s\n", strerror(errno));
-        exit(CHECK_SKIPPED);
-    }
-    return ring;
-}
 
 static kdreg_uring_t *buffers(int ring, uint32_t flags)
 {
@@ -156,7 +144,7 @@ int main(void)
     page = (size_t)sysconf(_SC_PAGESIZE);
     nowhere = open("/dev/null", O_WRONLY | O_CLOEXEC);
     REQUIRE(nowhere >= 0, "/dev/null");
-    int ring = ring_of();
+    int ring = open_ring();
     check_says("no call is a cancellation point");
     is_no_cancellation_point(ring, KDREG_LOG_WARN);
     check_says("nor with all there is to be said");

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /* A group of which one cache is of memory regions and one of buffers of an io_uring: its limits hold for both together. */
 #include "device.h"
+#include "../uring.h"
 
 #include <kdreg/uring.h>
 #include <kdreg/verbs.h>
-#include <linux/io_uring.h>
 #include <pthread.h>
 #include <sys/syscall.h>
 
@@ -74,13 +74,7 @@ int main(void)
         printf("skipped: no backend that watches memory works here\n");
         return CHECK_SKIPPED;
     }
-    struct io_uring_params params;
-    memset(&params, 0, sizeof params);
-    int ring = (int)syscall(SYS_io_uring_setup, 8, &params);
-    if (ring < 0) {
-        printf("skipped: io_uring cannot be used here: %s\n", strerror(errno));
-        return CHECK_SKIPPED;
-    }
+    int ring = open_ring();
     struct ibv_context *context = open_device();
     struct ibv_pd *pd = alloc_pd(context);
     memory = check_space((size_t)16 * 2 * SIZE);

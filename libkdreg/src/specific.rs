@@ -11,7 +11,7 @@
 use crate::process::PerProcess;
 use crate::thread_pointer::identity;
 use std::ffi::c_void;
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 
 /// What runs when a thread ends that has a word, with the word, which is
 /// taken from it before.
@@ -92,7 +92,7 @@ pub(crate) struct Scoped {
     notes: PerProcess<Notes>,
     /// Whether there ever were notes, in any process: else nobody looks. Relaxed: who
     /// has a note has set this itself.
-    noted: AtomicU32,
+    noted: AtomicBool,
 }
 
 const NOTES: usize = 64;
@@ -128,7 +128,7 @@ impl Scoped {
         Scoped {
             specific: Specific::new(None),
             notes: PerProcess::new(),
-            noted: AtomicU32::new(0),
+            noted: AtomicBool::new(false),
         }
     }
 
@@ -160,7 +160,7 @@ impl Scoped {
     /// The calling thread's note.
     #[inline]
     fn note(&self) -> Option<&'static Note> {
-        if self.noted.load(Ordering::Relaxed) == 0 {
+        if !self.noted.load(Ordering::Relaxed) {
             return None;
         }
         self.own_note()
@@ -190,7 +190,7 @@ impl Scoped {
             return false;
         };
         note.word.store(word, Ordering::Relaxed);
-        self.noted.store(1, Ordering::Relaxed);
+        self.noted.store(true, Ordering::Relaxed);
         true
     }
 }
