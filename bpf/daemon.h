@@ -3,6 +3,7 @@
 #ifndef KDREG_DAEMON_H
 #define KDREG_DAEMON_H
 
+#include "images.h"
 #include "life.h"
 #include "log.h"
 
@@ -87,6 +88,10 @@ enum {
 	ORDER_END_ALL = 6,
 	ORDER_SWITCH = 7, /* how often kernel.ftrace_enabled was read: in tail */
 	ORDER_LET_GO = 8, /* of a guard that is held, and whose word is in tail */
+	ORDER_IMAGES = 9, /* how many there are: in tail and done; found: whether clients depend on them */
+	ORDER_DEPEND = 10, /* the same, and from now on they do */
+	ORDER_RELEASE = 11, /* the same, and they do not */
+	ORDER_UNCOUNT = 12, /* and of images nothing is known */
 };
 
 /* What is to be done with a log, and what it was like; or with the guard. */
@@ -97,6 +102,21 @@ struct order {
 	__u64 tail, done, identity;
 	__u32 mode, capacity;
 };
+
+static __always_inline void order_of_images(struct order *order)
+{
+	if (order->what == ORDER_IMAGES)
+		order->found = *(volatile __u64 *)&ends_serve;
+	else
+		/* A full barrier: see image_made(). */
+		order->found = __sync_lock_test_and_set(&ends_serve, order->what == ORDER_DEPEND);
+	if (order->what == ORDER_UNCOUNT) {
+		images_of[0] = 0;
+		images_of[1] = 0;
+	}
+	order->tail = *(volatile __u64 *)&images_of[0];
+	order->done = *(volatile __u64 *)&images_of[1];
+}
 
 SEC("syscall")
 int orders(struct order *order)
@@ -128,6 +148,10 @@ int orders(struct order *order)
 	}
 	if (order->what == ORDER_SWITCH) {
 		order->tail = *(volatile __u64 *)&switch_reads;
+		return 0;
+	}
+	if (order->what >= ORDER_IMAGES && order->what <= ORDER_UNCOUNT) {
+		order_of_images(order);
 		return 0;
 	}
 	if (order->what == ORDER_LET_GO) {

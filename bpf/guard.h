@@ -81,7 +81,7 @@ static __always_inline struct missed count_misses(struct watched_programs *all, 
 				      (void *)(stats + offset +
 					       bpf_core_field_offset(struct bpf_prog_stats, misses)));
 		total.all += misses;
-		if (i == LINK_RELEASE || i == TRACEPOINT_RELEASE || i == SYSCTL)
+		if (i == LINK_RELEASE || i == TRACEPOINT_RELEASE || i == SYSCTL || i == IMAGE)
 			total.ends += misses;
 	}
 	return total;

@@ -94,6 +94,7 @@ enum watched_program {
 	UNMAP_ONE,
 	MIGRATE_ONE,
 	UNMAP,
+	IMAGE,
 	WATCHED_PROGRAMS,
 };
 

@@ -22,6 +22,7 @@ typedef _Bool bool;
 #define true 1
 #define false 0
 
+enum { ENOENT = 2 };
 enum { BPF_ANY = 0, BPF_NOEXIST = 1, BPF_EXIST = 2 };
 enum { BPF_RB_AVAIL_DATA = 0 };
 enum { BPF_F_NUMA_NODE = 1U << 2, BPF_F_MMAPABLE = 1U << 10, BPF_F_INNER_MAP = 1U << 12 };

@@ -10,6 +10,7 @@
 //! instruction at a time, so interleaving is all there is to go through; guard and
 //! log, which others read, are written by full barriers.
 
+mod images;
 mod state;
 
 use state::State;

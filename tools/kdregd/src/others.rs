@@ -2,13 +2,14 @@
 //! What other builds of kdregd, and checks that were killed, have left pinned.
 
 use crate::alone::Lock;
+use crate::kernel::clients;
 use crate::kernel::features::Features;
 use crate::kernel::generation::{Generation, build_name};
+use crate::kernel::holding::{self, Found};
 use crate::kernel::pins;
 use crate::kernel::remains::{self, Object};
 use crate::kernel::tasks;
-use anyhow::{Context, Result};
-use kdreg::monitor::bpf::abi;
+use anyhow::{Context, Result, bail};
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
@@ -64,12 +65,35 @@ fn is_in_use(directory: &Path, features: &Features) -> bool {
     let Ok(other) = Generation::reopen(directory, features) else {
         return true;
     };
-    // One that is held nobody lets go of any more.
-    let over = abi::GUARD_DEAD | abi::GUARD_HELD;
-    if other.guard().is_ok_and(|guard| guard.word & over != 0) {
+    if other.is_dead().is_ok_and(|dead| dead) {
         return false;
     }
     tasks::with_logs(&other).map_or(true, |tasks| !tasks.is_empty())
+}
+
+/// Other builds' programs that have clients.
+pub fn in_use(root: &Path, features: &Features) -> Vec<PathBuf> {
+    let mut found = directories(root).unwrap_or_default();
+    found.retain(|directory| {
+        let name = directory.file_name().unwrap_or_default().to_string_lossy();
+        let other = name != build_name() && !name.starts_with(CHECK);
+        other && is_in_use(directory, features)
+    });
+    found
+}
+
+/// Lets go of another's guard, if it is held and may be let go of: its own kdregd is
+/// not there to do it. An error where it is nobody's any more, or is not known so well.
+pub fn look(directory: &Path, features: &Features) -> Result<Found> {
+    let other = Generation::reopen(directory, features)?;
+    if other.is_dead()? {
+        bail!("nothing is certain any more");
+    }
+    let found = holding::look(&other, features)?;
+    if found == Found::LetGo {
+        clients::wake_all(&other)?;
+    }
+    Ok(found)
 }
 
 /// What is pinned in the directories of one.

@@ -26,9 +26,9 @@ use std::path::Path;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-/// How long the kernel may take, for each mode, to let go of what was detached. Who
-/// connects waits meanwhile.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// How long the kernel may take, for each mode, to let go of what was detached, and for
+/// whoever is inside a function to leave it. Who connects waits meanwhile.
+const PATIENCE: Duration = Duration::from_secs(20);
 /// In milliseconds.
 const NAP: u8 = 20;
 
@@ -51,6 +51,7 @@ pub fn serve(options: &Options) -> Result<i32> {
         // What is there now is found by who uninstalls.
         drop(alone);
         let mut server = begin(options, features, generation, &options.pins);
+        server.others = others::in_use(&options.pins, &server.features);
         let mut end = match server.generation.is_dead()? {
             true => End::Dead,
             false => try_modes(options, &mut server)?,
@@ -149,6 +150,7 @@ fn open(options: &Options, features: &Features, lock: &Lock) -> Result<Generatio
 fn begin(options: &Options, features: Features, generation: Generation, pins: &Path) -> Server {
     Server {
         generation,
+        others: Vec::new(),
         pins: pins.to_owned(),
         features,
         limits: options.limits,
@@ -197,8 +199,8 @@ fn try_modes(options: &Options, server: &mut Server) -> Result<End> {
     Ok(End::Done)
 }
 
-/// Attaches what a mode needs, and waits for what another kdregd detached just before,
-/// unless a signal comes.
+/// Attaches what a mode needs, and waits for what another kdregd detached just before, and
+/// for who was inside a function before its end was seen, unless a signal comes.
 fn attach(server: &mut Server, mode: Mode) -> Result<()> {
     let limit = Instant::now() + PATIENCE;
     loop {

@@ -74,7 +74,7 @@ impl Features {
             Part::Always | Part::Tool => true,
             Part::Guard => self.preemptible,
             Part::Sysctl => self.ftrace_switch,
-            Part::Mode(Mode::Flush) => cfg!(target_arch = "x86_64"),
+            Part::Mode(Mode::Flush) | Part::Pass => cfg!(target_arch = "x86_64"),
             Part::Mode(Mode::Notifier) => true,
         }
     }
@@ -101,6 +101,7 @@ impl Features {
         }
         let lacking = self.missing.iter().find(|program| match program.part {
             Part::Mode(other) => other == mode,
+            Part::Pass => mode == Mode::Flush,
             part => self.needed(part),
         })?;
         let (_, target) = lacking.target?;

@@ -7,10 +7,11 @@ use super::clients;
 use super::features::Features;
 use super::ftrace;
 use super::guarded;
+use super::images::{self, Images};
 pub use super::loaded::Generation;
 use super::orders;
 use super::pins;
-use super::programs::{MAPS, Mode, PROGRAMS, Part, Program};
+use super::programs::{IMAGE, MAPS, Mode, PROGRAMS, Part, Program};
 use crate::alone::Lock;
 use anyhow::{Context, Result, bail};
 use kdreg::monitor::bpf::abi;
@@ -95,6 +96,7 @@ impl Generation {
             maps: HashMap::new(),
             programs: HashMap::new(),
             links: HashMap::new(),
+            passed: false,
         };
         for name in MAPS {
             let map = MapHandle::from_pinned_path(pins::of_map(directory, name)).context(name)?;
@@ -110,7 +112,7 @@ impl Generation {
                 }
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {
                     // A mode's programs come when they are wanted.
-                    let optional = matches!(program.part, Part::Mode(_) | Part::Tool)
+                    let optional = matches!(program.part, Part::Mode(_) | Part::Pass | Part::Tool)
                         || directory.to_string_lossy().ends_with(pins::IDLE);
                     if !optional {
                         bail!("{name} is not attached");
@@ -163,6 +165,7 @@ impl Generation {
             maps: HashMap::new(),
             programs: HashMap::new(),
             links: HashMap::new(),
+            passed: false,
         };
         for map in object.maps() {
             let Some(name) = MAPS.into_iter().find(|name| map.name() == *name) else {
@@ -221,6 +224,9 @@ impl Generation {
             .filter_map(|program| PROGRAMS.iter().find(|known| known.name == program.name))
             .collect();
         guarded::watch(self, &known)?;
+        if known.iter().any(|program| program.name == IMAGE) {
+            images::begin(self)?;
+        }
         for program in known {
             let (how, target) = program.target.expect("filtered above");
             let link = attach_one(self.program(program.name), how, target)?;
@@ -249,7 +255,7 @@ impl Generation {
 
     /// Attaches what a mode needs, if it is not. Not if nothing is certain any more:
     /// who made it so removes the names, and another's may be there by now.
-    pub fn attach_mode(&mut self, mode: Mode, _lock: &Lock) -> Result<()> {
+    pub fn attach_mode(&mut self, mode: Mode, lock: &Lock) -> Result<()> {
         if self.is_dead()? {
             bail!("nothing is certain any more");
         }
@@ -260,7 +266,31 @@ impl Generation {
             PROGRAMS
                 .iter()
                 .filter(|program| program.part == Part::Mode(mode)),
-        )
+        )?;
+        match mode {
+            Mode::Notifier => Ok(()),
+            Mode::Flush => self.settle(lock),
+        }
+    }
+
+    /// Once programs are attached at ends of functions: whoever was inside has left.
+    /// Fails with `EBUSY` where that is not so yet.
+    fn settle(&mut self, lock: &Lock) -> Result<()> {
+        if orders::images(self)?.depended_on {
+            return Ok(());
+        }
+        if !self.passed {
+            images::pass(self)?;
+            self.passed = true;
+        }
+        match images::depend(self)? {
+            Images::One => return Ok(()),
+            Images::Several => {}
+            // Nobody knows any more: all over again.
+            Images::Unknown => self.detach_mode(Mode::Flush, lock)?,
+        }
+        Err(io::Error::from_raw_os_error(libc::EBUSY))
+            .context("somebody may be inside a function since before its end was seen")
     }
 
     /// Whether it is.
@@ -269,6 +299,12 @@ impl Generation {
             .iter()
             .filter(|program| program.part == Part::Mode(mode))
             .all(|program| self.links.contains_key(program.name))
+    }
+
+    /// Whether clients may depend on it.
+    pub fn serves(&self, mode: Mode) -> Result<bool> {
+        let settled = mode == Mode::Notifier || orders::images(self)?.depended_on;
+        Ok(settled && self.is_attached(mode))
     }
 
     /// Detaches what a mode needs. There must not be a client who uses it. What is
@@ -282,6 +318,10 @@ impl Generation {
             .iter()
             .filter(|program| program.part == Part::Mode(mode))
             .collect();
+        if mode == Mode::Flush {
+            orders::release_images(self)?;
+            self.passed = false;
+        }
         // That these links go is not to be taken for a disaster.
         guarded::disown(self, &programs)?;
         for program in programs {

@@ -16,6 +16,8 @@ pub struct Generation {
     pub(super) maps: HashMap<&'static str, MapHandle>,
     pub(super) programs: HashMap<&'static str, OwnedFd>,
     pub(super) links: HashMap<&'static str, OwnedFd>,
+    /// Whether images have been made of which the first is waited for (`images::pass`).
+    pub(super) passed: bool,
 }
 
 impl Generation {

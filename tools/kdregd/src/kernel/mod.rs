@@ -7,6 +7,8 @@ pub mod features;
 pub mod ftrace;
 pub mod generation;
 pub mod guarded;
+pub mod holding;
+pub mod images;
 pub mod loaded;
 pub mod orders;
 pub mod pins;

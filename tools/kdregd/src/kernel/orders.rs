@@ -15,6 +15,10 @@ const FORGET: u32 = 5;
 const END_ALL: u32 = 6;
 const SWITCH: u32 = 7;
 const LET_GO: u32 = 8;
+const IMAGES: u32 = 9;
+const DEPEND: u32 = 10;
+const RELEASE: u32 = 11;
+const UNCOUNT: u32 = 12;
 
 /// `struct order`.
 #[repr(C)]
@@ -123,4 +127,46 @@ pub fn let_go(generation: &Generation, word: u64) -> Result<bool> {
         ..Default::default()
     };
     Ok(run(generation, order)?.found != 0)
+}
+
+/// The images of functions that mode flush has programs at the ends of (`bpf/images.h`).
+#[derive(Clone, Copy, Debug)]
+pub struct Images {
+    /// How many there are of each.
+    pub of: [u64; 2],
+    /// Whether clients depend on there being one of each.
+    pub depended_on: bool,
+}
+
+fn count(generation: &Generation, what: u32) -> Result<Images> {
+    let order = Order {
+        what,
+        ..Default::default()
+    };
+    let order = run(generation, order)?;
+    Ok(Images {
+        of: [order.tail, order.done],
+        depended_on: order.found != 0,
+    })
+}
+
+/// Counts them.
+pub fn images(generation: &Generation) -> Result<Images> {
+    count(generation, IMAGES)
+}
+
+/// Has the guard held from now on when another is made, and counts them. Whether that had
+/// been so.
+pub fn depend_on_images(generation: &Generation) -> Result<Images> {
+    count(generation, DEPEND)
+}
+
+/// No client depends on them.
+pub fn release_images(generation: &Generation) -> Result<()> {
+    count(generation, RELEASE).map(drop)
+}
+
+/// And nothing is known of how many there are: what sees them is about to be attached.
+pub fn uncount_images(generation: &Generation) -> Result<()> {
+    count(generation, UNCOUNT).map(drop)
 }

@@ -49,6 +49,8 @@ pub enum Part {
     Sysctl,
     /// What a mode needs.
     Mode(Mode),
+    /// What has another image made of a function that mode flush has a program at the end of.
+    Pass,
     /// Run by kdregd.
     Tool,
 }
@@ -86,6 +88,15 @@ const fn tool(name: &'static str) -> Program {
         name,
         part: Part::Tool,
         target: None,
+        watched: None,
+    }
+}
+
+const fn passing(name: &'static str, target: &'static str) -> Program {
+    Program {
+        name,
+        part: Part::Pass,
+        target: Some((Entry, target)),
         watched: None,
     }
 }
@@ -136,6 +147,14 @@ pub const PROGRAMS: &[Program] = &[
         "__mmu_notifier_invalidate_range_end",
         1,
     ),
+    // Before those at whose functions it looks.
+    hook(
+        IMAGE,
+        Part::Mode(Mode::Flush),
+        Entry,
+        "perf_event_ksymbol",
+        11,
+    ),
     hook(
         "flush_range",
         Part::Mode(Mode::Flush),
@@ -165,16 +184,24 @@ pub const PROGRAMS: &[Program] = &[
         9,
     ),
     hook("unmap", Part::Mode(Mode::Flush), Entry, UNMAP_VMAS, 10),
+    passing("pass_unmap_one", "try_to_unmap_one"),
+    passing("pass_migrate_one", "try_to_migrate_one"),
 ];
+
+/// What sees images made and gone.
+pub const IMAGE: &str = "image";
+
+/// The programs of mode flush that are at the ends of functions.
+pub const AT_ENDS: [&str; 2] = ["unmap_one", "migrate_one"];
 
 /// A function whose arguments differ from kernel to kernel.
 pub const UNMAP_VMAS: &str = "unmap_vmas";
 
 /// How many the guard watches over, as `WATCHED_PROGRAMS`.
-pub const WATCHED: usize = 11;
+pub const WATCHED: usize = 12;
 
 /// The maps that are pinned.
-pub const MAPS: [&str; 7] = [
+pub const MAPS: [&str; 9] = [
     "logs",
     "wakes",
     "ends",
@@ -182,4 +209,6 @@ pub const MAPS: [&str; 7] = [
     "watched",
     "processors",
     "questions",
+    "ended",
+    "images",
 ];

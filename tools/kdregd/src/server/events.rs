@@ -207,10 +207,10 @@ impl<'a> Loop<'a> {
 
     /// Nobody waits for a switch of tasks that may not come, nor for a guard that is held.
     fn look_at_guard(&mut self, now: Instant) -> Result<()> {
-        self.server.look_for_ends()?;
+        let held = self.server.look_for_ends()?;
         let word = self.server.generation.guard()?.word;
         let uncertain = word & abi::GUARD_UNCERTAIN != 0;
-        let soon = uncertain || self.server.settling.is_some();
+        let soon = uncertain || held || self.server.settling.is_some();
         self.next_look = now + if soon { SOON } else { ROUND };
         self.last_look = now;
         let before = self.guard.replace(word);

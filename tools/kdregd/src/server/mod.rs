@@ -15,24 +15,23 @@ pub mod wire;
 
 use crate::alone::Lock;
 use crate::kernel::features::Features;
-use crate::kernel::ftrace::{self, Settling};
+use crate::kernel::ftrace::Settling;
 use crate::kernel::generation::Generation;
-use crate::kernel::orders;
+use crate::kernel::holding::{self, Found};
 use crate::kernel::programs::Mode;
+use crate::others;
 use crate::proof::Proof;
 use anyhow::Result;
 use clients::Clients;
-use kdreg::monitor::bpf::abi;
 use limits::Limits;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-/// How often a guard that is held is looked at in a row: its word may go up meanwhile.
-const ATTEMPTS: u32 = 8;
-
 /// All that kdregd knows, of one generation.
 pub struct Server {
     pub generation: Generation,
+    /// Those of other builds that have clients: nobody else lets go of their guards.
+    pub others: Vec<PathBuf>,
     /// The directory that is locked while a mode is attached or detached.
     pub pins: PathBuf,
     pub features: Features,
@@ -60,37 +59,16 @@ impl Server {
         self.refused = Mode::ALL.map(|mode| (mode, why.into())).into();
     }
 
-    /// Ends all, if programs are not called any more and the one that sees that coming has
-    /// not. It may have been left out: then the guard is held, and let go of if they are.
-    /// It may have been attached too late, so this has to be called once after that.
-    pub fn look_for_ends(&self) -> Result<()> {
-        for _ in 0..ATTEMPTS {
-            // Before anything is looked at: a word that is the same afterwards is of
-            // nothing that was left out since.
-            let word = self.generation.guard()?.word;
-            // (Who rests has a generation that is dead.)
-            if word & abi::GUARD_DEAD != 0 {
-                return Ok(());
-            }
-            let against = match self.features.ftrace_switch {
-                true => ftrace::against(),
-                false => None,
-            };
-            let held = word & abi::GUARD_HELD != 0;
-            let why = match against {
-                None if held && !self.generation.has_its_links()? => Some("a program is gone"),
-                other => other,
-            };
-            if let Some(why) = why {
-                eprintln!("kdregd: {why}, though no program has seen that coming");
-                return orders::end_all(&self.generation);
-            }
-            if !held || orders::let_go(&self.generation, word)? {
-                return Ok(());
-            }
-        }
-        // At the next look.
-        Ok(())
+    /// Looks at the guards, own and others'. Whether one is held still.
+    pub fn look_for_ends(&mut self) -> Result<bool> {
+        let features = &self.features;
+        let mut held = holding::look(&self.generation, features)? == Found::Held;
+        self.others.retain(|directory| {
+            let found = others::look(directory, features);
+            held |= found.as_ref().is_ok_and(|found| *found == Found::Held);
+            found.is_ok()
+        });
+        Ok(held)
     }
 
     /// Whether nothing is left to be done with this generation but to remove it.
@@ -104,12 +82,12 @@ impl Server {
     /// Attaches what a mode needs, if it is not.
     pub fn attach_mode(&mut self, mode: Mode) -> Result<()> {
         // As long as one serves, nobody else detaches it.
-        if self.generation.is_attached(mode) {
+        if self.generation.serves(mode)? {
             return Ok(());
         }
         let lock = Lock::take(&self.pins)?;
         self.generation.attach_mode(mode, &lock)?;
-        self.look_for_ends()
+        self.look_for_ends().map(drop)
     }
 
     /// Detaches it. There must not be a client who uses it.

@@ -69,6 +69,8 @@ fn guard(server: &Server) -> Value {
             "held": guard.word & abi::GUARD_HELD != 0,
             "losses": (guard.word & !abi::GUARD_DEAD) >> abi::GUARD_EPOCH_SHIFT,
             "dead": guard.word & abi::GUARD_DEAD != 0,
+            // Of functions that mode flush has programs at the ends of.
+            "images": orders::images(&server.generation).ok().map(|images| images.of),
         }),
         Err(error) => json!({ "error": format!("{error:#}") }),
     }
