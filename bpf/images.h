@@ -25,8 +25,7 @@
 
 /* What the images of one are called, as kdregd has written it: this, and on older kernels more. */
 struct ended_function {
-	char name[IMAGE_NAME];
-	__u64 length;
+	char name[IMAGE_NAME]; /* and zeros */
 };
 
 struct ended_functions {
@@ -41,7 +40,7 @@ struct {
 	__type(value, struct ended_functions);
 } ended SEC(".maps");
 
-/* Their images that were seen made and not yet gone, by address: the function's number. */
+/* Their images that were seen made and not yet gone, by address. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 256);
@@ -55,27 +54,30 @@ __u64 ends_serve;
 
 static __always_inline bool is_of(const struct ended_function *function, const char *name)
 {
-	bool same = function->length != 0;
+	bool same = function->name[0], end = false;
 
-	for (__u32 i = 0; i < IMAGE_NAME; i++) {
-		if (i < function->length)
-			same &= name[i] == function->name[i];
-		else if (i == function->length)
-			same &= !name[i] || name[i] == '_';
+	for (int i = 0; i < IMAGE_NAME; i++) {
+		char wanted = function->name[i];
+
+		if (end)
+			continue;
+		end = !wanted;
+		same &= name[i] == wanted || (end && name[i] == '_');
 	}
 	return same;
 }
 
-static __always_inline void image_made(__u64 address, __u32 number)
+static __always_inline void image_made(__u64 address, __u64 *count)
 {
+	__u32 there = 1;
 	__u64 old;
 
 	/* One that is there already has gone unseen: nobody knows how many there are. */
-	if (bpf_map_update_elem(&images, &address, &number, BPF_NOEXIST)) {
+	if (bpf_map_update_elem(&images, &address, &there, BPF_NOEXIST)) {
 		end_everything();
 		return;
 	}
-	__sync_fetch_and_add(&images_of[number], 1);
+	__sync_fetch_and_add(count, 1);
 	/*
 	 * A full barrier, behind the count: either kdregd, which makes this 1 and counts
 	 * then, has counted it, or the guard is held.
@@ -87,12 +89,12 @@ static __always_inline void image_made(__u64 address, __u32 number)
 	}
 }
 
-static __always_inline void image_gone(__u64 address, __u32 number)
+static __always_inline void image_gone(__u64 address, __u64 *count)
 {
 	long error = bpf_map_delete_elem(&images, &address);
 
 	if (!error)
-		__sync_fetch_and_add(&images_of[number], -1);
+		__sync_fetch_and_add(count, -1);
 	/* One that was made before this was attached is of no interest. */
 	else if (error != -ENOENT)
 		end_everything();
@@ -108,14 +110,16 @@ int image(unsigned long long *context)
 	char name[IMAGE_NAME + 1] = {};
 
 	if (all && bpf_probe_read_kernel_str(name, sizeof(name), (void *)context[4]) > 0) {
-		for (__u32 i = 0; i < ENDED_FUNCTIONS; i++) {
-			if (!is_of(&all->functions[i], name))
-				continue;
-			if (gone)
-				image_gone(context[1], i);
-			else
-				image_made(context[1], i);
-		}
+		__u64 *count = NULL;
+
+		if (is_of(&all->functions[0], name))
+			count = &images_of[0];
+		else if (is_of(&all->functions[1], name))
+			count = &images_of[1];
+		if (count && gone)
+			image_gone(context[1], count);
+		else if (count)
+			image_made(context[1], count);
 	}
 	leave(IMAGE);
 	return 0;

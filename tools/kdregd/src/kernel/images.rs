@@ -8,11 +8,10 @@ use super::programs::{AT_ENDS, IMAGE, PROGRAMS, Part};
 use anyhow::{Context as _, Result, anyhow, ensure};
 use libbpf_rs::{MapCore as _, MapFlags};
 
-/// `struct ended_function`: name, length.
+/// `struct ended_function`: a name.
 const NAME: usize = 40;
-const FUNCTION: usize = NAME + 8;
 /// `struct ended_functions`: two of them, misses.
-const MISSES: usize = 2 * FUNCTION;
+const MISSES: usize = 2 * NAME;
 
 /// How they are.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -49,11 +48,9 @@ pub fn begin(generation: &Generation) -> Result<()> {
         let info = calls::program_info(generation.program(program)).context(program)?;
         let name = name(info.attach_btf_obj_id, info.attach_btf_id);
         ensure!(name.len() < NAME, "{name} is too long");
-        let length = name.len() as u64;
         let mut bytes = name.into_bytes();
         bytes.resize(NAME, 0);
         value.extend(bytes);
-        value.extend(length.to_ne_bytes());
     }
     value.extend(misses(generation)?.to_ne_bytes());
     let key = 0u32.to_ne_bytes();

@@ -61,6 +61,11 @@ pub fn modes(server: &Server) -> Value {
 }
 
 fn guard(server: &Server) -> Value {
+    let images = || {
+        orders::images(&server.generation)
+            .ok()
+            .map(|images| images.of)
+    };
     match server.generation.guard() {
         Ok(guard) => json!({
             "needed": server.features.needed(Part::Guard),
@@ -69,8 +74,8 @@ fn guard(server: &Server) -> Value {
             "held": guard.word & abi::GUARD_HELD != 0,
             "losses": (guard.word & !abi::GUARD_DEAD) >> abi::GUARD_EPOCH_SHIFT,
             "dead": guard.word & abi::GUARD_DEAD != 0,
-            // Of functions that mode flush has programs at the ends of.
-            "images": orders::images(&server.generation).ok().map(|images| images.of),
+            // Of functions that mode flush has programs at the ends of, while it has.
+            "images": server.generation.is_attached(Mode::Flush).then(images).flatten(),
         }),
         Err(error) => json!({ "error": format!("{error:#}") }),
     }
