@@ -27,6 +27,7 @@ static const struct {
     {"kdregd is killed", "kill", GOES_ON, false},
     {"kdregd is started again", "start", GOES_ON, true},
     {"kdregd is stopped by SIGTERM and started again", "term start", GOES_ON, true},
+    {"another build's takes its place", "upgrade", GOES_ON, true},
     {"somebody detaches the links", "detach", EITHER, true},
     {"kernel.ftrace_enabled is set to 0", "ftrace-off", EITHER, false},
     {"kernel.ftrace_enabled is set to 1, and kdregd is started anew", "ftrace-on uninstall start", ENDED, true},
@@ -79,10 +80,17 @@ static void go_on(const struct plan *plan, unsigned long changes)
         check_sleep_ms(5);
 }
 
+/* As the library does, again where it is told to try again. */
 static bool is_served(void)
 {
     static struct wire_received received;
     int connection = wire_enrol(ENTRIES, &received);
+    for (unsigned i = 0; i < 600 && connection >= 0 && received.length > 0 && received.header.kind == WIRE_REFUSED && received.refused.status == -EAGAIN; i++) {
+        wire_close(&received);
+        close(connection);
+        check_sleep_ms(100);
+        connection = wire_enrol(ENTRIES, &received);
+    }
     bool granted = connection >= 0 && received.length > 0 && received.header.kind == WIRE_GRANT;
     if (!granted)
         printf("  somebody new is not served: %s\n", connection < 0 ? strerror(-connection) : received.header.kind == WIRE_REFUSED ? received.refused.text : "no answer");
@@ -99,6 +107,11 @@ static bool look(const struct plan *plan, const char *what, enum then then, unsi
     go_on(plan, 2 * WORKERS);
     counts_copy(&before, plan->counts);
     go_on(plan, changes);
+    /* Nothing is certain while a guard is held, which passes. */
+    for (unsigned i = 0; i < 600 && then == GOES_ON && atomic_load(&plan->counts->certain) == atomic_load(&before.certain); i++) {
+        check_sleep_ms(100);
+        go_on(plan, 1);
+    }
     counts_say("  afterwards", plan->counts, &before);
     unsigned long certain = atomic_load(&plan->counts->certain) - atomic_load(&before.certain);
     CHECK(atomic_load(&plan->counts->undetected) == 0, "%s: %lu changes were undetected", what, atomic_load(&plan->counts->undetected));
@@ -150,7 +163,9 @@ int main(int argc, char **argv)
     if (optind + 1 != argc || changes == 0)
         return 2;
     script = argv[optind];
-    check_watchdog(1200 + times * 60 + (unsigned)(changes / 2));
+    /* For each of what happens. */
+    unsigned limit = 1200 + (unsigned)(changes / 2);
+    check_watchdog(limit);
     atomic_bool *stopped;
     struct plan plan = {.threads = 2, .cpu = -1};
     plan.counts = counts_make(&stopped);
@@ -161,6 +176,7 @@ int main(int argc, char **argv)
     bool alive = true;
     for (size_t i = 0; i < sizeof upheavals / sizeof *upheavals; i++) {
         check_says("%s", upheavals[i].what);
+        check_watchdog(limit);
         command(upheavals[i].commands);
         bool served = is_served();
         CHECK(!upheavals[i].serves || served, "%s: nobody new is served", upheavals[i].what);
@@ -172,8 +188,10 @@ int main(int argc, char **argv)
             start(&plan, workers);
             alive = look(&plan, "for those who begin now", GOES_ON, changes);
         }
-        if (i == 3)
+        if (i == 3) {
+            check_watchdog(limit + 300 * times);
             kills(&plan, times, changes);
+        }
     }
     stop(&plan, workers);
     /* What they had mapped is gone with them. */
