@@ -110,4 +110,4 @@ fn ask(fd: RawFd, argument: *const WriteProtect) -> i32 {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

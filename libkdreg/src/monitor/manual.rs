@@ -215,6 +215,33 @@ mod tests {
     }
 
     #[test]
+    fn what_changes_is_announced_until_it_was_taken() {
+        let (manual, monitor) = Manual::open().unwrap();
+        assert_eq!(manual.capabilities(), Capabilities::UNMAP);
+        assert!(manual.discards_are_ordered() && !manual.may_have_events());
+        let region = monitor.monitor(page(1), 7).unwrap();
+        let other = monitor.monitor(page(2), 8).unwrap();
+        assert_eq!(manual.activity().regions, 2);
+        let word = manual.word(other.name());
+        assert!(word.is_some_and(|word| std::ptr::eq(word, other.word)));
+        assert!(monitor.is_valid_name(region.name()));
+        manual.change(page(1));
+        assert!(!monitor.is_valid_name(region.name()) && monitor.is_valid_name(other.name()));
+        assert!(manual.may_have_events() && manual.activity().regions == 1);
+        let mut events = [Event::default(); 2];
+        assert_eq!(monitor.drain(&mut events), Ok(1));
+        assert_eq!((events[0].cookie, events[0].range), (7, Some(page(1))));
+        assert!(!manual.may_have_events());
+        let never = RegionName {
+            slot: u32::MAX,
+            ..other.name()
+        };
+        assert!(manual.word(never).is_none() && !monitor.is_valid_name(never));
+        let (unordered, _monitor) = Manual::open_unordered(Box::new(|| ())).unwrap();
+        assert!(!unordered.discards_are_ordered());
+    }
+
+    #[test]
     #[should_panic(expected = "knows no addresses")]
     fn without_a_tree_nothing_changes_by_address() {
         let (manual, _monitor) = Manual::open_unmatched().unwrap();

@@ -35,6 +35,15 @@ pub(crate) struct StateWords {
 }
 
 impl StateWords {
+    fn new() -> Result<&'static StateWords, Errno> {
+        Ok(Box::leak(memory::try_box(StateWords {
+            guard: Guard::new(),
+            reader: Reader::new(),
+            array: Reservation::new(MAX_REGIONS as usize, OnFork::Zero)?,
+            next: AtomicPtr::new(std::ptr::null_mut()),
+        })?))
+    }
+
     /// Makes the words of slots below `count` usable. Calls the kernel.
     pub fn commit(&self, count: usize) -> Result<(), Errno> {
         self.array.commit(count)
@@ -61,42 +70,41 @@ impl StateWords {
 #[derive(Default)]
 struct Spare(Mutex<Option<&'static StateWords>>);
 
+impl Spare {
+    fn take(&self) -> Option<&'static StateWords> {
+        let mut spare = self.0.lock();
+        let words = (*spare)?;
+        // SAFETY: null, or words that `give_back` put there; none are ever freed.
+        *spare = unsafe { words.next.load(Ordering::Relaxed).as_ref() };
+        Some(words)
+    }
+
+    fn give_back(&self, words: &'static StateWords) {
+        let mut first = self.0.lock();
+        let next = first.map_or(std::ptr::null_mut(), |next| {
+            std::ptr::from_ref(next).cast_mut()
+        });
+        words.next.store(next, Ordering::Relaxed);
+        *first = Some(words);
+    }
+}
+
 static SPARE: PerProcess<Spare> = PerProcess::new();
 
 /// StateWords for a new monitor.
 pub(crate) fn take() -> Result<&'static StateWords, Errno> {
-    let reused = {
-        let mut spare = SPARE.get()?.0.lock();
-        let first = *spare;
-        if let Some(words) = first {
-            // SAFETY: null, or words that `give_back` put there; none are ever
-            // freed.
-            *spare = unsafe { words.next.load(Ordering::Relaxed).as_ref() };
-        }
-        first
-    };
-    if let Some(words) = reused {
+    if let Some(words) = SPARE.get()?.take() {
         words.guard.renew();
         return Ok(words);
     }
-    Ok(Box::leak(memory::try_box(StateWords {
-        guard: Guard::new(),
-        reader: Reader::new(),
-        array: Reservation::new(MAX_REGIONS as usize, OnFork::Zero)?,
-        next: AtomicPtr::new(std::ptr::null_mut()),
-    })?))
+    StateWords::new()
 }
 
 /// Gives the words of a closed monitor back; all of them are even.
 pub(crate) fn give_back(words: &'static StateWords) {
     // Without the pool (no memory for it) they stay unused: harmless.
     if let Ok(spare) = SPARE.get() {
-        let mut first = spare.0.lock();
-        let next = first.map_or(std::ptr::null_mut(), |next| {
-            std::ptr::from_ref(next).cast_mut()
-        });
-        words.next.store(next, Ordering::Relaxed);
-        *first = Some(words);
+        spare.give_back(words);
     }
 }
 
@@ -149,5 +157,43 @@ mod tests {
         assert_ne!(words.at(0).load(Ordering::Relaxed), generation);
         give_back(words);
         assert!(words.at(0).load(Ordering::Relaxed) > generation);
+    }
+
+    #[test]
+    fn those_that_were_given_back_serve_again() {
+        let spare = Spare::default();
+        assert!(spare.take().is_none());
+        let [first, second] = [(); 2].map(|()| StateWords::new().unwrap());
+        spare.give_back(first);
+        spare.give_back(second);
+        assert!(spare.take().is_some_and(|it| std::ptr::eq(it, second)));
+        assert!(spare.take().is_some_and(|it| std::ptr::eq(it, first)));
+        assert!(spare.take().is_none());
+    }
+
+    #[test]
+    fn a_slot_that_never_was_has_no_word() {
+        let words = StateWords::new().unwrap();
+        assert!(words.find(0).is_none());
+        words.commit(1).unwrap();
+        let usable = words.committed() as u32;
+        assert!(usable > 1);
+        for slot in [0, 1, usable - 1] {
+            let word = words.find(slot).unwrap();
+            assert!(std::ptr::eq(word, words.at(slot)));
+        }
+        assert!(words.find(usable).is_none() && words.find(u32::MAX).is_none());
+    }
+
+    #[test]
+    fn a_word_counts_by_one_and_only_what_is_armed_is_bumped() {
+        let word = AtomicU32::new(4);
+        bump(&word);
+        assert_eq!(word.load(Ordering::Relaxed), 4);
+        assert_eq!(arm(&word), Some(5));
+        bump(&word);
+        bump(&word);
+        assert_eq!(word.load(Ordering::Relaxed), 6);
+        assert_eq!(arm(&word), Some(7));
     }
 }

@@ -388,3 +388,6 @@ impl Drop for Table {
         state_words::give_back(self.words);
     }
 }
+
+#[cfg(test)]
+mod tests;

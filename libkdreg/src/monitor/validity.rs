@@ -46,8 +46,21 @@ const _: () = assert!(size_of::<Validity>() == 16);
 /// last sleeps, five milliseconds in all: about as long as a registration that
 /// this saves can take.
 pub(super) const PATIENCE: u32 = 128;
-pub(super) const AWAKE: u32 = 78;
-pub(super) const NAP: Duration = Duration::from_micros(100);
+const AWAKE: u32 = 78;
+const NAP: Duration = Duration::from_micros(100);
+
+/// How long a check sleeps after so many rounds; `None`: it lets others run.
+pub(super) fn nap(round: u32) -> Option<Duration> {
+    (round >= AWAKE).then_some(NAP)
+}
+
+/// Lets others run before the next round.
+pub(super) fn pause(nap: Option<Duration>) {
+    match nap {
+        None => std::thread::yield_now(),
+        Some(nap) => pause::sleep(nap),
+    }
+}
 
 impl Validity {
     /// For words that the kernel keeps current.
@@ -121,7 +134,7 @@ impl Validity {
         match *self {
             Validity::Synchronous => true,
             Validity::Logged(reader) => settle_logged(reader) == LogStanding::Settled,
-            Validity::Guarded { guard, .. } => settle_guarded(guard),
+            Validity::Guarded { guard, .. } => settle_guarded(guard, pause),
         }
     }
 }
@@ -141,13 +154,7 @@ const UNCERTAIN: u32 = 8;
 
 /// Takes in what was logged, for as long as a check is patient.
 fn settle_logged(reader: &Reader) -> LogStanding {
-    patiently(
-        || reader.catch_up(),
-        |nap| match nap {
-            None => std::thread::yield_now(),
-            Some(nap) => pause::sleep(nap),
-        },
-    )
+    patiently(|| reader.catch_up(), pause)
 }
 
 /// As `settle_logged`: `pause` lets others run, for so long.
@@ -166,19 +173,18 @@ fn patiently(
                 uncertain += 1;
                 pause(None);
             }
-            LogStanding::Behind => pause((round >= AWAKE).then_some(NAP)),
+            LogStanding::Behind => pause(nap(round)),
         }
     }
     standing
 }
 
 /// Waits until a handler has taken in what it has read.
-fn settle_guarded(guard: &Guard) -> bool {
+fn settle_guarded(guard: &Guard, mut pause: impl FnMut(Option<Duration>)) -> bool {
     for round in 0..PATIENCE {
         match guard.standing() {
             Standing::Settled => return true,
-            Standing::Busy if round < AWAKE => std::thread::yield_now(),
-            Standing::Busy => pause::sleep(NAP),
+            Standing::Busy => pause(nap(round)),
             Standing::Dead => return false,
         }
     }
@@ -202,19 +208,24 @@ impl Guarded {
         if self.userfaultfd >= 0 {
             match changes_in_flight(self.userfaultfd) {
                 InFlight::None => {}
-                InFlight::Some => return self.check_patiently(word, generation),
+                InFlight::Some => return self.check_patiently(word, generation, pause),
                 InFlight::Gone => return false,
             }
         }
         match self.guard.standing() {
             Standing::Settled => word.load(Ordering::Acquire) == generation,
-            Standing::Busy => self.check_patiently(word, generation),
+            Standing::Busy => self.check_patiently(word, generation, pause),
             Standing::Dead => false,
         }
     }
 
     #[cold]
-    fn check_patiently(self, word: &AtomicU32, generation: u32) -> bool {
+    fn check_patiently(
+        self,
+        word: &AtomicU32,
+        generation: u32,
+        mut pause: impl FnMut(Option<Duration>),
+    ) -> bool {
         let mut quiet = self.userfaultfd < 0;
         for round in 0..PATIENCE {
             if word.load(Ordering::Acquire) != generation {
@@ -235,59 +246,11 @@ impl Guarded {
                     Standing::Dead => return false,
                 }
             }
-            if round < AWAKE {
-                std::thread::yield_now();
-            } else {
-                pause::sleep(NAP);
-            }
+            pause(nap(round));
         }
         false
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// What comes of a log that stands so, and how often others were let run for it.
-    fn ask(standing: impl Fn(u32) -> LogStanding) -> (LogStanding, u32) {
-        let (mut asked, mut pauses) = (0, 0);
-        let found = patiently(
-            || {
-                asked += 1;
-                standing(asked)
-            },
-            |_| pauses += 1,
-        );
-        (found, pauses)
-    }
-
-    #[test]
-    fn uncertainty_is_not_waited_for() {
-        assert_eq!(
-            ask(|_| LogStanding::Uncertain),
-            (LogStanding::Uncertain, UNCERTAIN)
-        );
-        // Not even in turns with something that is worth it.
-        let (found, pauses) = ask(|n| match n % 2 {
-            0 => LogStanding::Behind,
-            _ => LogStanding::Uncertain,
-        });
-        assert_eq!(found, LogStanding::Uncertain);
-        assert!(pauses <= 2 * UNCERTAIN);
-    }
-
-    #[test]
-    fn what_passes_is_waited_for() {
-        let soon = |n| match n {
-            1..=3 => LogStanding::Uncertain,
-            _ => LogStanding::Settled,
-        };
-        assert_eq!(ask(soon), (LogStanding::Settled, 3));
-        assert_eq!(
-            ask(|_| LogStanding::Behind),
-            (LogStanding::Behind, PATIENCE)
-        );
-        assert_eq!(ask(|_| LogStanding::Dead), (LogStanding::Dead, 0));
-    }
-}
+mod tests;

@@ -18,3 +18,5 @@ mod reader;
 pub(crate) use changes::{Entry, Log};
 pub(crate) use marks::{Marked, Standing};
 pub(crate) use reader::{Reader, Source};
+#[cfg(test)]
+pub(super) mod tests;

@@ -18,7 +18,7 @@ fn request<T>(fd: RawFd, request: libc::Ioctl, argument: &mut T) -> bool {
 }
 
 /// `None`, with a word, where this process can have none.
-fn userfaultfd() -> Option<OwnedFd> {
+pub(in crate::monitor) fn userfaultfd() -> Option<OwnedFd> {
     let flags = libc::O_CLOEXEC | libc::O_NONBLOCK | USER_MODE_ONLY;
     // SAFETY: takes no pointers.
     let fd = unsafe { libc::syscall(libc::SYS_userfaultfd, flags) };

@@ -52,7 +52,7 @@ use super::guard::Standing;
 use super::in_flight::{self, InFlight, changes_in_flight};
 use super::refusal::Refusal;
 use super::table::{Matching, Removed, Table};
-use super::validity::{AWAKE, NAP, PATIENCE};
+use super::validity::{PATIENCE, nap, pause};
 use super::{Event, Reason, Region, Validity, eventfd, subscription};
 use crate::background::{Thread, way};
 use crate::cancellation::held_off;
@@ -60,7 +60,6 @@ use crate::descriptor::Descriptor;
 use crate::errno::Errno;
 use crate::lock::Mutex;
 use crate::memory::Share;
-use crate::pause;
 use crate::process::{self, Home};
 use crate::range::Range;
 use handler::Events;
@@ -197,9 +196,8 @@ impl Userfaultfd {
             match guard.standing() {
                 Standing::Settled if !in_flight => break,
                 Standing::Dead => return Err(Errno::ENXIO),
-                _ if round < AWAKE => std::thread::yield_now(),
-                Standing::Busy if !in_flight => pause::sleep(NAP),
-                _ => break,
+                _ if in_flight && nap(round).is_some() => break,
+                _ => pause(nap(round)),
             }
         }
         Ok(())
@@ -208,14 +206,7 @@ impl Userfaultfd {
     /// Waits, for a while, until the handler has marked what it has read: what
     /// changed before the caller asks for events has its event then.
     fn catch_up(&self) {
-        let guard = &self.table().words().guard;
-        for round in 0..PATIENCE {
-            match guard.standing() {
-                Standing::Busy if round < AWAKE => std::thread::yield_now(),
-                Standing::Busy => pause::sleep(NAP),
-                Standing::Settled | Standing::Dead => return,
-            }
-        }
+        Validity::guarded(&self.table().words().guard).settle();
     }
 }
 
