@@ -318,3 +318,6 @@ impl Inner {
         dropped
     }
 }
+
+#[cfg(test)]
+mod tests;

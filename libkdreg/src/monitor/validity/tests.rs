@@ -156,6 +156,11 @@ fn where_changes_in_flight_are_asked_about_nothing_is_settled_without() {
     assert!(Validity::strict(guard, 0).settled().is_none());
     assert!(!Validity::strict(guard, 0).is_relaxed());
     assert!(!finds_valid(Validity::strict(guard, 0)));
+    let standard_input = Guarded {
+        userfaultfd: 0,
+        guard,
+    };
+    assert_eq!(wait(standard_input, &word(), 0, |_| ()), (false, 0));
 }
 
 #[test]
