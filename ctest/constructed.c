@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /* A library that begins and ends its cache where the dynamic loader does: in a constructor and a destructor, with the loader's lock held. It
  * leaves in `constructed` how it went; 0: well. */
+#include <errno.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include <kdreg.h>
 
@@ -45,8 +47,8 @@ static int begin(void)
     if (pthread_create(&thread, NULL, first_use, &theirs) || pthread_join(thread, NULL))
         return -2;
     /* The handler answers, whoever has the loader's lock. */
-    munmap(memory + 4096, 4096);
-    return theirs;
+    size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    return munmap(memory + page, page) ? -errno : theirs;
 }
 
 __attribute__((constructor)) static void construct(void)
