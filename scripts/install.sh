@@ -43,7 +43,7 @@ file() {
     uninstall*) rm -f "$DESTDIR$3/$4" ;;
     *)
         mkdir -p "$DESTDIR$3"
-        install -m "$1" "$2" "$DESTDIR$3/$4"
+        install -p -m "$1" "$2" "$DESTDIR$3/$4"
         ;;
     esac
 }
