@@ -24,13 +24,21 @@ static uint64_t middle(void)
 
 static size_t page;
 
+/* Memory with a neighbour that stays, as most has: the kernel's table of pages, which it would have for itself, would be freed with it. */
+static char *memory_beside(size_t length)
+{
+    char *memory = check_space(length + page);
+    REQUIRE(mprotect(memory + length, page, PROT_NONE) == 0, "mprotect: %s", strerror(errno));
+    return memory;
+}
+
 enum change { MUNMAP, MADVISE, MPROTECT };
 
 /* Of a page, or of so many, that somebody watches if `cache` is one. */
 static uint64_t cost_of_change(kdreg_cache_t *cache, enum change change, size_t pages)
 {
     size_t length = pages * page;
-    char *memory = check_space(length);
+    char *memory = memory_beside(length);
     for (unsigned i = 0; i < REPEAT; i++) {
         kdreg_entry_t *entry;
         REQUIRE(mmap(memory, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE | MAP_FIXED, -1, 0) == memory, "mmap");
@@ -41,7 +49,7 @@ static uint64_t cost_of_change(kdreg_cache_t *cache, enum change change, size_t 
         values[i] = now() - start;
         REQUIRE(error == 0, "the change: %s", strerror(errno));
     }
-    munmap(memory, length);
+    munmap(memory, length + page);
     return middle();
 }
 
