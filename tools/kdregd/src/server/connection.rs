@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! One connection, and how far it has come.
 
+use super::refusal::Refusal;
 use super::wire;
 use crate::kernel::programs::Mode;
+use kdreg::monitor::bpf::abi::{self, Message as _};
 use nix::errno::Errno;
 use nix::sys::socket::{self, sockopt};
 use std::collections::VecDeque;
@@ -86,10 +88,21 @@ impl Connection {
     }
 
     /// Whether it has taken too long. Who has said something waits for us.
-    pub fn is_late(&self, now: Instant) -> bool {
+    fn is_late(&self, now: Instant) -> bool {
         !matches!(self.state, State::Granted { .. })
             && now >= self.deadline
             && !wire::has_something(self.socket.as_fd())
+    }
+
+    /// Whether it is late, which it is told then. Where thousands begin at once that is no
+    /// fault of its own: if it speaks after all it finds this, and asks again.
+    pub fn gives_up(&mut self, now: Instant) -> bool {
+        let late = self.is_late(now);
+        if late && !matches!(self.state, State::Closing) {
+            let refusal = Refusal::new(libc::EAGAIN, "it has said nothing for too long");
+            let _ = self.send([refusal.message().as_bytes().to_vec()]);
+        }
+        late
     }
 
     /// It has said something, and is to say something more.
@@ -143,7 +156,7 @@ mod tests {
         assert!(connection.is_late(much_later));
         wire::send(theirs.as_fd(), b"hello", &[]).unwrap();
         assert!(!connection.is_late(much_later));
-        let mut buffer = [0; kdreg::monitor::bpf::abi::MESSAGE_MAX];
+        let mut buffer = [0; abi::MESSAGE_MAX];
         wire::receive(connection.socket.as_fd(), &mut buffer);
         assert!(connection.is_late(much_later));
         // It has been answered, and has its time again.
@@ -156,5 +169,13 @@ mod tests {
             capacity: 64,
         });
         assert!(!connection.is_late(Instant::now() + PATIENCE / 2));
+        assert!(!connection.gives_up(Instant::now()));
+        // Who has nothing yet is not told that he has failed for good.
+        assert!(connection.gives_up(much_later));
+        let wire::Received::Packet(packet) = wire::receive(theirs.as_fd(), &mut buffer) else {
+            panic!("it is told nothing");
+        };
+        let refused = abi::Refused::from_bytes(&buffer[..packet.length]).unwrap();
+        assert_eq!(refused.status, -libc::EAGAIN);
     }
 }

@@ -188,9 +188,8 @@ impl<'a> Loop<'a> {
         self.next_round = now + ROUND;
         let late: Vec<RawFd> = self
             .connections
-            .iter()
-            .filter(|(_, connection)| connection.is_late(now))
-            .map(|(fd, _)| *fd)
+            .iter_mut()
+            .filter_map(|(fd, connection)| connection.gives_up(now).then_some(*fd))
             .collect();
         for fd in late {
             self.close(fd)?;
