@@ -3,6 +3,8 @@
  * So many clients at once, each of which makes changes and sees them; and they are gone when they have ended.
  * --refused: one user takes all that kdregd gives to one, and others are served all the same. */
 #include <getopt.h>
+#include <limits.h>
+#include <linux/futex.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 
@@ -10,7 +12,7 @@
 #include "wire.h"
 #include "worker.h"
 
-enum { ENTRIES = 64, MOST = 70000 };
+enum { ENTRIES = 64, MOST = 70000, LONGEST_PAUSE = 5000 };
 
 /* Steps that all of them take together: each waits for the next to be allowed. */
 static struct gate {
@@ -18,10 +20,17 @@ static struct gate {
     char why[160]; /* the first refusal's words */
 } *gate;
 
+/* Asleep: thousands that look every now and then leave no time for those who still come. */
 static void wait_until(unsigned step)
 {
-    while (atomic_load(&gate->allowed) < step)
-        check_sleep_ms(20);
+    for (unsigned now; (now = atomic_load(&gate->allowed)) < step;)
+        syscall(SYS_futex, &gate->allowed, FUTEX_WAIT, now, NULL, NULL, 0);
+}
+
+static void allow(unsigned step)
+{
+    atomic_store(&gate->allowed, step);
+    syscall(SYS_futex, &gate->allowed, FUTEX_WAKE, INT_MAX, NULL, NULL, 0);
 }
 
 /* A client with as little as can be: changes to a page of its own, and its own log. */
@@ -30,11 +39,13 @@ static void client(unsigned rounds)
     static struct wire_received received;
     size_t page = (size_t)sysconf(_SC_PAGESIZE);
     int connection;
-    /* All at once are too many for a moment. */
+    long pause = 20;
+    /* All at once are too many for a moment: who is told so lets the others come first. */
     while ((connection = wire_enrol(ENTRIES, &received)) >= 0 && received.length > 0 && received.header.kind == WIRE_REFUSED &&
            received.refused.status == -EAGAIN) {
         close(connection);
-        check_sleep_ms(20);
+        check_sleep_ms(pause);
+        pause = pause < LONGEST_PAUSE ? 2 * pause : pause;
     }
     bool granted = connection >= 0 && received.length > 0 && received.header.kind == WIRE_GRANT;
     if (atomic_fetch_add(granted ? &gate->granted : &gate->refused, 1) == 0 && !granted)
@@ -87,7 +98,7 @@ static unsigned start(unsigned clients, unsigned rounds, uid_t uid, pid_t *ids)
 
 static void end(unsigned started, const pid_t *ids)
 {
-    atomic_store(&gate->allowed, 2);
+    allow(2);
     for (unsigned i = 0; i < started; i++)
         CHECK(check_child_succeeded(ids[i]), "a client failed");
     CHECK_EVENTUALLY(wire_status("client_count") == 0, 120, "kdregd says there are %ld clients still", wire_status("client_count"));
@@ -117,7 +128,7 @@ static void crowd(unsigned clients, unsigned rounds, pid_t *ids)
     printf("  %u granted, %u refused, after %.1f s; kdregd counts %ld\n", atomic_load(&gate->granted), atomic_load(&gate->refused), check_now() - began,
            wire_status("client_count"));
     CHECK(atomic_load(&gate->refused) == 0, "%u are refused: %s", atomic_load(&gate->refused), gate->why);
-    atomic_store(&gate->allowed, 1);
+    allow(1);
     CHECK(reached(&gate->arrived, 2 * started), "%u of %u have gone on", atomic_load(&gate->arrived) - started, started);
     CHECK(atomic_load(&gate->stale) == 0, "%u changes were not logged when their call returned", atomic_load(&gate->stale));
     CHECK(atomic_load(&gate->blind) == 0, "the logs of %u were dead", atomic_load(&gate->blind));
@@ -143,7 +154,7 @@ static void refused(uid_t uid, unsigned most, pid_t *ids)
         check_leave();
     }
     CHECK(check_child_succeeded(other), "another user");
-    atomic_store(&gate->allowed, 1);
+    allow(1);
     end(started, ids);
 }
 
