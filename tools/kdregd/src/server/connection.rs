@@ -4,7 +4,7 @@
 use super::refusal::Refusal;
 use super::wire;
 use crate::kernel::programs::Mode;
-use kdreg::monitor::bpf::abi::{self, Message as _};
+use kdreg::monitor::bpf::abi::Message as _;
 use nix::errno::Errno;
 use nix::sys::socket::{self, sockopt};
 use std::collections::VecDeque;
@@ -133,6 +133,7 @@ impl Connection {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use kdreg::monitor::bpf::abi;
     use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 
     /// Where many enrol at once, and kdregd is the one who is late.
