@@ -89,7 +89,7 @@ enum {
 	ORDER_SWITCH = 7, /* how often kernel.ftrace_enabled was read: in tail */
 	ORDER_LET_GO = 8, /* of a guard that is held, and whose word is in tail */
 	ORDER_IMAGES = 9, /* how many there are: in tail and done; found: whether clients depend on them */
-	ORDER_DEPEND = 10, /* the same, and from now on they do */
+	ORDER_DEPEND = 10, /* the same, and from now on they do, if there is one of each */
 	ORDER_RELEASE = 11, /* the same, and they do not */
 	ORDER_UNCOUNT = 12, /* and of images nothing is known */
 };
@@ -105,17 +105,25 @@ struct order {
 
 static __always_inline void order_of_images(struct order *order)
 {
-	if (order->what == ORDER_IMAGES)
-		order->found = *(volatile __u64 *)&ends_serve;
-	else
+	__u64 old;
+
+	if (order->what != ORDER_IMAGES) {
 		/* A full barrier: see image_made(). */
-		order->found = __sync_lock_test_and_set(&ends_serve, order->what == ORDER_DEPEND);
+		old = __sync_lock_test_and_set(&ends_serve, order->what == ORDER_DEPEND);
+		USE(old);
+	}
 	if (order->what == ORDER_UNCOUNT) {
 		images_of[0] = 0;
 		images_of[1] = 0;
 	}
 	order->tail = *(volatile __u64 *)&images_of[0];
 	order->done = *(volatile __u64 *)&images_of[1];
+	/* In here, so that nobody who dies meanwhile leaves it like that. */
+	if (order->what == ORDER_DEPEND && (order->tail != 1 || order->done != 1)) {
+		old = __sync_lock_test_and_set(&ends_serve, 0);
+		USE(old);
+	}
+	order->found = *(volatile __u64 *)&ends_serve;
 }
 
 SEC("syscall")

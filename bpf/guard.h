@@ -18,7 +18,8 @@
  *
  * Why nothing is lost undetected: a change is missed on processor P only while
  * another task is inside a program on P; that task was switched away from inside
- * it (the programs run in process context alone), so the count was raised
+ * it (the programs run in process context alone, but for what `image` is told of other
+ * symbols than its own, which may be left out), so the count was raised
  * before the task that changes memory ran. It is lowered only by whoever has
  * found that nobody else is inside, with no switch since (so that nobody can have
  * come in), and together with the loss, if there was one.

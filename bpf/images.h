@@ -11,8 +11,9 @@
  * Who was inside before kdregd attached its own is like one inside by an image before: kdregd
  * has a second image made, and a third, and waits for the first two to go, before the
  * first client is served. (The kernel lets one go no earlier than every task that was inside
- * when the next was made has left, or slept: call_rcu_tasks. What these functions may sleep in
- * is others' MMU notifiers alone, a process's that has subscribed, whose mode is another.)
+ * when the next was made has left, or slept: call_rcu_tasks, as kernels have it that can preempt
+ * themselves; kdregd asks for that. What these functions may sleep in is others' MMU notifiers
+ * alone: a process that has subscribed is not given this mode.)
  */
 #ifndef KDREG_IMAGES_H
 #define KDREG_IMAGES_H

@@ -46,4 +46,5 @@ results() {
         # What a test wants to be read.
         sed -n 's/^| /      | /p' "$1/$name.log"
     done <"$1/results.txt"
+    [ ! -s "$1/lost" ] || sed 's/^| /      | /' "$1/lost"
 }

@@ -47,6 +47,9 @@ void wire_receive(int socket, struct wire_received *received)
         return;
     }
     received->length = recvmsg(socket, &message, MSG_CMSG_CLOEXEC);
+    /* Said once to who was still speaking; what was answered before is behind it. */
+    if (received->length < 0 && errno == ECONNRESET)
+        received->length = recvmsg(socket, &message, MSG_CMSG_CLOEXEC);
     if (received->length < 0)
         received->length = -errno;
     for (struct cmsghdr *part = received->length < 0 ? NULL : CMSG_FIRSTHDR(&message); part; part = CMSG_NXTHDR(&message, part))

@@ -5,11 +5,12 @@ use crate::alone::Lock;
 use crate::kernel::clients;
 use crate::kernel::features::Features;
 use crate::kernel::generation::{Generation, build_name};
+use crate::kernel::guarded;
 use crate::kernel::holding::{self, Found};
 use crate::kernel::pins;
 use crate::kernel::remains::{self, Object};
 use crate::kernel::tasks;
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
@@ -83,17 +84,21 @@ pub fn in_use(root: &Path, features: &Features) -> Vec<PathBuf> {
 }
 
 /// Lets go of another's guard, if it is held and may be let go of: its own kdregd is
-/// not there to do it. An error where it is nobody's any more, or is not known so well.
-pub fn look(directory: &Path, features: &Features) -> Result<Found> {
+/// not there to do it. `None`: it is gone, or dead, or holds its guard for reasons of its
+/// own, by what we do not know.
+pub fn look(directory: &Path, features: &Features) -> Result<Option<Found>> {
+    if !directory.exists() || !pins::are_known(directory)? {
+        return Ok(None);
+    }
     let other = Generation::reopen(directory, features)?;
-    if other.is_dead()? {
-        bail!("nothing is certain any more");
+    if other.is_dead()? || !guarded::is_known(&other) {
+        return Ok(None);
     }
     let found = holding::look(&other, features)?;
     if found == Found::LetGo {
         clients::wake_all(&other)?;
     }
-    Ok(found)
+    Ok(Some(found))
 }
 
 /// What is pinned in the directories of one.

@@ -93,7 +93,10 @@ fn a_hit_is_of_these_bytes_with_these_rights_and_unchanged() {
         assert!(bed.comes_to_hit(range, ACCESS));
         // Not by what another thread owns.
         std::thread::scope(|scope| {
-            scope.spawn(|| assert!(bed.cache.find(range, ACCESS).is_ok()));
+            scope.spawn(|| {
+                assert!(!bed.hits(range, ACCESS));
+                assert!(bed.cache.find(range, ACCESS).is_ok());
+            });
         });
     }
 }

@@ -34,7 +34,7 @@ pub(in crate::monitor) fn userfaultfd() -> Option<OwnedFd> {
 }
 
 /// Has a descriptor's number stand for another file.
-fn replace(fd: &OwnedFd, with: &impl AsRawFd) {
+pub(in crate::monitor) fn replace(fd: &OwnedFd, with: &impl AsRawFd) {
     // SAFETY: takes no pointers; both are open.
     let number = unsafe { libc::dup2(with.as_raw_fd(), fd.as_raw_fd()) };
     assert_eq!(number, fd.as_raw_fd());

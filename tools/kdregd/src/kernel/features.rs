@@ -17,6 +17,8 @@ pub struct Features {
     pub realtime: bool,
     /// kernel.ftrace_enabled is there, or may be.
     pub ftrace_switch: bool,
+    /// It waits for tasks that it has taken off in the middle of its own code.
+    pub waits_for_tasks: bool,
     /// Programs whose function or tracepoint this kernel does not have.
     pub missing: Vec<&'static Program>,
     /// `uname -r`.
@@ -63,6 +65,7 @@ impl Features {
                 || function("preempt_schedule_irq")
                 || version.contains("PREEMPT"),
             ftrace_switch: ftrace::is_there(),
+            waits_for_tasks: function("call_rcu_tasks") || function("synchronize_rcu_tasks"),
             missing: PROGRAMS.iter().filter(|program| !there(program)).collect(),
             release: name.release().to_string_lossy().into_owned(),
         })
@@ -98,6 +101,10 @@ impl Features {
         // would not see it; and no such kernel was tried.
         if self.realtime {
             return Some("this is a PREEMPT_RT kernel, on which the guard is not proven".into());
+        }
+        // Or an image could be gone though somebody is inside since before (`bpf/images.h`).
+        if mode == Mode::Flush && !self.waits_for_tasks {
+            return Some("this kernel does not wait for tasks (no CONFIG_TASKS_RCU)".into());
         }
         let lacking = self.missing.iter().find(|program| match program.part {
             Part::Mode(other) => other == mode,
@@ -206,10 +213,15 @@ mod tests {
             preemptible: true,
             realtime: false,
             ftrace_switch: true,
+            waits_for_tasks: true,
             missing: Vec::new(),
             release: "6.1".into(),
         };
         assert_eq!(features.against(Mode::Notifier), None);
+        assert_eq!(features.against(Mode::Flush), None);
+        features.waits_for_tasks = false;
+        assert_eq!(features.against(Mode::Notifier), None);
+        assert!(features.against(Mode::Flush).is_some());
         features.realtime = true;
         for mode in Mode::ALL {
             assert!(features.against(mode).is_some());

@@ -324,7 +324,8 @@ impl Generation {
         }
         // That these links go is not to be taken for a disaster.
         guarded::disown(self, &programs)?;
-        for program in programs {
+        // What sees images last: as long as another is there, they are counted.
+        for program in programs.into_iter().rev() {
             if let Some(link) = self.links.remove(program.name) {
                 drop(link);
                 pins::remove(&pins::of_link(&self.directory, program.name))?;

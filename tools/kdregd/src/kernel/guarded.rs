@@ -105,3 +105,8 @@ pub fn disown(generation: &Generation, programs: &[&Program]) -> Result<()> {
         Ok(())
     })
 }
+
+/// Whether it is laid out as ours: another build's may not be.
+pub fn is_known(generation: &Generation) -> bool {
+    generation.map("watched").value_size() as usize == WATCHED * SLOT + 8
+}

@@ -75,38 +75,53 @@ pub fn pass(generation: &Generation) -> Result<()> {
 /// How they are now.
 pub fn look(generation: &Generation) -> Result<Images> {
     let images = orders::images(generation)?;
-    judge(generation, images)
+    Ok(match have_been_missed(generation)? {
+        true => Images::Unknown,
+        false => count(images.of),
+    })
 }
 
 /// The same. If there is one of each, and from then on, the guard is held when another
 /// is made.
 pub fn depend(generation: &Generation) -> Result<Images> {
-    let found = judge(generation, orders::depend_on_images(generation)?)?;
-    if found != Images::One {
-        orders::release_images(generation)?;
+    // One that is missed behind this has the guard held in any case, and is found then.
+    if have_been_missed(generation)? {
+        return Ok(Images::Unknown);
     }
-    Ok(found)
+    Ok(count(orders::depend_on_images(generation)?.of))
 }
 
-fn judge(generation: &Generation, images: orders::Images) -> Result<Images> {
+fn have_been_missed(generation: &Generation) -> Result<bool> {
     let value = generation
         .map("ended")
         .lookup(&0u32.to_ne_bytes(), MapFlags::ANY)?
         .ok_or_else(|| anyhow!("an array without its element"))?;
     let before = value.get(MISSES..).and_then(|bytes| bytes.first_chunk());
     let before = u64::from_ne_bytes(*before.context("`ended` is too short")?);
-    Ok(if misses(generation)? != before {
-        Images::Unknown
-    } else if images.of == [1, 1] {
-        Images::One
-    } else {
-        Images::Several
-    })
+    Ok(misses(generation)? != before)
+}
+
+/// As many as the map holds, at most; and one at least, once they were made.
+fn count(of: [u64; 2]) -> Images {
+    match of {
+        [1, 1] => Images::One,
+        [1..=256, 1..=256] => Images::Several,
+        _ => Images::Unknown,
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_cannot_be_is_unknown() {
+        assert_eq!(count([1, 1]), Images::One);
+        assert_eq!(count([1, 3]), Images::Several);
+        for other in [[0, 1], [1, 0], [u64::MAX, 1]] {
+            assert_eq!(count(other), Images::Unknown);
+        }
+    }
 
     #[test]
     fn images_are_called_by_the_kernels_key() {

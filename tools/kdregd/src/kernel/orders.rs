@@ -155,8 +155,8 @@ pub fn images(generation: &Generation) -> Result<Images> {
     count(generation, IMAGES)
 }
 
-/// Has the guard held from now on when another is made, and counts them. Whether that had
-/// been so.
+/// Counts them, and if there is one of each has the guard held from now on when another
+/// is made.
 pub fn depend_on_images(generation: &Generation) -> Result<Images> {
     count(generation, DEPEND)
 }

@@ -2,6 +2,7 @@
 //! The files of a directory that keep maps, programs and links while no kdregd runs.
 
 use super::ftrace;
+use super::programs::{MAPS, PROGRAMS};
 use crate::alone::Lock;
 use anyhow::{Context, Result};
 use std::path::{Path, PathBuf};
@@ -22,6 +23,30 @@ pub fn of_program(directory: &Path, name: &str) -> PathBuf {
 
 pub fn of_link(directory: &Path, name: &str) -> PathBuf {
     directory.join(format!("link_{name}"))
+}
+
+/// Whether nothing is pinned in a directory but what this build would.
+pub fn are_known(directory: &Path) -> Result<bool> {
+    let ours: Vec<PathBuf> = MAPS
+        .iter()
+        .map(|name| of_map(directory, name))
+        .chain(PROGRAMS.iter().flat_map(|program| {
+            [
+                of_program(directory, program.name),
+                of_link(directory, program.name),
+            ]
+        }))
+        .collect();
+    let entries = fs::read_dir(directory).with_context(|| directory.display().to_string())?;
+    for entry in entries {
+        let path = entry
+            .with_context(|| directory.display().to_string())?
+            .path();
+        if !ours.contains(&path) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 pub fn remove(path: &Path) -> Result<()> {

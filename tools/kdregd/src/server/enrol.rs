@@ -274,11 +274,13 @@ fn unsubscribed() -> Refusal {
 fn choose(server: &Server, peer: Peer, wanted: u32, task: &Task) -> Result<Mode, Refusal> {
     let offered = modes(server, peer);
     let fits = |mode: &Mode| {
-        let subscribed = *mode != Mode::Notifier || task.subscribed != 0;
+        // Mode flush cannot tell of who sleeps in a subscriber's code since before it was
+        // attached (`bpf/images.h`).
+        let subscribed = (*mode == Mode::Notifier) == (task.subscribed != 0);
         offered & mode.bit() != 0 && subscribed
     };
     if wanted == 0 {
-        return Mode::ALL.into_iter().find(fits).ok_or_else(unsubscribed);
+        return Mode::ALL.into_iter().find(fits).ok_or_else(|| unfit(task));
     }
     let mode = Mode::ALL.into_iter().find(|mode| mode.number() == wanted);
     let mode = mode.filter(|mode| offered & mode.bit() != 0);
@@ -291,8 +293,19 @@ fn choose(server: &Server, peer: Peer, wanted: u32, task: &Task) -> Result<Mode,
     if fits(&mode) {
         Ok(mode)
     } else {
-        Err(unsubscribed())
+        Err(unfit(task))
     }
+}
+
+/// Why a process can have no mode that it wants and is offered.
+fn unfit(task: &Task) -> Refusal {
+    if task.subscribed == 0 {
+        return unsubscribed();
+    }
+    Refusal::new(
+        libc::EOPNOTSUPP,
+        "mode flush is not for who has subscribed to MMU notifications",
+    )
 }
 
 fn busy(peer: Peer) -> Refusal {

@@ -65,8 +65,10 @@ impl Server {
         let mut held = holding::look(&self.generation, features)? == Found::Held;
         self.others.retain(|directory| {
             let found = others::look(directory, features);
-            held |= found.as_ref().is_ok_and(|found| *found == Found::Held);
-            found.is_ok()
+            // What fails may do better at the next look.
+            let stays = found.as_ref().map_or(true, Option::is_some);
+            held |= matches!(found, Ok(Some(Found::Held)));
+            stays
         });
         Ok(held)
     }
