@@ -288,6 +288,11 @@ impl Generation {
             Images::Several => {}
             // Nobody knows any more: all over again.
             Images::Unknown => self.detach_mode(Mode::Flush, lock)?,
+            // For who asks next: it might be so each time.
+            Images::Absurd => {
+                self.detach_mode(Mode::Flush, lock)?;
+                bail!("what is attached at the ends of functions is not seen on this kernel");
+            }
         }
         Err(io::Error::from_raw_os_error(libc::EBUSY))
             .context("somebody may be inside a function since before its end was seen")

@@ -48,7 +48,9 @@ pub fn look(generation: &Generation, features: &Features) -> Result<Found> {
         };
         let why = match against {
             None if held && !generation.has_its_links()? => Some("a program is gone"),
-            None if images == Images::Unknown => Some("a trampoline was made or freed"),
+            None if matches!(images, Images::Unknown | Images::Absurd) => {
+                Some("a trampoline was made or freed")
+            }
             other => other,
         };
         if let Some(why) = why {

@@ -20,8 +20,11 @@ pub enum Images {
     One,
     /// Somebody may be inside whose end is passed over, until others have gone.
     Several,
-    /// One was made or gone unseen.
+    /// One was made or gone unseen: what sees them was left out.
     Unknown,
+    /// There are not as many as there have to be: they are not seen at all, or were
+    /// counted when that began anew.
+    Absurd,
 }
 
 /// What the kernel calls the images at a function (`bpf_trampoline_compute_key`).
@@ -106,7 +109,7 @@ fn count(of: [u64; 2]) -> Images {
     match of {
         [1, 1] => Images::One,
         [1..=256, 1..=256] => Images::Several,
-        _ => Images::Unknown,
+        _ => Images::Absurd,
     }
 }
 
@@ -115,11 +118,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_cannot_be_is_unknown() {
+    fn what_cannot_be_is_told() {
         assert_eq!(count([1, 1]), Images::One);
         assert_eq!(count([1, 3]), Images::Several);
         for other in [[0, 1], [1, 0], [u64::MAX, 1]] {
-            assert_eq!(count(other), Images::Unknown);
+            assert_eq!(count(other), Images::Absurd);
         }
     }
 
