@@ -196,7 +196,7 @@ const struct call calls_rights[] = {
     {"mprotect(NONE), then back", ANY, 0, PROT_NONE, INSIDE, protect_and_back, NULL, NULL},
     {"mprotect up, of what was read-only before", ANY, 0, RW, ACROSS, protect, protected_before, NULL},
     {"pkey_mprotect without a key", ANY, 0, PROT_READ, ACROSS, protect_key, NULL, NULL},
-    {"pkey_mprotect with a key, then back", ANY, 0, 0, ACROSS, with_a_key, take_key, NULL},
+    {"pkey_mprotect with a key, then back", ANY, PROCESSOR, 0, ACROSS, with_a_key, take_key, NULL},
     {"mlock", ANY, 0, 0, ACROSS, lock, NULL, NULL},
     {"mlock2(ONFAULT)", ANY, 0, 0, ACROSS, lock_on_fault, NULL, NULL},
     {"munlock of a part", ANY, 0, 0, ACROSS, unlock, locked_before, NULL},

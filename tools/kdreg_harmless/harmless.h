@@ -68,6 +68,7 @@ enum {
     UNTOUCHED = 1,       /* no page of the memory is there before the call */
     PLACE = 2,           /* the result is an address: enum place */
     FAULTS_COUNT = 4,    /* the call is made of page faults: more of them are a difference */
+    PROCESSOR = 16,      /* not every processor can: it need not be in a table that another machine has printed */
     RESULT_ALONE = 8,    /* what it leaves lies where libc or the kernel put it: nothing that a cell could look at */
 };
 enum place { IN_PLACE, MOVED, AS_ASKED };
