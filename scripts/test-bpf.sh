@@ -68,7 +68,7 @@ long 42-ownwatch 900 "$build/ownwatch"
 short 50-phases 1800 "$build/bpf/bpf_phases" --rounds $([ "$set" = all ] && echo 5 || echo 1)
 long 55-crowd "$((900 + clients / 2))" "$build/bpf/bpf_crowd" --clients "$clients"
 long 56-refused 900 "$build/bpf/bpf_crowd" --clients 2048 --refused 1000
-turn 0 60-images 1800 "$root/ctest/bpf/images" "$build/bpf/bpf_changes" --changes 10
+turn 1 60-images 1800 "$root/ctest/bpf/images" "$build/bpf/bpf_changes" --changes 10
 # These come last: they end that kdregd, or the guard.
 long 80-halfway 1800 "$root/ctest/bpf/halfway"
 turn 1 85-wakes 1800 "$build/bpf/bpf_wakes" "$root/ctest/bpf/daemon" ftrace-on
