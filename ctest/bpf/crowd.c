@@ -41,8 +41,7 @@ static void client(unsigned rounds)
     int connection;
     long pause = 20;
     /* All at once are too many for a moment: who is told so lets the others come first. */
-    while ((connection = wire_enrol(ENTRIES, &received)) >= 0 && received.length > 0 && received.header.kind == WIRE_REFUSED &&
-           received.refused.status == -EAGAIN) {
+    while ((connection = wire_enrol(ENTRIES, &received)) >= 0 && wire_asks_again(&received)) {
         close(connection);
         check_sleep_ms(pause);
         pause = pause < LONGEST_PAUSE ? 2 * pause : pause;

@@ -85,7 +85,7 @@ static bool is_served(void)
 {
     static struct wire_received received;
     int connection = wire_enrol(ENTRIES, &received);
-    for (unsigned i = 0; i < 600 && connection >= 0 && received.length > 0 && received.header.kind == WIRE_REFUSED && received.refused.status == -EAGAIN; i++) {
+    for (unsigned i = 0; i < 600 && connection >= 0 && wire_asks_again(&received); i++) {
         wire_close(&received);
         close(connection);
         check_sleep_ms(100);

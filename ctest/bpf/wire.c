@@ -87,10 +87,17 @@ int wire_subscribe(void)
     if (kvm < 0)
         return false;
     int machine = ioctl(kvm, KVM_CREATE_VM, 0);
-    if (machine >= 0)
-        close(machine), subscribed = getpid();
     close(kvm);
+    if (machine >= 0) {
+        close(machine);
+        subscribed = getpid();
+    }
     return machine >= 0;
+}
+
+bool wire_asks_again(const struct wire_received *received)
+{
+    return received->length > 0 && received->header.kind == WIRE_REFUSED && received->refused.status == -EAGAIN;
 }
 
 int wire_enrol(uint32_t capacity, struct wire_received *received)

@@ -3,6 +3,7 @@
 #ifndef KDREG_BPF_WIRE_H
 #define KDREG_BPF_WIRE_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 enum { WIRE_HELLO = 1, WIRE_CHALLENGE, WIRE_PROOF, WIRE_GRANT, WIRE_REFUSED, WIRE_KEEP, WIRE_STATUS, WIRE_STATUS_PART };
@@ -56,6 +57,9 @@ struct wire_received {
     int fds[WIRE_DESCRIPTORS];
     int fd_count;
 };
+
+/* Whether that is a refusal which says to try again. */
+bool wire_asks_again(const struct wire_received *received);
 
 /* A connection with kdregd, or -errno. */
 int wire_connect(void);

@@ -16,10 +16,7 @@ const LINK: usize = 16;
 
 /// What is known of the programs: a slot for each, and the scheduler's link behind them.
 fn known(generation: &Generation) -> Result<Vec<u8>> {
-    generation
-        .map("watched")
-        .lookup(&0u32.to_ne_bytes(), MapFlags::ANY)?
-        .ok_or_else(|| anyhow!("an array without its element"))
+    generation.element("watched")
 }
 
 /// A number at a place in bytes.

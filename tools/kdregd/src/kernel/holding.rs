@@ -41,8 +41,7 @@ pub fn look(generation: &Generation, features: &Features) -> Result<Found> {
             false => None,
         };
         let held = word & abi::GUARD_HELD != 0;
-        // Of no interest before somebody depends on them.
-        let images = match held && orders::images(generation)?.depended_on {
+        let images = match held {
             true => images::look(generation)?,
             false => Images::One,
         };

@@ -5,7 +5,7 @@ use super::calls::{self, Attachment};
 use super::loaded::Generation;
 use super::orders;
 use super::programs::{AT_ENDS, IMAGE, PROGRAMS, Part};
-use anyhow::{Context as _, Result, anyhow, ensure};
+use anyhow::{Context as _, Result, ensure};
 use libbpf_rs::{MapCore as _, MapFlags};
 
 /// `struct ended_function`: a name.
@@ -75,9 +75,12 @@ pub fn pass(generation: &Generation) -> Result<()> {
     Ok(())
 }
 
-/// How they are now.
+/// How they are now; of no interest before somebody depends on them.
 pub fn look(generation: &Generation) -> Result<Images> {
     let images = orders::images(generation)?;
+    if !images.depended_on {
+        return Ok(Images::One);
+    }
     Ok(match have_been_missed(generation)? {
         true => Images::Unknown,
         false => count(images.of),
@@ -95,10 +98,7 @@ pub fn depend(generation: &Generation) -> Result<Images> {
 }
 
 fn have_been_missed(generation: &Generation) -> Result<bool> {
-    let value = generation
-        .map("ended")
-        .lookup(&0u32.to_ne_bytes(), MapFlags::ANY)?
-        .ok_or_else(|| anyhow!("an array without its element"))?;
+    let value = generation.element("ended")?;
     let before = value.get(MISSES..).and_then(|bytes| bytes.first_chunk());
     let before = u64::from_ne_bytes(*before.context("`ended` is too short")?);
     Ok(misses(generation)? != before)

@@ -26,6 +26,13 @@ impl Generation {
         self.maps.get(name).expect("all of MAPS are there")
     }
 
+    /// The element of a map that has one.
+    pub fn element(&self, name: &str) -> Result<Vec<u8>> {
+        self.map(name)
+            .lookup(&0u32.to_ne_bytes(), MapFlags::ANY)?
+            .ok_or_else(|| anyhow!("an array without its element"))
+    }
+
     /// A program that this kernel has.
     pub fn program(&self, name: &str) -> BorrowedFd<'_> {
         self.programs
@@ -49,10 +56,7 @@ impl Generation {
 
     /// The guard as it is now.
     pub fn guard(&self) -> Result<abi::Guard> {
-        let bytes = self
-            .map("guard")
-            .lookup(&0u32.to_ne_bytes(), MapFlags::ANY)?
-            .ok_or_else(|| anyhow!("an array without its element"))?;
+        let bytes = self.element("guard")?;
         let bytes: [u8; size_of::<abi::Guard>()] = bytes[..size_of::<abi::Guard>()]
             .try_into()
             .context("the guard is too short")?;

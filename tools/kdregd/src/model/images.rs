@@ -52,7 +52,6 @@ struct Image {
     retired: bool,
     /// The task was inside then, and is still.
     awaited: bool,
-    gone: bool,
     /// By the program that sees images.
     seen: bool,
 }
@@ -228,10 +227,9 @@ impl State {
     /// One that nobody is inside by any more goes.
     fn free(mut self, number: usize) -> Option<State> {
         let image = &mut self.images[number];
-        if !image.retired || image.awaited || image.gone {
+        if !image.retired || image.awaited {
             return None;
         }
-        image.gone = true;
         image.seen = false;
         Some(self)
     }
