@@ -15,6 +15,7 @@ mod state;
 
 use state::State;
 use std::collections::HashSet;
+use std::hash::Hash;
 
 /// Programs: two, so that one can be left while a task is inside the other.
 const PROGRAMS: usize = 2;
@@ -89,9 +90,7 @@ enum Mutant {
 
 /// Goes through all there is; how many states there are, or the fault.
 fn explore(plan: &Plan, mutant: Mutant) -> Result<usize, Box<State>> {
-    let mut seen = HashSet::from([State::new()]);
-    let mut left = vec![State::new()];
-    while let Some(state) = left.pop() {
+    reach([State::new()], |state| {
         let mut next: Vec<State> = Vec::new();
         next.extend(state.step(plan, mutant));
         next.push(state.look_for_ends(mutant));
@@ -105,7 +104,20 @@ fn explore(plan: &Plan, mutant: Mutant) -> Result<usize, Box<State>> {
                 next.extend(state.register_meanwhile(number));
             }
         }
-        left.extend(next.into_iter().filter(|state| seen.insert(*state)));
+        Ok(next)
+    })
+}
+
+/// Goes through all that `next` leads to; how many states that is, or what it finds wrong.
+fn reach<S: Copy + Eq + Hash>(
+    first: impl IntoIterator<Item = S>,
+    next: impl Fn(S) -> Result<Vec<S>, Box<S>>,
+) -> Result<usize, Box<S>> {
+    let mut left: Vec<S> = first.into_iter().collect();
+    let mut seen: HashSet<S> = left.iter().copied().collect();
+    while let Some(state) = left.pop() {
+        let new = next(state)?.into_iter();
+        left.extend(new.filter(|state| seen.insert(*state)));
     }
     Ok(seen.len())
 }

@@ -6,7 +6,7 @@
 //! The kernel makes one image after the other, under a lock. What programs and kdregd
 //! share is written by full barriers, so interleaving is all there is to go through.
 
-use std::collections::HashSet;
+use super::reach;
 
 /// Images: one that was there before, three of kdregd's own, two of somebody else's.
 const IMAGES: usize = 6;
@@ -299,10 +299,7 @@ impl State {
 
 /// Goes through all there is; how many states there are, or the fault.
 fn explore(mutant: Mutant) -> Result<usize, Box<State>> {
-    let first = [false, true].map(State::new);
-    let mut seen = HashSet::from(first);
-    let mut left = Vec::from(first);
-    while let Some(state) = left.pop() {
+    reach([false, true].map(State::new), |state| {
         if state.is_stale() {
             return Err(Box::new(state));
         }
@@ -314,10 +311,8 @@ fn explore(mutant: Mutant) -> Result<usize, Box<State>> {
             state.kdregd(mutant),
             state.register(),
         ];
-        let next = next.into_iter().chain(frees).flatten();
-        left.extend(next.filter(|state| seen.insert(*state)));
-    }
-    Ok(seen.len())
+        Ok(next.into_iter().chain(frees).flatten().collect())
+    })
 }
 
 #[test]
