@@ -4,6 +4,7 @@
 use super::locked::{Locked, View};
 use super::record::State;
 use super::{BATCH, Table};
+use crate::interval_tree::NIL;
 use crate::monitor::{Reason, state_words};
 use crate::range::Range;
 use std::mem::MaybeUninit;
@@ -14,7 +15,12 @@ impl Table {
     /// Marks every region that overlaps `range` as changed, and queues the
     /// events. StateWords first, events second.
     pub fn invalidate(&self, range: Range, reason: Reason) {
-        while self.invalidate_some(self.lock(), range, reason) {}
+        while self.invalidate_some(self.lock(), range, reason, NIL) {}
+    }
+
+    /// As `invalidate`, of all but one region.
+    pub fn invalidate_others(&self, range: Range, slot: u32, reason: Reason) {
+        while self.invalidate_some(self.lock(), range, reason, slot) {}
     }
 
     /// As `invalidate`, by one who must not wait for the lock. `false`: it was
@@ -24,7 +30,7 @@ impl Table {
             let Some(locked) = self.try_lock() else {
                 return false;
             };
-            if !self.invalidate_some(locked, range, reason) {
+            if !self.invalidate_some(locked, range, reason, NIL) {
                 return true;
             }
         }
@@ -33,11 +39,18 @@ impl Table {
     /// As `try_invalidate`, a batch of them at most. Whether there may be more;
     /// `None`: the lock was taken.
     pub fn try_invalidate_some(&self, range: Range, reason: Reason) -> Option<bool> {
-        Some(self.invalidate_some(self.try_lock()?, range, reason))
+        Some(self.invalidate_some(self.try_lock()?, range, reason, NIL))
     }
 
-    /// Marks some of the regions that overlap `range`; whether there are more.
-    fn invalidate_some(&self, mut locked: Locked<'_>, range: Range, reason: Reason) -> bool {
+    /// Marks some of the regions that overlap `range`, but not `except`; whether
+    /// there are more.
+    fn invalidate_some(
+        &self,
+        mut locked: Locked<'_>,
+        range: Range,
+        reason: Reason,
+        except: u32,
+    ) -> bool {
         let mut found = [const { MaybeUninit::uninit() }; BATCH];
         let mut count = 0;
         let words = self.words;
@@ -46,6 +59,9 @@ impl Table {
             .shape
             .tree
             .overlapping(&view, range.start(), range.end(), &mut |slot| {
+                if slot == except {
+                    return ControlFlow::Continue(());
+                }
                 if count == BATCH {
                     return ControlFlow::Break(());
                 }

@@ -130,6 +130,24 @@ fn everything_changes_a_batch_at_a_time() {
 }
 
 #[test]
+fn all_but_one_change() {
+    // The one that stays is met first, last, and between two batches.
+    for stays in [0, BATCH, BATCH + 1] {
+        let table = table(Matching::ByAddress);
+        let (subscriber, _eventfd) = subscribe(&table);
+        let regions: Vec<_> = (0..BATCH + 2)
+            .map(|n| table.insert(subscriber, pages(0, 1), n as u64).unwrap())
+            .collect();
+        let beside = table.insert(subscriber, pages(1, 1), 0).unwrap();
+        table.invalidate_others(pages(0, 1), regions[stays].0, Reason::Unknown);
+        let valid = regions.iter().filter(|&&it| is_valid(&table, it));
+        assert!(valid.eq([&regions[stays]]) && is_valid(&table, beside));
+        assert_eq!((table.armed(), table.any_pending()), (2, true));
+        assert_eq!(drain(&table, subscriber).len(), BATCH + 1);
+    }
+}
+
+#[test]
 fn nothing_is_valid_once_the_table_is_gone() {
     let table = table(Matching::ByAddress);
     let words = table.words();

@@ -166,19 +166,13 @@ impl Userfaultfd {
             way::notice(handler);
         }
         self.settle()?;
-        let (slot, generation) = self.table().insert(subscriber.id, range, cookie)?;
-        match self.watch(range) {
-            Ok(()) => Ok(Region {
-                word: self.table().words().at(slot),
-                generation,
-                slot,
-            }),
-            Err(error) => {
-                self.table().remove(slot, generation);
-                self.unwatch(range, When::Soon);
-                Err(error)
-            }
-        }
+        let armed = self.watch(range, || self.table().insert(subscriber.id, range, cookie));
+        let (slot, generation) = armed.inspect_err(|_| self.unwatch(range, When::Soon))?;
+        Ok(Region {
+            word: self.table().words().at(slot),
+            generation,
+            slot,
+        })
     }
 
     /// Waits, for a while, until the handler has taken in every change there

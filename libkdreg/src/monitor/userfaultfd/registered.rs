@@ -58,6 +58,8 @@ pub(super) struct Registered {
     /// Places that became idle, in that order. One that is not idle any more,
     /// or anew, is found out when its turn comes; each stands here once.
     queue: VecDeque<u32>,
+    /// Holds what was displaced without being looked at.
+    doubtful: Option<Range>,
 }
 
 impl Registered {
@@ -68,6 +70,7 @@ impl Registered {
             free: NIL,
             count: 0,
             queue: VecDeque::new(),
+            doubtful: None,
         }
     }
 
@@ -91,9 +94,7 @@ impl Registered {
     /// Notes that `mapping` is registered; what was noted inside it is the same
     /// mapping. After `reserve`.
     pub fn insert(&mut self, mapping: Range) {
-        while let Some(index) = self.first(mapping) {
-            self.remove(index);
-        }
+        self.forget(mapping);
         let place = Place {
             node: Node::new(mapping.start(), mapping.end()),
             height: 0,
@@ -147,6 +148,22 @@ impl Registered {
         let taken = self.range(index);
         self.remove(index);
         Some(taken)
+    }
+
+    /// Takes out whatever overlaps `range`. An entry that goes beyond it had
+    /// changed, and what is beside `range` may be registered still, with somebody
+    /// relying on it: that is to be looked at before the list is believed.
+    pub fn forget(&mut self, range: Range) {
+        while let Some(entry) = self.take(range) {
+            if !range.contains(entry) {
+                self.doubtful = Some(self.doubtful.map_or(entry, |it| it.hull(entry)));
+            }
+        }
+    }
+
+    /// Takes out what is to be looked at.
+    pub fn take_doubtful(&mut self) -> Option<Range> {
+        self.doubtful.take()
     }
 
     /// The first entry that overlaps `range`.
@@ -243,6 +260,23 @@ mod tests {
         assert_eq!(registered.find(range(7, 8)), Some(range(1, 8)));
         assert_eq!(registered.take(range(0, 2)), Some(range(1, 8)));
         assert_eq!(registered.take(range(0, 9)), None);
+    }
+
+    #[test]
+    fn what_is_displaced_in_part_is_to_be_looked_at() {
+        let mut registered = Registered::new();
+        insert(&mut registered, range(1, 4));
+        insert(&mut registered, range(1, 4));
+        insert(&mut registered, range(0, 5));
+        assert_eq!(registered.take_doubtful(), None);
+        insert(&mut registered, range(2, 3));
+        assert_eq!(registered.count(), 1);
+        assert_eq!(registered.take_doubtful(), Some(range(0, 5)));
+        assert_eq!(registered.take_doubtful(), None);
+        insert(&mut registered, range(7, 9));
+        registered.forget(range(2, 8));
+        assert_eq!(registered.count(), 0);
+        assert_eq!(registered.take_doubtful(), Some(range(7, 9)));
     }
 
     #[test]

@@ -128,24 +128,24 @@ impl Userfaultfd {
     fn release(&self, watches: &mut Watches, listed: Range) {
         let mut from = listed.start();
         while from < listed.end() {
-            let Ok(Some(mapping)) = self.mappings.from(from) else {
+            let Some((mapping, ours)) = self.look_from(from) else {
                 break;
             };
-            if mapping.range.start() >= listed.end() {
+            if mapping.start() >= listed.end() {
                 break;
             }
-            from = mapping.range.end();
+            from = mapping.end();
             // Whole, and so perhaps more than was listed: it may have grown.
-            if self.events.table.watches(mapping.range) {
+            if self.events.table.watches(mapping) {
                 if watches.registered.reserve().is_ok() {
-                    watches.registered.insert(mapping.range);
+                    watches.registered.insert(mapping);
                 }
                 continue;
             }
-            if self.is_ours(mapping.range) {
-                abi::unregister(&self.fd(), mapping.range);
+            if ours {
+                abi::unregister(&self.fd(), mapping);
             }
-            while watches.registered.take(mapping.range).is_some() {}
+            watches.registered.forget(mapping);
         }
         while watches.registered.find(listed).is_some_and(|rest| {
             !self.events.table.watches(rest) && watches.registered.take(rest).is_some()

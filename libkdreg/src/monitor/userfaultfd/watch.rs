@@ -8,11 +8,13 @@
 //! anything in them is monitored.
 //!
 //! # Why a region that was confirmed is watched
-//! A region is armed in the table first. Then, under the lock of the list of
-//! what is registered, what the handler noted of mappings that went is taken out
-//! of the list, the rest of what holds the region is registered, and one look of
-//! the kernel's under one hold of mmap_lock confirms that every page is mapped
-//! and watched.
+//! All of this is under the lock of the list of what is registered. The region is
+//! armed in the table. Then what the handler noted of mappings that went is taken
+//! out of the list, the rest of what holds the region is registered, and one look
+//! of the kernel's under one hold of mmap_lock confirms that every page is mapped
+//! and watched. So whatever is armed when somebody takes the lock was confirmed,
+//! and nobody ends its registration: mappings in which something is armed are not
+//! let go (`unwatch`), but for the moment in `mend`, which marks it first.
 //!
 //! The look tells "by some userfaultfd", not "by ours": that comes from the list.
 //! An entry of it was registered here, since registering memory of another
@@ -33,23 +35,37 @@ use super::watches::Watches;
 use super::{Userfaultfd, abi};
 use crate::errno::Errno;
 use crate::log::{self, Level};
-use crate::monitor::mapped;
+use crate::monitor::{Reason, mapped};
 use crate::range::{Range, page_size};
 
 /// Looks at mappings that keep changing, before giving up.
 const ROUNDS: usize = 64;
 
 impl Userfaultfd {
-    /// Makes sure that every page of `range`, for which a region is armed, is
-    /// mapped and watched.
+    /// Arms a region of `range` by `arm`, and makes sure that every page of it is
+    /// mapped and watched: its slot and generation.
     ///
     /// # Errors
     /// `EFAULT`: one look found an address that was not mapped. `ENOSPC`: the
     /// application is short of mappings. `EAGAIN`: the mappings kept changing.
-    pub(super) fn watch(&self, range: Range) -> Result<(), Errno> {
+    /// Those of `arm`.
+    pub(super) fn watch(
+        &self,
+        range: Range,
+        arm: impl FnOnce() -> Result<(u32, u32), Errno>,
+    ) -> Result<(u32, u32), Errno> {
         let pages = range.widened(page_size());
         let mut say = false;
-        let result = self.watch_pages(pages, &mut say);
+        let result = {
+            let mut watches = self.watches.lock();
+            arm().and_then(|armed| {
+                let watched = self.watch_pages(&mut watches, pages, armed.0, &mut say);
+                if watched.is_err() {
+                    self.events.table.remove(armed.0, armed.1);
+                }
+                watched.map(|()| armed)
+            })
+        };
         if say {
             // With no lock held.
             log::say(
@@ -63,19 +79,25 @@ impl Userfaultfd {
         result
     }
 
-    fn watch_pages(&self, pages: Range, say: &mut bool) -> Result<(), Errno> {
-        let mut watches = self.watches.lock();
+    /// Sees to it that `pages` are watched, for the region in `slot`.
+    fn watch_pages(
+        &self,
+        watches: &mut Watches,
+        pages: Range,
+        slot: u32,
+        say: &mut bool,
+    ) -> Result<(), Errno> {
         for _ in 0..ROUNDS {
-            self.take_in_disturbances(&mut watches);
+            self.take_in_disturbances(watches);
             if !watches.registered.covers(pages) || self.pagemap.is_none() {
-                self.register_around(&mut watches, pages, say)?;
+                self.register_around(watches, pages, slot, say)?;
             }
             if self.confirm(pages)? {
                 return Ok(());
             }
             // Not all of it is watched: something took the place of something.
             // What is listed there is looked at anew.
-            self.look_again(&mut watches, pages);
+            self.look_again(watches, pages);
         }
         Err(Errno::EAGAIN)
     }
@@ -85,6 +107,7 @@ impl Userfaultfd {
         &self,
         watches: &mut Watches,
         pages: Range,
+        slot: u32,
         say: &mut bool,
     ) -> Result<(), Errno> {
         let mut from = pages.start();
@@ -104,7 +127,7 @@ impl Userfaultfd {
                 // shmdt and SHM_REMAP unmap without an event.
                 return Err(Errno::EOPNOTSUPP);
             }
-            match self.register(watches, mapping, say) {
+            match self.register(watches, mapping, slot, say) {
                 Ok(()) => {}
                 // Not the mapping it was a moment ago? One that stays is not to
                 // be watched.
@@ -129,6 +152,7 @@ impl Userfaultfd {
         &self,
         watches: &mut Watches,
         mapping: Mapping,
+        slot: u32,
         say: &mut bool,
     ) -> Result<(), Errno> {
         let known = watches.registered.find(mapping.range).is_some();
@@ -139,8 +163,9 @@ impl Userfaultfd {
         self.register_range(mapping.range)?;
         // In the list before anything else: what is registered is let go by it.
         watches.registered.insert(mapping.range);
-        if !known {
-            self.mend(watches, mapping)?;
+        // Without the kernel's look the list is not relied on.
+        if !known || self.pagemap.is_some() {
+            self.mend(watches, mapping, known, slot)?;
         }
         Ok(())
     }
@@ -168,28 +193,37 @@ impl Userfaultfd {
         Err(Errno::ENOSPC)
     }
 
-    /// Sees to it that `mapping`, which was not watched and has just been
-    /// registered by the bounds it had before, is not a part of one that had
-    /// grown by then. Such a part has a neighbour that it could be one mapping
+    /// Lists what became of `mapping`, registered just now by the bounds it had
+    /// before. If it was not `known`, sees to it that it is not a part of one that
+    /// had grown by then. Such a part has a neighbour that it could be one mapping
     /// with, but for being watched. If there is one, the part is let go, whereby
     /// the kernel joins what it finds to be one, and whatever is there then is
-    /// registered. Nothing in it was promised to be watched yet: regions armed in
-    /// it wait for the lock.
-    fn mend(&self, watches: &mut Watches, mut mapping: Mapping) -> Result<(), Errno> {
+    /// registered. For a moment it is not watched. It was not listed, so nothing in
+    /// it should be armed but the region in `slot`, which waits for this; whatever
+    /// else is, changes.
+    fn mend(
+        &self,
+        watches: &mut Watches,
+        mut mapping: Mapping,
+        known: bool,
+        slot: u32,
+    ) -> Result<(), Errno> {
         for _ in 0..ROUNDS {
             let Ok(now) = self.mappings.at(mapping.range.start()) else {
                 return Ok(()); // gone again
             };
             if now.range != mapping.range {
-                // Joined with a neighbour that is watched.
+                // Joined with a neighbour that is watched, or cut.
                 watches.registered.reserve()?;
                 watches.registered.insert(now.range);
                 return Ok(());
             }
-            if !self.may_be_a_part(watches, &now) {
+            if known || !self.may_be_a_part(watches, &now) {
                 return Ok(());
             }
-            watches.registered.take(now.range);
+            watches.registered.forget(now.range);
+            let table = &self.events.table;
+            table.invalidate_others(now.range, slot, Reason::Unknown);
             abi::unregister(&self.fd(), now.range);
             let Ok(whole) = self.mappings.at(now.range.start()) else {
                 return Ok(());
@@ -229,13 +263,16 @@ impl Userfaultfd {
         }
     }
 
-    /// Takes in what the handler noted.
+    /// Takes in what the handler noted, and what is in doubt.
     pub(super) fn take_in_disturbances(&self, watches: &mut Watches) {
         while let Some(removal) = self.events.removals.next() {
             match removal {
                 Removal::Range(range) => self.look_again(watches, range),
                 Removal::Anything => self.look_again(watches, everything()),
             }
+        }
+        if let Some(range) = watches.registered.take_doubtful() {
+            self.look_again(watches, range);
         }
     }
 
@@ -249,24 +286,42 @@ impl Userfaultfd {
         let now = now();
         let mut from = around.start();
         while from < around.end() {
-            let Ok(Some(mapping)) = self.mappings.from(from) else {
+            let Some((mapping, ours)) = self.look_from(from) else {
                 return;
             };
-            from = mapping.range.end();
-            if mapping.range.start() >= around.end() {
+            from = mapping.end();
+            if mapping.start() >= around.end() {
                 return;
             }
-            if self.is_ours(mapping.range) && watches.registered.reserve().is_ok() {
-                watches.registered.insert(mapping.range);
-                self.idle_unless_used(watches, mapping.range, now, When::Now);
+            if ours && watches.registered.reserve().is_ok() {
+                watches.registered.insert(mapping);
+                self.idle_unless_used(watches, mapping, now, When::Now);
             }
         }
+    }
+
+    /// The first mapping that ends above `from`, and whether it is registered
+    /// here. One that is cut between the two questions is asked about anew: what
+    /// remains of it may be.
+    pub(super) fn look_from(&self, from: usize) -> Option<(Range, bool)> {
+        let mut seen = self.mappings.from(from).ok()??;
+        for _ in 0..ROUNDS {
+            if self.is_ours(seen.range) {
+                return Some((seen.range, true));
+            }
+            let now = self.mappings.from(from).ok()??;
+            if now == seen {
+                break;
+            }
+            seen = now;
+        }
+        Some((seen.range, false))
     }
 
     /// Whether a mapping is registered here. Registering it again tells, since it
     /// fails for memory of another userfaultfd; but what is watched by none is not
     /// to be registered now, so the kernel is asked first where it can tell.
-    pub(super) fn is_ours(&self, mapping: Range) -> bool {
+    fn is_ours(&self, mapping: Range) -> bool {
         let first = Range::between(mapping.start(), mapping.start() + page_size());
         let watched = match &self.pagemap {
             // Registrations end where mappings end: the first page tells.
