@@ -26,6 +26,18 @@ pub(super) struct Mapping {
 }
 
 impl Mapping {
+    /// Anonymous memory of a model; `access` tells what could be one mapping.
+    #[cfg(test)]
+    pub fn modelled(range: Range, access: u8) -> Mapping {
+        Mapping {
+            range,
+            sysv: false,
+            access,
+            file: (0, 0),
+            offset: 0,
+        }
+    }
+
     /// Whether the two lie side by side and could as well be one mapping, as
     /// far as can be seen from here.
     pub fn could_be_one_with(&self, other: &Mapping) -> bool {
@@ -54,14 +66,6 @@ impl Mappings {
         Ok(Mappings {
             maps: open_proc(c"/proc/self/maps")?,
         })
-    }
-
-    /// The mapping that holds `address`; `EFAULT` when there is none.
-    pub fn at(&self, address: usize) -> Result<Mapping, Errno> {
-        match self.from(address)? {
-            Some(mapping) if mapping.range.start() <= address => Ok(mapping),
-            _ => Err(Errno::EFAULT),
-        }
     }
 
     /// The first mapping that ends above `address`, if there is one.
@@ -246,10 +250,11 @@ mod tests {
         let local = 0u8;
         let address = std::ptr::from_ref(&local) as usize;
         let mappings = Mappings::open().unwrap();
-        let mapping = mappings.at(address).unwrap();
+        let mapping = mappings.from(address).unwrap().unwrap();
         assert!(mapping.range.start() <= address && address < mapping.range.end());
         assert!(!mapping.sysv);
-        assert!(matches!(mappings.at(0x10), Err(Errno::EFAULT)));
+        let lowest = mappings.from(0x10).unwrap().unwrap();
+        assert!(lowest.range.start() > 0x10);
         assert!(mappings.from(0x10).unwrap().unwrap().range.start() > 0x10);
         assert!(Mappings::count().unwrap() > 3);
     }
@@ -258,7 +263,7 @@ mod tests {
     fn the_text_says_what_the_query_says() {
         let local = 0u8;
         let address = std::ptr::from_ref(&local) as usize;
-        let asked = Mappings::open().unwrap().at(address).unwrap();
+        let asked = Mappings::open().unwrap().from(address).unwrap().unwrap();
         let mut read = None;
         for_each_line(|line| {
             read = parse(line).filter(|mapping| mapping.range.end() > address);

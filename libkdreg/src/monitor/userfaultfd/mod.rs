@@ -7,12 +7,14 @@
 //   claims     which backend a descriptor's number was last given to
 //   headroom   how many mappings may be watched
 //   budget     how much time may go into ending watches
-//   watches    what these are together
+//   space      the address space as these see it
+//   watching   what these are together
 //   watch      how a watch begins
 //   unwatch    how one ends
 //   discards   what was discarded lately
 //   backlog    changes that were read and not marked yet
 //   handler    the thread that reads events and marks regions
+//   model      an address space that changes between any two of their questions
 //! The embedded default: userfaultfd used for its events alone.
 //!
 //! Ranges are registered in write-protect mode and never write-protected, so
@@ -41,11 +43,14 @@ mod discards;
 mod handler;
 mod headroom;
 mod mappings;
+#[cfg(test)]
+mod model;
 mod registered;
 mod removals;
+mod space;
 mod unwatch;
 mod watch;
-mod watches;
+mod watching;
 
 use super::backend::{Activity, Backend, Capabilities, Kind, Needs, RegionName, Subscriber};
 use super::guard::Standing;
@@ -58,29 +63,23 @@ use crate::background::{Thread, way};
 use crate::cancellation::held_off;
 use crate::descriptor::Descriptor;
 use crate::errno::Errno;
-use crate::lock::Mutex;
 use crate::memory::Share;
 use crate::process::{self, Home};
 use crate::range::Range;
 use handler::Events;
 use mappings::Mappings;
-use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use space::{Process, Space};
+use std::os::fd::{AsRawFd, RawFd};
+use std::sync::atomic::{AtomicU32, Ordering};
 pub(super) use unwatch::REST_TIME as REST;
 use unwatch::When;
-use watches::Watches;
+use watching::Watching;
 
 /// See the module's documentation.
 pub(crate) struct Userfaultfd {
     /// Owned by the handler, open as long as this exists unless the guard is dead.
     fd: RawFd,
-    events: Share<Events>,
-    /// /proc/self/pagemap where it can confirm a watch (Linux 6.7).
-    pagemap: Option<Descriptor>,
-    mappings: Mappings,
-    watches: Mutex<Watches>,
-    /// Mappings have begun to be idle: see [`Backend::begins_to_rest`].
-    begins_to_rest: AtomicBool,
+    watching: Watching<Process>,
     /// Whether the kernel counts changes in flight one by one (Linux 5.16; told
     /// by a feature of 5.19). Before, the first change that ends hides others.
     counts_changes: bool,
@@ -132,11 +131,14 @@ impl Userfaultfd {
         way::notice_all(&handler);
         Ok(Share::new(Userfaultfd {
             fd: raw,
-            events,
-            pagemap,
-            mappings,
-            watches: Mutex::new(Watches::new()),
-            begins_to_rest: AtomicBool::new(false),
+            watching: Watching::new(
+                Process {
+                    fd: raw,
+                    pagemap,
+                    mappings,
+                },
+                events,
+            ),
             counts_changes,
             stop,
             handler: Some(handler),
@@ -145,19 +147,7 @@ impl Userfaultfd {
     }
 
     fn table(&self) -> &Table {
-        &self.events.table
-    }
-
-    /// Whether the handler is gone, and the descriptor with it.
-    fn is_dead(&self) -> bool {
-        self.table().words().guard.standing() == Standing::Dead
-    }
-
-    fn fd(&self) -> BorrowedFd<'_> {
-        // SAFETY: the handler keeps the descriptor open until `drop` tells it
-        // to stop. (Should the application close it behind our back, the
-        // calls fail, and the handler notices.)
-        unsafe { BorrowedFd::borrow_raw(self.fd) }
+        &self.watching.events.table
     }
 
     /// [`Backend::monitor`], by a thread that is not cancelled.
@@ -166,8 +156,10 @@ impl Userfaultfd {
             way::notice(handler);
         }
         self.settle()?;
-        let armed = self.watch(range, || self.table().insert(subscriber.id, range, cookie));
-        let (slot, generation) = armed.inspect_err(|_| self.unwatch(range, When::Soon))?;
+        let armed = self
+            .watching
+            .watch(range, || self.table().insert(subscriber.id, range, cookie));
+        let (slot, generation) = armed.inspect_err(|_| self.watching.unwatch(range, When::Soon))?;
         Ok(Region {
             word: self.table().words().at(slot),
             generation,
@@ -250,7 +242,7 @@ impl Backend for Userfaultfd {
 
     fn is_alive(&self) -> bool {
         // Closed by the application: the handler finds out when it looks around.
-        !self.is_dead() && in_flight::is_userfaultfd(self.fd)
+        !self.watching.is_dead() && in_flight::is_userfaultfd(self.fd)
     }
 
     fn capabilities(&self) -> Capabilities {
@@ -261,7 +253,10 @@ impl Backend for Userfaultfd {
         let if_so = |so, capability| if so { capability } else { Capabilities::NONE };
         always
             .with(if_so(self.counts_changes, Capabilities::STRICT))
-            .with(if_so(self.pagemap.is_some(), Capabilities::ALL_MEMORY))
+            .with(if_so(
+                self.watching.space.can_look(),
+                Capabilities::ALL_MEMORY,
+            ))
     }
 
     fn validity(&self, relaxed: bool) -> Validity {
@@ -280,7 +275,7 @@ impl Backend for Userfaultfd {
     }
 
     fn discarded_lately(&self, range: Range) -> bool {
-        self.events.discards.lately(range, discards::now)
+        self.watching.events.discards.lately(range, discards::now)
     }
 
     fn subscribe(&self) -> Result<Subscriber, Errno> {
@@ -289,9 +284,9 @@ impl Backend for Userfaultfd {
 
     fn unsubscribe(&self, subscriber: &Subscriber) {
         subscription::end(self.table(), subscriber, |range| {
-            self.unwatch(range, When::Soon)
+            self.watching.unwatch(range, When::Soon)
         });
-        self.let_go_of(true);
+        self.watching.let_go_of(true);
     }
 
     fn monitor(
@@ -311,13 +306,13 @@ impl Backend for Userfaultfd {
 
     fn unmonitor(&self, name: RegionName) {
         if let Removed::Armed(range) = self.table().remove(name.slot, name.generation) {
-            self.unwatch(range, When::Now);
+            self.watching.unwatch(range, When::Now);
         }
     }
 
     fn unmonitor_lazily(&self, name: RegionName) {
         if let Removed::Armed(range) = self.table().remove(name.slot, name.generation) {
-            self.unwatch(range, When::Soon);
+            self.watching.unwatch(range, When::Soon);
         }
     }
 
@@ -328,7 +323,7 @@ impl Backend for Userfaultfd {
         self.catch_up();
         let taken = subscription::drain(self.table(), subscriber, events);
         for range in events[..taken].iter().filter_map(|event| event.range) {
-            self.unwatch(range, When::Now);
+            self.watching.unwatch(range, When::Now);
         }
         taken
     }
@@ -339,12 +334,12 @@ impl Backend for Userfaultfd {
 
     fn begins_to_rest(&self) -> bool {
         // Relaxed: a hint, see where it is stored.
-        self.begins_to_rest.load(Ordering::Relaxed)
-            && self.begins_to_rest.swap(false, Ordering::Relaxed)
+        self.watching.begins_to_rest.load(Ordering::Relaxed)
+            && self.watching.begins_to_rest.swap(false, Ordering::Relaxed)
     }
 
     fn let_go(&self, all: bool) -> bool {
-        self.let_go_of(all)
+        self.watching.let_go_of(all)
     }
 }
 
@@ -358,8 +353,8 @@ impl Drop for Userfaultfd {
             return;
         }
         self.table().invalidate_all(Reason::Release);
-        if !self.is_dead() {
-            self.unregister_everything();
+        if !self.watching.is_dead() {
+            self.watching.unregister_everything();
         }
         eventfd::signal(self.stop.number());
         handler.join();

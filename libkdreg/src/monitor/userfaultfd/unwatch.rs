@@ -4,8 +4,8 @@
 
 use super::mappings::everything;
 use super::registered::Instant;
-use super::watches::Watches;
-use super::{Userfaultfd, abi};
+use super::space::Space;
+use super::watching::{Watches, Watching};
 use crate::range::Range;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -50,7 +50,7 @@ pub(super) fn now() -> Instant {
     clock(libc::CLOCK_MONOTONIC_COARSE).as_millis() as Instant
 }
 
-impl Userfaultfd {
+impl<S: Space> Watching<S> {
     /// Ends the watch of the mappings that held `range`, a region that is gone,
     /// unless another one needs them: at once or soon.
     pub(super) fn unwatch(&self, range: Range, when: When) {
@@ -128,12 +128,10 @@ impl Userfaultfd {
     fn release(&self, watches: &mut Watches, listed: Range) {
         let mut from = listed.start();
         while from < listed.end() {
-            let Some((mapping, ours)) = self.look_from(from) else {
+            let rest = Range::between(from, listed.end());
+            let Some((mapping, ours)) = self.look_at_first(rest) else {
                 break;
             };
-            if mapping.start() >= listed.end() {
-                break;
-            }
             from = mapping.end();
             // Whole, and so perhaps more than was listed: it may have grown.
             if self.events.table.watches(mapping) {
@@ -143,7 +141,7 @@ impl Userfaultfd {
                 continue;
             }
             if ours {
-                abi::unregister(&self.fd(), mapping);
+                self.space.unregister(mapping);
             }
             watches.registered.forget(mapping);
         }

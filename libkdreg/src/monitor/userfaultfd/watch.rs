@@ -30,18 +30,18 @@
 
 use super::mappings::{Mapping, everything};
 use super::removals::Removal;
+use super::space::Space;
 use super::unwatch::{When, now};
-use super::watches::Watches;
-use super::{Userfaultfd, abi};
+use super::watching::{Watches, Watching};
 use crate::errno::Errno;
 use crate::log::{self, Level};
-use crate::monitor::{Reason, mapped};
+use crate::monitor::Reason;
 use crate::range::{Range, page_size};
 
 /// Looks at mappings that keep changing, before giving up.
 const ROUNDS: usize = 64;
 
-impl Userfaultfd {
+impl<S: Space> Watching<S> {
     /// Arms a region of `range` by `arm`, and makes sure that every page of it is
     /// mapped and watched: its slot and generation.
     ///
@@ -89,10 +89,12 @@ impl Userfaultfd {
     ) -> Result<(), Errno> {
         for _ in 0..ROUNDS {
             self.take_in_disturbances(watches);
-            if !watches.registered.covers(pages) || self.pagemap.is_none() {
+            if !watches.registered.covers(pages) || !self.space.can_look() {
                 self.register_around(watches, pages, slot, say)?;
             }
-            if self.confirm(pages)? {
+            // Listed, after all that changed meanwhile: the look alone would take
+            // another userfaultfd's watch for ours.
+            if watches.registered.covers(pages) && self.confirm(pages)? {
                 return Ok(());
             }
             // Not all of it is watched: something took the place of something.
@@ -113,11 +115,11 @@ impl Userfaultfd {
         let mut from = pages.start();
         let mut failed = None;
         for _ in 0..ROUNDS.max(pages.len() / page_size()) {
-            let mapping = match self.mappings.at(from) {
+            let mapping = match self.space.at(from) {
                 Ok(mapping) => mapping,
                 // Read as text, mappings can change while they are read; this is
                 // one look.
-                Err(error) if error == Errno::EFAULT => match mapped::check(pages) {
+                Err(error) if error == Errno::EFAULT => match self.space.check_mapped(pages) {
                     Ok(()) => continue,
                     Err(error) => return Err(error),
                 },
@@ -164,19 +166,21 @@ impl Userfaultfd {
         // In the list before anything else: what is registered is let go by it.
         watches.registered.insert(mapping.range);
         // Without the kernel's look the list is not relied on.
-        if !known || self.pagemap.is_some() {
+        if !known || self.space.can_look() {
             self.mend(watches, mapping, known, slot)?;
         }
         Ok(())
     }
 
     fn register_range(&self, range: Range) -> Result<(), Errno> {
-        abi::register(&self.fd(), range).map_err(|error| match error.value() {
-            // A kind of memory that this kernel does not watch, or a shared
-            // mapping of a file opened for reading only.
-            libc::EINVAL | libc::EPERM => Errno::EOPNOTSUPP,
-            _ => error,
-        })
+        self.space
+            .register(range)
+            .map_err(|error| match error.value() {
+                // A kind of memory that this kernel does not watch, or a shared
+                // mapping of a file opened for reading only.
+                libc::EINVAL | libc::EPERM => Errno::EOPNOTSUPP,
+                _ => error,
+            })
     }
 
     /// Room for one more mapping to be watched.
@@ -205,34 +209,39 @@ impl Userfaultfd {
         &self,
         watches: &mut Watches,
         mut mapping: Mapping,
-        known: bool,
+        mut known: bool,
         slot: u32,
     ) -> Result<(), Errno> {
         for _ in 0..ROUNDS {
-            let Ok(now) = self.mappings.at(mapping.range.start()) else {
-                return Ok(()); // gone again
+            let now = self.space.at(mapping.range.start());
+            let now = match now {
+                Ok(now) if now.range == mapping.range => now,
+                // Joined with a neighbour that is watched.
+                Ok(now) if now.range.contains(mapping.range) => {
+                    watches.registered.reserve()?;
+                    watches.registered.insert(now.range);
+                    return Ok(());
+                }
+                // Cut, or gone, before it was registered or since.
+                _ => {
+                    self.look_again(watches, mapping.range);
+                    return Ok(());
+                }
             };
-            if now.range != mapping.range {
-                // Joined with a neighbour that is watched, or cut.
-                watches.registered.reserve()?;
-                watches.registered.insert(now.range);
-                return Ok(());
-            }
             if known || !self.may_be_a_part(watches, &now) {
                 return Ok(());
             }
             watches.registered.forget(now.range);
             let table = &self.events.table;
             table.invalidate_others(now.range, slot, Reason::Unknown);
-            abi::unregister(&self.fd(), now.range);
-            let Ok(whole) = self.mappings.at(now.range.start()) else {
+            self.space.unregister(now.range);
+            let Ok(whole) = self.space.at(now.range.start()) else {
                 return Ok(());
             };
             self.register_range(whole.range)?;
             watches.registered.insert(whole.range);
-            if whole.range == now.range {
-                return Ok(()); // neighbours, but apart
-            }
+            // Neighbours, but apart?
+            known = whole.range == now.range;
             mapping = whole;
         }
         Ok(())
@@ -248,19 +257,19 @@ impl Userfaultfd {
                     && watches.registered.find(neighbour.range).is_none()
             })
         };
-        could(self.mappings.at(range.end())) || could(self.mappings.at(range.start() - 1))
+        could(self.space.at(range.end())) || could(self.space.at(range.start() - 1))
     }
 
     /// Whether every page is mapped and watched, by one look where the kernel
     /// has it.
     fn confirm(&self, pages: Range) -> Result<bool, Errno> {
-        match &self.pagemap {
-            Some(pagemap) => abi::fully_watched(pagemap, pages),
-            // Before 6.7 there is no such look. What goes unnoticed is a hole
-            // that was there while registering and was filled before this: a
-            // buffer that another thread maps while it is being registered.
-            None => mapped::check(pages).map(|()| true),
+        if self.space.can_look() {
+            return self.space.fully_watched(pages);
         }
+        // Before 6.7 there is no such look. What goes unnoticed is a hole that was
+        // there while registering and was filled before this: a buffer that another
+        // thread maps while it is being registered.
+        self.space.check_mapped(pages).map(|()| true)
     }
 
     /// Takes in what the handler noted, and what is in doubt.
@@ -286,13 +295,11 @@ impl Userfaultfd {
         let now = now();
         let mut from = around.start();
         while from < around.end() {
-            let Some((mapping, ours)) = self.look_from(from) else {
+            let rest = Range::between(from, around.end());
+            let Some((mapping, ours)) = self.look_at_first(rest) else {
                 return;
             };
             from = mapping.end();
-            if mapping.start() >= around.end() {
-                return;
-            }
             if ours && watches.registered.reserve().is_ok() {
                 watches.registered.insert(mapping);
                 self.idle_unless_used(watches, mapping, now, When::Now);
@@ -300,18 +307,19 @@ impl Userfaultfd {
         }
     }
 
-    /// The first mapping that ends above `from`, and whether it is registered
-    /// here. One that is cut between the two questions is asked about anew: what
-    /// remains of it may be.
-    pub(super) fn look_from(&self, from: usize) -> Option<(Range, bool)> {
-        let mut seen = self.mappings.from(from).ok()??;
+    /// The first mapping that `range` touches, and whether it is registered here.
+    /// One that changes meanwhile is asked about anew: what remains of it may be.
+    pub(super) fn look_at_first(&self, range: Range) -> Option<(Range, bool)> {
+        let first = || {
+            let found = self.space.from(range.start()).ok()??;
+            (found.range.start() < range.end()).then_some(found)
+        };
+        let mut seen = first()?;
         for _ in 0..ROUNDS {
-            if self.is_ours(seen.range) {
-                return Some((seen.range, true));
-            }
-            let now = self.mappings.from(from).ok()??;
+            let ours = self.is_ours(seen.range);
+            let now = first()?;
             if now == seen {
-                break;
+                return Some((seen.range, ours));
             }
             seen = now;
         }
@@ -323,11 +331,8 @@ impl Userfaultfd {
     /// to be registered now, so the kernel is asked first where it can tell.
     fn is_ours(&self, mapping: Range) -> bool {
         let first = Range::between(mapping.start(), mapping.start() + page_size());
-        let watched = match &self.pagemap {
-            // Registrations end where mappings end: the first page tells.
-            Some(pagemap) => abi::fully_watched(pagemap, first).unwrap_or(false),
-            None => true,
-        };
-        watched && abi::register(&self.fd(), mapping).is_ok()
+        // Registrations end where mappings end: the first page tells.
+        let watched = !self.space.can_look() || self.space.fully_watched(first).unwrap_or(false);
+        watched && self.space.register(mapping).is_ok()
     }
 }

@@ -1,0 +1,414 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What is watched, tried on a model of an address space: a few pages, which other
+//! threads map, unmap and move, before and after each question that is asked of it,
+//! and whose events are read some time later. At all times every page of a region
+//! that was confirmed, and is valid, is registered here, or the event that will mark
+//! it is on its way: a change that comes then has an event, or is found in flight.
+
+use super::handler::Events;
+use super::mappings::Mapping;
+use super::space::Space;
+use super::unwatch::When;
+use super::watching::Watching;
+use crate::descriptor::Descriptor;
+use crate::errno::Errno;
+use crate::memory::Share;
+use crate::monitor::table::{Matching, Removed, Table};
+use crate::monitor::{Event, Reason, eventfd};
+use crate::range::{Range, page_size};
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::sync::atomic::Ordering;
+
+/// Pages there are, the first of them, and how many a change takes at most.
+const PAGES: usize = 12;
+const FIRST: usize = 64;
+const MOST: usize = 4;
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Watcher {
+    Nobody,
+    Us,
+    Another,
+}
+
+/// What the kernel knows of a page that is mapped, and where a mapping ends.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Page {
+    /// What can be told from outside, and what cannot: mappings that differ in
+    /// either stay apart.
+    access: u8,
+    hidden: u8,
+    watcher: Watcher,
+}
+
+struct Confirmed {
+    slot: u32,
+    generation: u32,
+    first: usize,
+    count: usize,
+}
+
+struct World {
+    pages: [Option<Page>; PAGES],
+    /// Events that nobody has read: of a move, where from and where to.
+    in_flight: VecDeque<(Vec<(usize, usize)>, Reason)>,
+    confirmed: Vec<Confirmed>,
+    seed: u64,
+    /// Nobody interferes any more.
+    calm: bool,
+    events: Share<Events>,
+}
+
+fn range(first: usize, count: usize) -> Range {
+    let start = (FIRST + first) * page_size();
+    Range::between(start, start + count * page_size())
+}
+
+/// First page and count, of what of a range there is.
+fn pages(range: Range) -> (usize, usize) {
+    let page = |address: usize| (address / page_size()).clamp(FIRST, FIRST + PAGES) - FIRST;
+    let first = page(range.start());
+    (first, page(range.end()) - first)
+}
+
+fn overlap(first: (usize, usize), second: (usize, usize)) -> bool {
+    first.0 < second.0 + second.1 && second.0 < first.0 + first.1
+}
+
+impl World {
+    fn any(&mut self, below: usize) -> usize {
+        self.seed ^= self.seed << 13;
+        self.seed ^= self.seed >> 7;
+        self.seed ^= self.seed << 17;
+        (self.seed % below as u64) as usize
+    }
+
+    fn some_pages(&mut self) -> (usize, usize) {
+        let count = 1 + self.any(MOST);
+        (self.any(PAGES - count + 1), count)
+    }
+
+    fn take_away(&mut self, (first, count): (usize, usize)) {
+        let gone = self.pages[first..first + count].iter_mut();
+        let watched = gone.fold(false, |watched, page| {
+            watched | page.take().is_some_and(|page| page.watcher == Watcher::Us)
+        });
+        if watched {
+            self.in_flight
+                .push_back((vec![(first, count)], Reason::Unmap));
+        }
+    }
+
+    /// What another thread may do.
+    fn interfere(&mut self) {
+        self.check();
+        let (first, count) = self.some_pages();
+        match self.any(12) {
+            0 => self.take_away((first, count)),
+            1..5 => {
+                self.take_away((first, count));
+                let page = Page {
+                    access: self.any(8) as u8 / 7,
+                    hidden: self.any(8) as u8 / 7,
+                    watcher: Watcher::Nobody,
+                };
+                self.pages[first..first + count].fill(Some(page));
+            }
+            5 => {
+                // mremap: of one mapping, and what watches it goes with it.
+                let page = self.pages[first];
+                let to = self.any(PAGES - count + 1);
+                let one = self.pages[first..first + count]
+                    .iter()
+                    .all(|&it| it == page);
+                if page.is_none() || !one || overlap((first, count), (to, count)) {
+                    return;
+                }
+                self.take_away((to, count));
+                self.pages[first..first + count].fill(None);
+                self.pages[to..to + count].fill(page);
+                if page.is_some_and(|page| page.watcher == Watcher::Us) {
+                    let both = vec![(first, count), (to, count)];
+                    self.in_flight.push_back((both, Reason::Remap));
+                }
+            }
+            6 => {
+                // Another userfaultfd, of the application.
+                for page in self.pages[first..first + count].iter_mut().flatten() {
+                    page.watcher = match page.watcher {
+                        Watcher::Nobody => Watcher::Another,
+                        Watcher::Another => Watcher::Nobody,
+                        Watcher::Us => Watcher::Us,
+                    };
+                }
+            }
+            _ => self.read_event(),
+        }
+        self.check();
+    }
+
+    /// The handler reads an event, and marks.
+    fn read_event(&mut self) {
+        let which = match self.in_flight.len() {
+            0 => return,
+            // Those of different threads come in any order.
+            count => self.any(count),
+        };
+        let Some((changed, reason)) = self.in_flight.remove(which) else {
+            return;
+        };
+        let changed = changed.iter().map(|&(first, count)| range(first, count));
+        changed.clone().for_each(|it| self.events.removals.note(it));
+        changed.for_each(|it| self.events.table.invalidate(it, reason));
+    }
+
+    fn is_valid(&self, region: &Confirmed) -> bool {
+        let word = self.events.table.words().at(region.slot);
+        word.load(Ordering::Relaxed) == region.generation
+    }
+
+    fn check(&self) {
+        for region in self.confirmed.iter().filter(|it| self.is_valid(it)) {
+            let its = (region.first, region.count);
+            let mut coming = self.in_flight.iter().flat_map(|(changed, _)| changed);
+            let on_its_way = coming.any(|&it| overlap(it, its));
+            let ours = |page: &Option<Page>| page.is_some_and(|it| it.watcher == Watcher::Us);
+            let registered = self.pages[its.0..its.0 + its.1].iter().all(ours);
+            assert!(
+                on_its_way || registered,
+                "{its:?} is valid, and not watched: {:?}",
+                self.pages
+            );
+        }
+    }
+}
+
+struct Model(RefCell<World>);
+
+impl Model {
+    /// Asks, and lets others run before and after.
+    fn ask<T>(&self, question: impl FnOnce(&mut World) -> T) -> T {
+        let mut world = self.0.borrow_mut();
+        let interfere = |world: &mut World| {
+            while !world.calm && world.any(4) == 0 {
+                world.interfere();
+            }
+        };
+        interfere(&mut world);
+        let answer = question(&mut world);
+        interfere(&mut world);
+        answer
+    }
+}
+
+impl Space for Model {
+    fn from(&self, address: usize) -> Result<Option<Mapping>, Errno> {
+        self.ask(|world| {
+            let (from, _) = pages(Range::between(address, address + 1));
+            let first = if address < range(0, 1).start() {
+                0
+            } else {
+                from
+            };
+            let Some(found) = (first..PAGES).find(|&n| world.pages[n].is_some()) else {
+                return Ok(None);
+            };
+            let page = world.pages[found];
+            let same = |n: &usize| world.pages[*n] == page;
+            let start = (0..=found).rev().take_while(same).last().unwrap_or(found);
+            let count = (start..PAGES).take_while(same).count();
+            let access = page.map_or(0, |page| page.access);
+            Ok(Some(Mapping::modelled(range(start, count), access)))
+        })
+    }
+
+    fn check_mapped(&self, range: Range) -> Result<(), Errno> {
+        self.ask(|world| {
+            let (first, count) = pages(range);
+            let mapped = world.pages[first..first + count]
+                .iter()
+                .all(Option::is_some);
+            if mapped { Ok(()) } else { Err(Errno::EFAULT) }
+        })
+    }
+
+    fn register(&self, range: Range) -> Result<(), Errno> {
+        self.ask(|world| {
+            let (first, count) = pages(range);
+            let mut there = world.pages[first..first + count].iter_mut().flatten();
+            if there.any(|page| page.watcher == Watcher::Another) {
+                return Err(Errno::EBUSY);
+            }
+            let there = world.pages[first..first + count].iter_mut().flatten();
+            let registered = there.map(|page| page.watcher = Watcher::Us).count();
+            if registered > 0 {
+                Ok(())
+            } else {
+                Err(Errno::EINVAL)
+            }
+        })
+    }
+
+    fn unregister(&self, range: Range) {
+        self.ask(|world| {
+            let (first, count) = pages(range);
+            for page in world.pages[first..first + count].iter_mut().flatten() {
+                if page.watcher == Watcher::Us {
+                    page.watcher = Watcher::Nobody;
+                }
+            }
+        });
+    }
+
+    fn can_look(&self) -> bool {
+        true
+    }
+
+    fn fully_watched(&self, range: Range) -> Result<bool, Errno> {
+        self.ask(|world| {
+            let (first, count) = pages(range);
+            let watched =
+                |page: &Option<Page>| page.is_some_and(|it| it.watcher != Watcher::Nobody);
+            Ok(world.pages[first..first + count].iter().all(watched))
+        })
+    }
+}
+
+/// What is watched of such an address space.
+struct Tried {
+    watching: Watching<Model>,
+    subscriber: u16,
+    _announced: Descriptor,
+    /// Regions that were confirmed, that had changed by then, and that were not.
+    counts: [usize; 3],
+}
+
+impl Tried {
+    fn new(seed: u64) -> Tried {
+        let table = Table::new(0, Matching::ByAddress).unwrap();
+        let announced = eventfd::new().unwrap();
+        let subscriber = table.subscribe(announced.number()).unwrap();
+        let events = Share::new(Events::new(table)).unwrap();
+        let world = World {
+            pages: [None; PAGES],
+            in_flight: VecDeque::new(),
+            confirmed: Vec::new(),
+            seed,
+            calm: false,
+            events: events.clone(),
+        };
+        Tried {
+            watching: Watching::new(Model(RefCell::new(world)), events),
+            subscriber,
+            _announced: announced,
+            counts: [0; 3],
+        }
+    }
+
+    fn world<T>(&self, of: impl FnOnce(&mut World) -> T) -> T {
+        of(&mut self.watching.space.0.borrow_mut())
+    }
+
+    fn monitor(&mut self) {
+        let (first, count) = self.world(World::some_pages);
+        let table = &self.watching.events.table;
+        let range = range(first, count);
+        match self
+            .watching
+            .watch(range, || table.insert(self.subscriber, range, 0))
+        {
+            Ok((slot, generation)) => {
+                let region = Confirmed {
+                    slot,
+                    generation,
+                    first,
+                    count,
+                };
+                let valid = self.world(|world| world.is_valid(&region));
+                self.counts[usize::from(!valid)] += 1;
+                self.world(|world| world.confirmed.push(region));
+            }
+            Err(_) => {
+                self.counts[2] += 1;
+                self.watching.unwatch(range, When::Soon);
+            }
+        }
+    }
+
+    fn unmonitor(&mut self) {
+        let region = self.world(|world| match world.confirmed.len() {
+            0 => None,
+            count => {
+                let which = world.any(count);
+                Some(world.confirmed.swap_remove(which))
+            }
+        });
+        let Some(region) = region else {
+            return;
+        };
+        let table = &self.watching.events.table;
+        if let Removed::Armed(range) = table.remove(region.slot, region.generation) {
+            let now = self.world(|world| world.any(2)) == 0;
+            self.watching
+                .unwatch(range, if now { When::Now } else { When::Soon });
+        }
+    }
+
+    fn drain(&mut self) {
+        let mut events = [Event::default(); 4];
+        let table = &self.watching.events.table;
+        let taken = table.drain(self.subscriber, &mut events);
+        self.world(|world| {
+            let mut confirmed = std::mem::take(&mut world.confirmed);
+            confirmed.retain(|it| world.is_valid(it));
+            world.confirmed = confirmed;
+        });
+        for range in events[..taken].iter().filter_map(|event| event.range) {
+            self.watching.unwatch(range, When::Now);
+        }
+    }
+
+    fn step(&mut self) {
+        match self.world(|world| world.any(8)) {
+            0..3 => self.monitor(),
+            3 => self.unmonitor(),
+            4 => self.drain(),
+            5 => {
+                self.watching.let_go_of(true);
+            }
+            _ => self.world(World::interfere),
+        }
+        self.world(|world| world.check());
+    }
+}
+
+#[test]
+fn what_was_confirmed_stays_watched() {
+    let mut sum = [0; 3];
+    for seed in 1..=400 {
+        let mut tried = Tried::new(0x9e37_79b9_7f4a_7c15_u64.wrapping_mul(seed));
+        for _ in 0..500 {
+            tried.step();
+        }
+        // Nothing is left behind, once all that happened was read.
+        tried.world(|world| {
+            world.calm = true;
+            while !world.in_flight.is_empty() {
+                world.read_event();
+            }
+            world.confirmed.clear();
+        });
+        tried.watching.events.table.invalidate_all(Reason::Release);
+        tried.watching.unregister_everything();
+        let ours = |page: &Page| page.watcher == Watcher::Us;
+        assert!(
+            !tried.world(|world| world.pages.iter().flatten().any(ours)),
+            "{seed}"
+        );
+        sum = std::array::from_fn(|i| sum[i] + tried.counts[i]);
+    }
+    let [confirmed, changed, refused] = sum;
+    assert!(8 * confirmed > refused, "{confirmed} {changed} {refused}");
+    println!("{confirmed} confirmed, {changed} changed meanwhile, {refused} refused");
+}
