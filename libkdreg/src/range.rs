@@ -94,6 +94,12 @@ impl Range {
         Range { start, end }
     }
 
+    /// What of it begins at `address` or above.
+    pub(crate) fn after(self, address: usize) -> Option<Range> {
+        let start = self.start.max(address);
+        (start < self.end).then_some(Range { start, ..self })
+    }
+
     /// What the two have in common.
     pub fn intersection(self, other: Range) -> Option<Range> {
         let start = self.start.max(other.start);

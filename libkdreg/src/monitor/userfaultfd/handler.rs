@@ -26,7 +26,7 @@ use crate::monitor::in_flight::{Identity, Whose};
 use crate::monitor::table::Table;
 use crate::monitor::{Kind, Reason};
 use crate::process;
-use crate::range::Range;
+use crate::range::{Range, page_size};
 use crate::status_page::{self, ShortText, StatusPage};
 use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd, RawFd};
 
@@ -304,6 +304,12 @@ fn take_in(message: &Message, events: &Events, backlog: &mut Backlog) {
             // What was at the target has had its own event, but a region armed
             // there meanwhile may have seen either mapping.
             changed(second, third, Reason::Remap);
+            // Of length 0: a second mapping of shared memory, registered as the
+            // first. Nothing changed, but it is to be let go some time.
+            if third == 0 {
+                let page = Range::new(second, page_size());
+                page.into_iter().for_each(|it| events.removals.note(it));
+            }
         }
         // Nothing else was subscribed to; should a kernel send it, be safe.
         _ => backlog.push_everything(),

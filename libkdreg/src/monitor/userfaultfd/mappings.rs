@@ -59,13 +59,20 @@ const SYSV_PREFIX: &[u8] = b"/SYSV";
 /// /proc/self/maps, kept open.
 pub(super) struct Mappings {
     maps: Descriptor,
+    /// Whether PROCMAP_QUERY is there.
+    queried: bool,
 }
 
 impl Mappings {
     pub fn open() -> Result<Mappings, Errno> {
-        Ok(Mappings {
-            maps: open_proc(c"/proc/self/maps")?,
-        })
+        let maps = open_proc(c"/proc/self/maps")?;
+        let queried = abi::query_mapping(&maps, 0, &mut []).is_ok();
+        Ok(Mappings { maps, queried })
+    }
+
+    /// Whether one question costs the same however many mappings there are.
+    pub fn are_queried(&self) -> bool {
+        self.queried
     }
 
     /// The first mapping that ends above `address`, if there is one.

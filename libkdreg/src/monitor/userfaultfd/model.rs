@@ -223,6 +223,10 @@ impl Space for Model {
         })
     }
 
+    fn is_quickly_asked(&self) -> bool {
+        true
+    }
+
     fn check_mapped(&self, range: Range) -> Result<(), Errno> {
         self.ask(|world| {
             let (first, count) = pages(range);

@@ -48,6 +48,9 @@ impl Nodes for Places {
     }
 }
 
+/// Ranges in doubt at a time. They are rare, and looked at soon.
+const DOUBTS: usize = 8;
+
 /// See the module's documentation. Entries do not overlap.
 pub(super) struct Registered {
     places: Places,
@@ -58,8 +61,9 @@ pub(super) struct Registered {
     /// Places that became idle, in that order. One that is not idle any more,
     /// or anew, is found out when its turn comes; each stands here once.
     queue: VecDeque<u32>,
-    /// Holds what was displaced without being looked at.
-    doubtful: Option<Range>,
+    /// What is to be looked at before the list is believed: the last holds all
+    /// there was no room for.
+    doubts: [Option<Range>; DOUBTS],
 }
 
 impl Registered {
@@ -70,7 +74,7 @@ impl Registered {
             free: NIL,
             count: 0,
             queue: VecDeque::new(),
-            doubtful: None,
+            doubts: [None; DOUBTS],
         }
     }
 
@@ -156,14 +160,27 @@ impl Registered {
     pub fn forget(&mut self, range: Range) {
         while let Some(entry) = self.take(range) {
             if !range.contains(entry) {
-                self.doubtful = Some(self.doubtful.map_or(entry, |it| it.hull(entry)));
+                self.doubt(entry);
             }
         }
     }
 
+    /// Has `range` looked at.
+    pub fn doubt(&mut self, range: Range) {
+        let free = self.doubts.iter().position(Option::is_none);
+        let place = &mut self.doubts[free.unwrap_or(DOUBTS - 1)];
+        *place = Some(place.map_or(range, |it| it.hull(range)));
+    }
+
     /// Takes out what is to be looked at.
-    pub fn take_doubtful(&mut self) -> Option<Range> {
-        self.doubtful.take()
+    pub fn take_doubts(&mut self) -> impl Iterator<Item = Range> + use<> {
+        let none_in_doubt = self.doubts[0].is_none();
+        let taken = if none_in_doubt {
+            [None; DOUBTS]
+        } else {
+            std::mem::take(&mut self.doubts)
+        };
+        taken.into_iter().flatten()
     }
 
     /// The first entry that overlaps `range`.
@@ -268,15 +285,21 @@ mod tests {
         insert(&mut registered, range(1, 4));
         insert(&mut registered, range(1, 4));
         insert(&mut registered, range(0, 5));
-        assert_eq!(registered.take_doubtful(), None);
+        assert_eq!(registered.take_doubts().next(), None);
         insert(&mut registered, range(2, 3));
         assert_eq!(registered.count(), 1);
-        assert_eq!(registered.take_doubtful(), Some(range(0, 5)));
-        assert_eq!(registered.take_doubtful(), None);
+        assert!(registered.take_doubts().eq([range(0, 5)]));
+        assert_eq!(registered.take_doubts().next(), None);
         insert(&mut registered, range(7, 9));
         registered.forget(range(2, 8));
         assert_eq!(registered.count(), 0);
-        assert_eq!(registered.take_doubtful(), Some(range(7, 9)));
+        assert!(registered.take_doubts().eq([range(7, 9)]));
+        for number in 1..=DOUBTS + 1 {
+            registered.doubt(range(number, number + 1));
+        }
+        let taken: Vec<_> = registered.take_doubts().collect();
+        assert_eq!(taken.len(), DOUBTS);
+        assert_eq!(taken[DOUBTS - 1], range(DOUBTS, DOUBTS + 2));
     }
 
     #[test]

@@ -22,15 +22,6 @@ pub(super) struct Removals {
     lost: AtomicBool,
 }
 
-/// What was taken out.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Removal {
-    /// This range.
-    Range(Range),
-    /// Any: more than could be noted.
-    Anything,
-}
-
 impl Removals {
     pub const fn new() -> Removals {
         Removals {
@@ -58,21 +49,32 @@ impl Removals {
             .store(written.wrapping_add(1), Ordering::Release);
     }
 
-    /// Takes one out; by the holder of the list's lock.
+    /// How many there are to be taken out; by the holder of the list's lock.
     #[inline]
-    pub fn next(&self) -> Option<Removal> {
-        let taken = self.taken.load(Ordering::Relaxed);
+    pub fn waiting(&self) -> u32 {
         // Acquire: pairs with the Release in `note`.
-        if taken != self.written.load(Ordering::Acquire) {
-            let [start, end] = &self.ring[(taken % PLACES) as usize];
-            let range = Range::between(start.load(Ordering::Relaxed), end.load(Ordering::Relaxed));
-            // Release: pairs with the Acquire in `note`, which writes here again.
-            self.taken.store(taken.wrapping_add(1), Ordering::Release);
-            return Some(Removal::Range(range));
+        let written = self.written.load(Ordering::Acquire);
+        written.wrapping_sub(self.taken.load(Ordering::Relaxed))
+    }
+
+    /// Takes one out; by the holder of the list's lock.
+    pub fn next(&self) -> Option<Range> {
+        if self.waiting() == 0 {
+            return None;
         }
+        let taken = self.taken.load(Ordering::Relaxed);
+        let [start, end] = &self.ring[(taken % PLACES) as usize];
+        let range = Range::between(start.load(Ordering::Relaxed), end.load(Ordering::Relaxed));
+        // Release: pairs with the Acquire in `note`, which writes here again.
+        self.taken.store(taken.wrapping_add(1), Ordering::Release);
+        Some(range)
+    }
+
+    /// Whether more was noted than there was room for, since this was asked last.
+    #[inline]
+    pub fn any_lost(&self) -> bool {
         // Acquire: pairs with the Release in `note`.
-        (self.lost.load(Ordering::Relaxed) && self.lost.swap(false, Ordering::Acquire))
-            .then_some(Removal::Anything)
+        self.lost.load(Ordering::Relaxed) && self.lost.swap(false, Ordering::Acquire)
     }
 }
 
@@ -83,17 +85,18 @@ mod tests {
     #[test]
     fn what_is_noted_comes_out_in_order_and_nothing_goes_unsaid() {
         let removals = Removals::new();
-        assert_eq!(removals.next(), None);
+        assert_eq!((removals.next(), removals.any_lost()), (None, false));
         for round in 0..3 {
             for number in 1..=PLACES as usize + 1 {
                 removals.note(Range::between(number, number + 1));
             }
+            assert_eq!(removals.waiting(), PLACES);
             for number in 1..=PLACES as usize {
                 let range = Range::between(number, number + 1);
-                assert_eq!(removals.next(), Some(Removal::Range(range)), "{round}");
+                assert_eq!(removals.next(), Some(range), "{round}");
             }
-            assert_eq!(removals.next(), Some(Removal::Anything));
             assert_eq!(removals.next(), None);
+            assert!(removals.any_lost() && !removals.any_lost());
         }
     }
 }

@@ -22,6 +22,9 @@ pub(super) trait Space {
         }
     }
 
+    /// Whether such a question costs little, however much is mapped.
+    fn is_quickly_asked(&self) -> bool;
+
     /// `EFAULT` when part of `range` is not mapped at the moment.
     fn check_mapped(&self, range: Range) -> Result<(), Errno>;
 
@@ -61,6 +64,10 @@ impl Process {
 impl Space for Process {
     fn from(&self, address: usize) -> Result<Option<Mapping>, Errno> {
         self.mappings.from(address)
+    }
+
+    fn is_quickly_asked(&self) -> bool {
+        self.mappings.are_queried()
     }
 
     fn check_mapped(&self, range: Range) -> Result<(), Errno> {

@@ -6,7 +6,7 @@ use super::mappings::everything;
 use super::registered::Instant;
 use super::space::Space;
 use super::watching::{Watches, Watching};
-use crate::range::Range;
+use crate::range::{Range, page_size};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -126,13 +126,18 @@ impl<S: Space> Watching<S> {
     /// Unregisters what is listed as `listed`, whatever has become of it, but not
     /// what is monitored by now.
     fn release(&self, watches: &mut Watches, listed: Range) {
-        let mut from = listed.start();
-        while from < listed.end() {
-            let rest = Range::between(from, listed.end());
-            let Some((mapping, ours)) = self.look_at_first(rest) else {
-                break;
+        watches.registered.take(listed);
+        let mut rest = Some(listed);
+        while let Some(range) = rest {
+            let (mapping, ours) = match self.look_at_first(range) {
+                Ok(Some(found)) => found,
+                Ok(None) => return,
+                Err(_) => return watches.registered.doubt(range),
             };
-            from = mapping.end();
+            rest = range.after(mapping.end());
+            if !ours {
+                continue;
+            }
             // Whole, and so perhaps more than was listed: it may have grown.
             if self.events.table.watches(mapping) {
                 if watches.registered.reserve().is_ok() {
@@ -140,14 +145,31 @@ impl<S: Space> Watching<S> {
                 }
                 continue;
             }
-            if ours {
-                self.space.unregister(mapping);
-            }
+            self.space.unregister(mapping);
             watches.registered.forget(mapping);
+            self.release_rest(watches, mapping);
         }
-        while watches.registered.find(listed).is_some_and(|rest| {
-            !self.events.table.watches(rest) && watches.registered.take(rest).is_some()
-        }) {}
+    }
+
+    /// Lets go what `mapping`, which was let go just now, had grown by meanwhile: it
+    /// would stay registered, and a mapping of its own.
+    fn release_rest(&self, watches: &mut Watches, mapping: Range) {
+        let below = mapping.start().checked_sub(page_size());
+        let beside = below.into_iter().chain([mapping.end()]);
+        for page in beside.filter_map(|start| Range::new(start, page_size()).ok()) {
+            if watches.registered.find(page).is_some() {
+                continue;
+            }
+            let Ok(Some((rest, true))) = self.look_at_first(page) else {
+                continue;
+            };
+            if !self.events.table.watches(rest) {
+                self.space.unregister(rest);
+                watches.registered.forget(rest);
+            } else if watches.registered.reserve().is_ok() {
+                watches.registered.insert(rest);
+            }
+        }
     }
 
     /// Unregisters everything, wherever mremap may have carried it.

@@ -29,7 +29,6 @@
 //! between, a part of it was registered and it is in two; see `mend`.
 
 use super::mappings::{Mapping, everything};
-use super::removals::Removal;
 use super::space::Space;
 use super::unwatch::{When, now};
 use super::watching::{Watches, Watching};
@@ -115,6 +114,7 @@ impl<S: Space> Watching<S> {
         let mut from = pages.start();
         let mut failed = None;
         for _ in 0..ROUNDS.max(pages.len() / page_size()) {
+            self.take_in_doubts(watches);
             let mapping = match self.space.at(from) {
                 Ok(mapping) => mapping,
                 // Read as text, mappings can change while they are read; this is
@@ -213,11 +213,11 @@ impl<S: Space> Watching<S> {
         slot: u32,
     ) -> Result<(), Errno> {
         for _ in 0..ROUNDS {
-            let now = self.space.at(mapping.range.start());
-            let now = match now {
-                Ok(now) if now.range == mapping.range => now,
+            let shown = known || self.shows(mapping.range);
+            let now = match self.space.at(mapping.range.start()) {
+                Ok(now) if now == mapping => now,
                 // Joined with a neighbour that is watched.
-                Ok(now) if now.range.contains(mapping.range) => {
+                Ok(now) if now.range.contains(mapping.range) && !now.sysv => {
                     watches.registered.reserve()?;
                     watches.registered.insert(now.range);
                     return Ok(());
@@ -228,13 +228,17 @@ impl<S: Space> Watching<S> {
                     return Ok(());
                 }
             };
-            if known || !self.may_be_a_part(watches, &now) {
+            if known || shown && !self.may_be_a_part(watches, &now) {
                 return Ok(());
             }
             watches.registered.forget(now.range);
             let table = &self.events.table;
             table.invalidate_others(now.range, slot, Reason::Unknown);
             self.space.unregister(now.range);
+            if !shown {
+                // Memory of a device: registered, and never watched.
+                return Err(Errno::EOPNOTSUPP);
+            }
             let Ok(whole) = self.space.at(now.range.start()) else {
                 return Ok(());
             };
@@ -257,7 +261,8 @@ impl<S: Space> Watching<S> {
                     && watches.registered.find(neighbour.range).is_none()
             })
         };
-        could(self.space.at(range.end())) || could(self.space.at(range.start() - 1))
+        let below = range.start().checked_sub(1);
+        could(self.space.at(range.end())) || below.is_some_and(|it| could(self.space.at(it)))
     }
 
     /// Whether every page is mapped and watched, by one look where the kernel
@@ -272,16 +277,37 @@ impl<S: Space> Watching<S> {
         self.space.check_mapped(pages).map(|()| true)
     }
 
-    /// Takes in what the handler noted, and what is in doubt.
+    /// Takes in what the handler had noted by now, and what is in doubt.
     pub(super) fn take_in_disturbances(&self, watches: &mut Watches) {
-        while let Some(removal) = self.events.removals.next() {
-            match removal {
-                Removal::Range(range) => self.look_again(watches, range),
-                Removal::Anything => self.look_again(watches, everything()),
+        // No more than that: what is noted later was armed before, and is marked.
+        let removals = &self.events.removals;
+        for _ in 0..removals.waiting() {
+            if let Some(range) = removals.next() {
+                self.look_again(watches, range);
             }
         }
-        if let Some(range) = watches.registered.take_doubtful() {
+        if removals.any_lost() {
+            self.look_everywhere(watches);
+        }
+        self.take_in_doubts(watches);
+    }
+
+    fn take_in_doubts(&self, watches: &mut Watches) {
+        for range in watches.registered.take_doubts() {
             self.look_again(watches, range);
+        }
+    }
+
+    fn look_everywhere(&self, watches: &mut Watches) {
+        if self.space.is_quickly_asked() {
+            return self.look_again(watches, everything());
+        }
+        // Of what mremap carried elsewhere nothing is known then: it stays
+        // registered, until somebody watches there, or all ends.
+        let mut rest = Some(everything());
+        while let Some(listed) = rest.and_then(|range| watches.registered.find(range)) {
+            self.look_again(watches, listed);
+            rest = everything().after(listed.end());
         }
     }
 
@@ -293,13 +319,14 @@ impl<S: Space> Watching<S> {
             around = around.hull(listed);
         }
         let now = now();
-        let mut from = around.start();
-        while from < around.end() {
-            let rest = Range::between(from, around.end());
-            let Some((mapping, ours)) = self.look_at_first(rest) else {
-                return;
+        let mut rest = Some(around);
+        while let Some(range) = rest {
+            let (mapping, ours) = match self.look_at_first(range) {
+                Ok(Some(found)) => found,
+                Ok(None) => return,
+                Err(_) => return watches.registered.doubt(range),
             };
-            from = mapping.end();
+            rest = range.after(mapping.end());
             if ours && watches.registered.reserve().is_ok() {
                 watches.registered.insert(mapping);
                 self.idle_unless_used(watches, mapping, now, When::Now);
@@ -309,30 +336,51 @@ impl<S: Space> Watching<S> {
 
     /// The first mapping that `range` touches, and whether it is registered here.
     /// One that changes meanwhile is asked about anew: what remains of it may be.
-    pub(super) fn look_at_first(&self, range: Range) -> Option<(Range, bool)> {
+    ///
+    /// # Errors
+    /// That the kernel, or whoever filters what it is asked, does not answer.
+    pub(super) fn look_at_first(&self, range: Range) -> Result<Option<(Range, bool)>, Errno> {
         let first = || {
-            let found = self.space.from(range.start()).ok()??;
-            (found.range.start() < range.end()).then_some(found)
+            let found = self.space.from(range.start())?;
+            Ok(found.filter(|it| it.range.start() < range.end()))
         };
         let mut seen = first()?;
         for _ in 0..ROUNDS {
-            let ours = self.is_ours(seen.range);
-            let now = first()?;
-            if now == seen {
-                return Some((seen.range, ours));
+            let Some(mapping) = seen else {
+                return Ok(None);
+            };
+            let ours = self.is_ours(mapping.range);
+            seen = first()?;
+            if seen == Some(mapping) {
+                return Ok(Some((mapping.range, ours && !self.give_back(mapping))));
             }
-            seen = now;
         }
-        Some((seen.range, false))
+        Ok(seen.map(|mapping| (mapping.range, false)))
+    }
+
+    /// Lets go of what is registered and cannot be watched: memory of System V that
+    /// took the place of other memory just before that was registered. Whether it
+    /// is that.
+    fn give_back(&self, mapping: Mapping) -> bool {
+        if mapping.sysv {
+            self.space.unregister(mapping.range);
+            // shmdt has no event.
+            self.events.table.invalidate(mapping.range, Reason::Unknown);
+        }
+        mapping.sysv
     }
 
     /// Whether a mapping is registered here. Registering it again tells, since it
     /// fails for memory of another userfaultfd; but what is watched by none is not
     /// to be registered now, so the kernel is asked first where it can tell.
     fn is_ours(&self, mapping: Range) -> bool {
-        let first = Range::between(mapping.start(), mapping.start() + page_size());
+        self.shows(mapping) && self.space.register(mapping).is_ok()
+    }
+
+    /// Whether the kernel says, where it can, that a mapping is watched by somebody.
+    fn shows(&self, mapping: Range) -> bool {
         // Registrations end where mappings end: the first page tells.
-        let watched = !self.space.can_look() || self.space.fully_watched(first).unwrap_or(false);
-        watched && self.space.register(mapping).is_ok()
+        let first = Range::between(mapping.start(), mapping.start() + page_size());
+        !self.space.can_look() || self.space.fully_watched(first).unwrap_or(false)
     }
 }
