@@ -43,7 +43,7 @@ uninstall: ## Remove what install put there (same variables)
 	@sh scripts/install.sh uninstall
 
 test: ## Everything below, with a summary at the end
-	@AHEAD='$(if $(wildcard mk/vm.mk),kernel-tree-ahead)' sh scripts/stages.sh $(STAGES)
+	@AHEAD='cargo-c $(if $(wildcard mk/vm.mk),kernel-tree-ahead)' sh scripts/stages.sh $(STAGES)
 
 test-stages: ## What is said of stages that fail, skip themselves or cannot be run
 	@sh scripts/test-stages.sh

@@ -4,6 +4,10 @@
 . "$(dirname "$0")/env.sh"
 set -eu
 
+# One at a time: `make test` begins this ahead.
+mkdir -p "$target/tools"
+exec 9>"$target/tools/cargo-c.lock"
+flock 9
 if cargo cbuild --version >/dev/null 2>&1; then
     exit 0
 fi

@@ -5,10 +5,10 @@
 # one that fails with a line "NOT RUN: why", for want of something that is not to
 # be had here, such as a kernel: these are named once more at the end.
 #
-# AHEAD=TARGET is begun once `prerequisites` is over and goes on beside the
-# stages that come before the one that needs it: waiting for downloads takes no
-# processor. Who needs it makes it again, waits for the one under way, and
-# tells what went wrong.
+# AHEAD=TARGETS are begun once `prerequisites` is over and go on beside the
+# stages that come before those that need them: waiting for downloads takes no
+# processor, and builds do not always have work for all. Who needs one makes it
+# again, waits for the one under way, and tells what went wrong.
 . "$(dirname "$0")/env.sh"
 
 logs=${STAGES_LOGS:-$target/test}
@@ -49,7 +49,8 @@ for stage; do
     printf '%-16s %-8s %5d s  %s\n' "$stage" "$result" $seconds "$note" >>"$table"
     if [ "$stage" = prerequisites ] && [ -n "${AHEAD:-}" ]; then
         echo "(meanwhile: $AHEAD, see target/test/ahead.log)"
-        nice make --no-print-directory "$AHEAD" >"$logs/ahead.log" 2>&1 &
+        # shellcheck disable=SC2086 # targets
+        nice make -k -j 2 --no-print-directory $AHEAD >"$logs/ahead.log" 2>&1 &
         ahead=$!
         trap 'kill $ahead 2>/dev/null; exit 130' INT TERM
     fi

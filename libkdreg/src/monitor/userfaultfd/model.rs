@@ -5,16 +5,14 @@
 //! that was confirmed, and is valid, is registered here, or the event that will mark
 //! it is on its way: a change that comes then has an event, or is found in flight.
 
+mod tried;
+
 use super::handler::Events;
 use super::mappings::Mapping;
 use super::space::Space;
-use super::unwatch::When;
-use super::watching::Watching;
-use crate::descriptor::Descriptor;
 use crate::errno::Errno;
 use crate::memory::Share;
-use crate::monitor::table::{Matching, Removed, Table};
-use crate::monitor::{Event, Reason, eventfd};
+use crate::monitor::Reason;
 use crate::range::{Range, page_size};
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -42,6 +40,13 @@ struct Page {
     watcher: Watcher,
 }
 
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Kernel {
+    Queried,
+    Looks,
+    Blind,
+}
+
 struct Confirmed {
     slot: u32,
     generation: u32,
@@ -57,6 +62,8 @@ struct World {
     seed: u64,
     /// Nobody interferes any more.
     calm: bool,
+    /// What this kernel can be asked: Linux 6.11, 6.7, or before.
+    kernel: Kernel,
     events: Share<Events>,
 }
 
@@ -169,6 +176,9 @@ impl World {
     }
 
     fn check(&self) {
+        if self.kernel == Kernel::Blind {
+            return; // see `confirm`
+        }
         for region in self.confirmed.iter().filter(|it| self.is_valid(it)) {
             let its = (region.first, region.count);
             let mut coming = self.in_flight.iter().flat_map(|(changed, _)| changed);
@@ -224,7 +234,7 @@ impl Space for Model {
     }
 
     fn is_quickly_asked(&self) -> bool {
-        true
+        self.0.borrow().kernel == Kernel::Queried
     }
 
     fn check_mapped(&self, range: Range) -> Result<(), Errno> {
@@ -266,7 +276,7 @@ impl Space for Model {
     }
 
     fn can_look(&self) -> bool {
-        true
+        self.0.borrow().kernel != Kernel::Blind
     }
 
     fn fully_watched(&self, range: Range) -> Result<bool, Errno> {
@@ -277,142 +287,4 @@ impl Space for Model {
             Ok(world.pages[first..first + count].iter().all(watched))
         })
     }
-}
-
-/// What is watched of such an address space.
-struct Tried {
-    watching: Watching<Model>,
-    subscriber: u16,
-    _announced: Descriptor,
-    /// Regions that were confirmed, that had changed by then, and that were not.
-    counts: [usize; 3],
-}
-
-impl Tried {
-    fn new(seed: u64) -> Tried {
-        let table = Table::new(0, Matching::ByAddress).unwrap();
-        let announced = eventfd::new().unwrap();
-        let subscriber = table.subscribe(announced.number()).unwrap();
-        let events = Share::new(Events::new(table)).unwrap();
-        let world = World {
-            pages: [None; PAGES],
-            in_flight: VecDeque::new(),
-            confirmed: Vec::new(),
-            seed,
-            calm: false,
-            events: events.clone(),
-        };
-        Tried {
-            watching: Watching::new(Model(RefCell::new(world)), events),
-            subscriber,
-            _announced: announced,
-            counts: [0; 3],
-        }
-    }
-
-    fn world<T>(&self, of: impl FnOnce(&mut World) -> T) -> T {
-        of(&mut self.watching.space.0.borrow_mut())
-    }
-
-    fn monitor(&mut self) {
-        let (first, count) = self.world(World::some_pages);
-        let table = &self.watching.events.table;
-        let range = range(first, count);
-        match self
-            .watching
-            .watch(range, || table.insert(self.subscriber, range, 0))
-        {
-            Ok((slot, generation)) => {
-                let region = Confirmed {
-                    slot,
-                    generation,
-                    first,
-                    count,
-                };
-                let valid = self.world(|world| world.is_valid(&region));
-                self.counts[usize::from(!valid)] += 1;
-                self.world(|world| world.confirmed.push(region));
-            }
-            Err(_) => {
-                self.counts[2] += 1;
-                self.watching.unwatch(range, When::Soon);
-            }
-        }
-    }
-
-    fn unmonitor(&mut self) {
-        let region = self.world(|world| match world.confirmed.len() {
-            0 => None,
-            count => {
-                let which = world.any(count);
-                Some(world.confirmed.swap_remove(which))
-            }
-        });
-        let Some(region) = region else {
-            return;
-        };
-        let table = &self.watching.events.table;
-        if let Removed::Armed(range) = table.remove(region.slot, region.generation) {
-            let now = self.world(|world| world.any(2)) == 0;
-            self.watching
-                .unwatch(range, if now { When::Now } else { When::Soon });
-        }
-    }
-
-    fn drain(&mut self) {
-        let mut events = [Event::default(); 4];
-        let table = &self.watching.events.table;
-        let taken = table.drain(self.subscriber, &mut events);
-        self.world(|world| {
-            let mut confirmed = std::mem::take(&mut world.confirmed);
-            confirmed.retain(|it| world.is_valid(it));
-            world.confirmed = confirmed;
-        });
-        for range in events[..taken].iter().filter_map(|event| event.range) {
-            self.watching.unwatch(range, When::Now);
-        }
-    }
-
-    fn step(&mut self) {
-        match self.world(|world| world.any(8)) {
-            0..3 => self.monitor(),
-            3 => self.unmonitor(),
-            4 => self.drain(),
-            5 => {
-                self.watching.let_go_of(true);
-            }
-            _ => self.world(World::interfere),
-        }
-        self.world(|world| world.check());
-    }
-}
-
-#[test]
-fn what_was_confirmed_stays_watched() {
-    let mut sum = [0; 3];
-    for seed in 1..=400 {
-        let mut tried = Tried::new(0x9e37_79b9_7f4a_7c15_u64.wrapping_mul(seed));
-        for _ in 0..500 {
-            tried.step();
-        }
-        // Nothing is left behind, once all that happened was read.
-        tried.world(|world| {
-            world.calm = true;
-            while !world.in_flight.is_empty() {
-                world.read_event();
-            }
-            world.confirmed.clear();
-        });
-        tried.watching.events.table.invalidate_all(Reason::Release);
-        tried.watching.unregister_everything();
-        let ours = |page: &Page| page.watcher == Watcher::Us;
-        assert!(
-            !tried.world(|world| world.pages.iter().flatten().any(ours)),
-            "{seed}"
-        );
-        sum = std::array::from_fn(|i| sum[i] + tried.counts[i]);
-    }
-    let [confirmed, changed, refused] = sum;
-    assert!(8 * confirmed > refused, "{confirmed} {changed} {refused}");
-    println!("{confirmed} confirmed, {changed} changed meanwhile, {refused} refused");
 }

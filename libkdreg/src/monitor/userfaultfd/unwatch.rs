@@ -6,7 +6,7 @@ use super::mappings::everything;
 use super::registered::Instant;
 use super::space::Space;
 use super::watching::{Watches, Watching};
-use crate::range::{Range, page_size};
+use crate::range::Range;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -154,13 +154,11 @@ impl<S: Space> Watching<S> {
     /// Lets go what `mapping`, which was let go just now, had grown by meanwhile: it
     /// would stay registered, and a mapping of its own.
     fn release_rest(&self, watches: &mut Watches, mapping: Range) {
-        let below = mapping.start().checked_sub(page_size());
-        let beside = below.into_iter().chain([mapping.end()]);
-        for page in beside.filter_map(|start| Range::new(start, page_size()).ok()) {
-            if watches.registered.find(page).is_some() {
-                continue;
-            }
-            let Ok(Some((rest, true))) = self.look_at_first(page) else {
+        let Ok(now) = self.space.at(mapping.start()) else {
+            return;
+        };
+        for rest in self.possible_parts(watches, &now).into_iter().flatten() {
+            let Ok(Some((rest, true))) = self.look_at_first(rest) else {
                 continue;
             };
             if !self.events.table.watches(rest) {

@@ -228,7 +228,7 @@ impl<S: Space> Watching<S> {
                     return Ok(());
                 }
             };
-            if known || shown && !self.may_be_a_part(watches, &now) {
+            if known || shown && self.possible_parts(watches, &now) == [None; 2] {
                 return Ok(());
             }
             watches.registered.forget(now.range);
@@ -251,18 +251,19 @@ impl<S: Space> Watching<S> {
         Ok(())
     }
 
-    /// Whether a mapping has a neighbour that is not watched and could be one
-    /// with it.
-    fn may_be_a_part(&self, watches: &Watches, mapping: &Mapping) -> bool {
+    /// The neighbours of a mapping that are not listed and could be one with it.
+    pub(super) fn possible_parts(
+        &self,
+        watches: &Watches,
+        mapping: &Mapping,
+    ) -> [Option<Range>; 2] {
         let range = mapping.range;
-        let could = |neighbour: Result<Mapping, Errno>| {
-            neighbour.is_ok_and(|neighbour| {
-                neighbour.could_be_one_with(mapping)
-                    && watches.registered.find(neighbour.range).is_none()
-            })
-        };
-        let below = range.start().checked_sub(1);
-        could(self.space.at(range.end())) || below.is_some_and(|it| could(self.space.at(it)))
+        [range.start().checked_sub(1), Some(range.end())].map(|address| {
+            let neighbour = self.space.at(address?).ok()?;
+            let possible = neighbour.could_be_one_with(mapping)
+                && watches.registered.find(neighbour.range).is_none();
+            possible.then_some(neighbour.range)
+        })
     }
 
     /// Whether every page is mapped and watched, by one look where the kernel
