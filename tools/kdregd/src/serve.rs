@@ -32,6 +32,10 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// In milliseconds.
 const NAP: u8 = 20;
 
+/// Each client keeps one. Started by hand a daemon has 4,096, as a rule; its unit says
+/// as much as this.
+const DESCRIPTORS: u64 = 65536;
+
 /// Serves until a signal comes. Clients keep what they have.
 pub fn serve(options: &Options) -> Result<i32> {
     signals::hold()?;
@@ -39,8 +43,10 @@ pub fn serve(options: &Options) -> Result<i32> {
     let _serving = Serving::begin(&options.pins)?;
     // Before anything takes long: whoever connects meanwhile is kept waiting.
     let listener = Listener::open(&options.socket)?;
-    let most = getrlimit(Resource::RLIMIT_NOFILE)?.1;
-    setrlimit(Resource::RLIMIT_NOFILE, most, most)?;
+    let allowed = getrlimit(Resource::RLIMIT_NOFILE)?.1;
+    let most = allowed.max(DESCRIPTORS);
+    setrlimit(Resource::RLIMIT_NOFILE, most, most)
+        .or_else(|_| setrlimit(Resource::RLIMIT_NOFILE, allowed, allowed))?;
     let mut alone = Lock::take(&options.pins)?;
     loop {
         let features = Features::find()?;
