@@ -9,6 +9,7 @@ FABRIC_TESTS ?= *
 LIBFABRIC_SOURCE ?=
 export FABRIC_TESTS LIBFABRIC_SOURCE
 STAGES += test-fabric
+SPARE += test-fabric
 
 .PHONY: test-fabric
 test-fabric: vm-prerequisites module prefix ## libfabric (both ways) and Open MPI, in a guest

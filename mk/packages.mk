@@ -15,6 +15,7 @@
 PACKAGES_TOP := $(abspath $(dir $(lastword $(MAKEFILE_LIST)))/..)
 
 STAGES += check-abi check-consumers check-rpm check-recipes test-packages test-distribution
+SPARE += check-recipes test-packages test-distribution
 
 .PHONY: dist modulefile check-recipes test-distribution install-module uninstall-module install-bpf uninstall-bpf \
         deb abi check-abi check-consumers check-rpm test-packages test-packages-arm64

@@ -17,6 +17,7 @@ PEERS_UCX ?=
 PEERS_MPI ?=
 export PEERS_TESTS PEERS_PYTHON PEERS_UCX PEERS_MPI
 STAGES += test-peers-part
+SPARE += test-peers-part
 
 .PHONY: test-peers test-peers-part
 test-peers-part: PEERS_PYTHON = test_mr test_odp test_qp test_parent_domain test_relaxed_ordering test_shared_pd

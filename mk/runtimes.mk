@@ -8,6 +8,7 @@
 RUNTIMES ?= cpython openjdk go
 RUNTIME_SECONDS ?= 20
 STAGES += test-runtimes
+SPARE += test-runtimes
 
 .PHONY: test-runtimes
 test-runtimes: prefix ## CPython, OpenJDK and Go, each under a load of munmap

@@ -5,6 +5,10 @@
 # one that fails with a line "NOT RUN: why", for want of something that is not to
 # be had here, such as a kernel: these are named once more at the end.
 #
+# SPARE=STAGES are not begun when SPARE_AFTER seconds have passed, and count as such
+# a stage: they are tests of other programs beside the library, and on a machine
+# that is slow today the rest comes first.
+#
 # AHEAD=TARGETS are begun once `prerequisites` is over and go on beside the
 # stages that come before those that need them: waiting for downloads takes no
 # processor, and builds do not always have work for all. Who needs one makes it
@@ -24,6 +28,17 @@ for stage; do
     echo
     echo "=== [$number/$#] $stage"
     since=$(date +%s)
+    case " ${SPARE:-} " in
+    *" $stage "*) late=$((since - start >= ${SPARE_AFTER:-3300})) ;;
+    *) late=0 ;;
+    esac
+    if [ $late = 1 ]; then
+        skipped=$((skipped + 1))
+        notrun="$notrun $stage"
+        printf '%-16s %-8s %5d s  %s\n' "$stage" 'NOT RUN' 0 'the machine is slow; by hand: make and the name of the stage' >>"$table"
+        tail -n 1 "$table"
+        continue
+    fi
     # The status of make, not of tee.
     { make --no-print-directory "$stage" 2>&1; echo $? >"$log.status"; } | tee "$log"
     seconds=$(($(date +%s) - since))

@@ -56,6 +56,14 @@ what="a failure beside it is one"
 run blocked1 bad
 ends 1 '' '!!! NOT RUN, so nothing was learned of it: blocked1' '!!! no kernel' '' '0 passed, 1 failed, 1 skipped'
 
+what="what can be spared, in time"
+SPARE='talks other' SPARE_AFTER=100 run good talks
+ends 0 '' '2 passed, 0 failed'
+what="and late"
+SPARE='talks other' SPARE_AFTER=0 run talks good
+ends 0 '' '!!! NOT RUN, so nothing was learned of it: talks' '!!! the machine is slow; by hand: make and the name of the stage' '' \
+    '1 passed, 0 failed, 1 skipped'
+
 # Patterns that choose among a stage's tests: one that names none is an error, and nothing runs.
 # chosen VARIABLE SCRIPT PATTERNS WORDS
 chosen() {
