@@ -23,6 +23,9 @@ const PAGES: usize = 12;
 const FIRST: usize = 64;
 const MOST: usize = 4;
 
+/// Questions for which it may be believed that what was registered is not another's.
+const BELIEVED: u64 = 6;
+
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Watcher {
     Nobody,
@@ -56,6 +59,9 @@ struct Confirmed {
 
 struct World {
     pages: [Option<Page>; PAGES],
+    /// Questions asked, and at which a page was registered last.
+    asked: u64,
+    registered: [u64; PAGES],
     /// Events that nobody has read: of a move, where from and where to.
     in_flight: VecDeque<(Vec<(usize, usize)>, Reason)>,
     confirmed: Vec<Confirmed>,
@@ -206,6 +212,7 @@ impl Model {
             }
         };
         interfere(&mut world);
+        world.asked += 1;
         let answer = question(&mut world);
         interfere(&mut world);
         answer
@@ -257,6 +264,8 @@ impl Space for Model {
             let there = world.pages[first..first + count].iter_mut().flatten();
             let registered = there.map(|page| page.watcher = Watcher::Us).count();
             if registered > 0 {
+                let asked = world.asked;
+                world.registered[first..first + count].fill(asked);
                 Ok(())
             } else {
                 Err(Errno::EINVAL)
@@ -267,10 +276,17 @@ impl Space for Model {
     fn unregister(&self, range: Range) {
         self.ask(|world| {
             let (first, count) = pages(range);
-            for page in world.pages[first..first + count].iter_mut().flatten() {
-                if page.watcher == Watcher::Us {
-                    page.watcher = Watcher::Nobody;
-                }
+            for number in first..first + count {
+                let Some(page) = &mut world.pages[number] else {
+                    continue;
+                };
+                // Linux before 6.17 or so does not ask whose it is.
+                let since = world.asked - world.registered[number];
+                assert!(
+                    page.watcher != Watcher::Another || since <= BELIEVED,
+                    "page {number} is another's, and was not asked about for {since} questions"
+                );
+                page.watcher = Watcher::Nobody;
             }
         });
     }

@@ -29,6 +29,8 @@ impl Tried {
         let events = Share::new(Events::new(table)).unwrap();
         let world = World {
             pages: [None; super::PAGES],
+            asked: 0,
+            registered: [0; super::PAGES],
             in_flight: VecDeque::new(),
             confirmed: Vec::new(),
             seed,
