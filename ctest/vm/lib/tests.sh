@@ -2,8 +2,6 @@
 # Host side of --tests: boot, and boot again for what is left when a guest did
 # not survive a test. Sourced.
 
-MAX_BOOTS=4
-
 # Names of the tests that have no result yet.
 tests_left() {
     local file
@@ -11,23 +9,6 @@ tests_left() {
         [ -f "$file" ] && [ -x "$file" ] && [[ ${file##*/} =~ $only ]] || continue
         grep -qs "^${file##*/} " "$tests/results.txt" || echo "${file##*/}"
     done
-}
-
-# Whether the emulator lost the guest, and not the test: it executed an int3 by which the
-# kernel had patched an instruction, and which another processor had replaced already, so
-# that the kernel knows of none there: the byte before the marked one is another. QEMU before
-# 8.1 may keep what it translated while that was being written (lore.kernel.org: "qemu-x86_64
-# booting with 8.0.0 stil see int3:"). Processors have no such fault.
-emulator_lost_it() {
-    [ "$accel" = tcg ] && emulator_is_old &&
-        grep -qE '^\[ *[0-9.]+\] (Oops: )?int3: 0000 \[#1\]' "$log" &&
-        grep -m 1 -A 12 -E 'int3: 0000 \[#1\]' "$log" | grep -E '\] Code: .*<[0-9a-f]{2}>' | grep -qvE ' cc <'
-}
-
-emulator_is_old() {
-    local version
-    version=$(qemu-system-x86_64 --version | sed -n '1s/.*version \([0-9]*\.[0-9]*\).*/\1/p')
-    [ -n "$version" ] && [ "$(printf '%s\n8.1\n' "$version" | sort -V | head -n 1)" != 8.1 ]
 }
 
 # Whether a test has come to another end than it should.
