@@ -10,7 +10,7 @@ lower=$KERNEL_TREE_DIR/trixie
 layers=$work/layers
 # What the tests need in the tree besides, kept for the next run.
 base=$layers/base
-wanted="dkms pkgconf"
+wanted="dkms pkgconf systemd"
 # A kernel tree for kernel/tree/enter and ctest/vm/run, whose root is the overlay.
 state=$work/state
 merged=$state/trixie
