@@ -132,9 +132,11 @@ static void crowd(unsigned clients, unsigned rounds, pid_t *ids)
     printf("  %u granted, %u refused, after %.1f s; kdregd counts %ld\n", atomic_load(&gate->granted), atomic_load(&gate->refused), check_now() - began,
            wire_status("client_count"));
     CHECK(atomic_load(&gate->refused) == 0, "%u are refused: %s", atomic_load(&gate->refused), gate->why);
+    printf("  before: %ld losses, %ld processors uncertain\n", wire_status("losses"), wire_status("uncertain_processors"));
     allow(1);
     CHECK(reached(&gate->arrived, 2 * started), "%u of %u have gone on", atomic_load(&gate->arrived) - started, started);
     printf("  %u changes were logged, and %u made while programs may have been passed over\n", atomic_load(&gate->certain), atomic_load(&gate->uncertain));
+    printf("  after: %ld losses, %ld processors uncertain\n", wire_status("losses"), wire_status("uncertain_processors"));
     CHECK(atomic_load(&gate->certain) > 0, "nothing was certain ever");
     CHECK(atomic_load(&gate->stale) == 0, "%u changes were not logged when their call returned", atomic_load(&gate->stale));
     CHECK(atomic_load(&gate->blind) == 0, "the logs of %u were dead", atomic_load(&gate->blind));
