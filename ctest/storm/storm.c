@@ -104,6 +104,14 @@ static void sum_up(double seconds)
     CHECK(stats.in_use == 0, "%llu entries in use after the storm", (unsigned long long)stats.in_use);
 }
 
+/* Whether what sum_up() asks for has happened by now. */
+static bool shown_enough(void)
+{
+    struct kdreg_cache_stats stats = {.size = sizeof stats};
+    return !(storm.caps & KDREG_CAP_UNMAP) || (kdreg_cache_stats(storm.cache, &stats) == 0 && stats.hits > 0 && stats.invalidations > 0 &&
+                                               (!storm.options.evict || stats.evictions > 0));
+}
+
 static bool run(uint32_t backend)
 {
     struct kdreg_attr attr = {.size = sizeof attr, .backend = backend, .flags = storm.options.relaxed ? KDREG_OPEN_PRIVATE | KDREG_OPEN_RELAXED : 0};
@@ -145,7 +153,8 @@ static bool run(uint32_t backend)
         REQUIRE(pthread_create(&forking, NULL, forker, NULL) == 0, "pthread_create");
     enum { PATIENCE = 240 };   /* seconds for what takes less than one */
     while (!atomic_load(&storm.stop) &&
-           (check_now() - storm.started < storm.options.seconds || (!schedule_enough() && check_now() - storm.started < PATIENCE)))
+           (check_now() - storm.started < storm.options.seconds ||
+            (!(schedule_enough() && shown_enough()) && check_now() - storm.started < PATIENCE)))
         check_sleep_ms(50);
     double seconds = check_now() - storm.started;
     CHECK(schedule_enough() || atomic_load(&storm.stop), "the handler does not get its share beside real-time threads");
