@@ -36,7 +36,8 @@ begin_work
 
 # short and long NAME SECONDS COMMAND...: a test that runs under each mode's
 # kdregd, in any case or when all are wanted. turn N NAME...: on one kernel in
-# three otherwise, in the other mode on the next. The seconds are for what hangs.
+# three otherwise, in the other mode on the next; turn N:MODE, of what takes minutes,
+# in that mode alone. The seconds are for what hangs.
 list=$work/list
 short() { printf -- '- %s\n' "$*" >>"$list"; }
 long() { [ "$set" != all ] || short "$@"; }
@@ -68,14 +69,14 @@ long 42-ownwatch 900 "$build/ownwatch"
 short 50-phases 1800 "$build/bpf/bpf_phases" --rounds $([ "$set" = all ] && echo 5 || echo 1)
 long 55-crowd "$((900 + clients / 2))" "$build/bpf/bpf_crowd" --clients "$clients"
 long 56-refused 900 "$build/bpf/bpf_crowd" --clients 2048 --refused 1000
-turn 1 60-images 1800 "$root/ctest/bpf/images" "$build/bpf/bpf_changes" --changes 10
+turn 1:flush 60-images 1800 "$root/ctest/bpf/images" "$build/bpf/bpf_changes" --changes 10
 # These come last: they end that kdregd, or the guard.
 long 80-halfway 1800 "$root/ctest/bpf/halfway"
 turn 1 85-wakes 1800 "$build/bpf/bpf_wakes" "$root/ctest/bpf/daemon" ftrace-on
-turn 2 86-begins 1800 "$root/ctest/bpf/begins" $([ "$set" = all ] && echo 4 || echo 1) "$build/bpf/bpf_changes" --changes 10
-turn 1 87-held 1800 "$root/ctest/bpf/held" "$build/bpf/bpf_changes" --changes 10
-turn 2 88-switched 1800 "$root/ctest/bpf/switched" "$build/bpf/bpf_changes" --changes 10
-turn 1 89-late 1800 "$root/ctest/bpf/late" "$build/bpf/bpf_late" "$build/bpf/bpf_changes" --changes 10
+turn 2:flush 86-begins 1800 "$root/ctest/bpf/begins" $([ "$set" = all ] && echo 4 || echo 1) "$build/bpf/bpf_changes" --changes 10
+turn 1:flush 87-held 1800 "$root/ctest/bpf/held" "$build/bpf/bpf_changes" --changes 10
+turn 2:notifier 88-switched 1800 "$root/ctest/bpf/switched" "$build/bpf/bpf_changes" --changes 10
+turn 1:notifier 89-late 1800 "$root/ctest/bpf/late" "$build/bpf/bpf_late" "$build/bpf/bpf_changes" --changes 10
 
 # What a guest runs, in the order of its names: mode by mode.
 write_tests() {
@@ -87,7 +88,11 @@ write_tests() {
         under_kdregd "$prefix" "$mode" 900
         while read -r turn name seconds command; do
             [[ $mode-$name =~ $only ]] || continue
-            [ "$turn" = - ] || [ "$kernels" = 1 ] || [ $(((kernel + number) % 3)) = "$turn" ] || continue
+            case $kernels$turn in
+            *- | 1*) ;;
+            *:*) [ $(((kernel + number) % 3)):$mode = "$turn" ] || continue ;;
+            *) [ $(((kernel + number) % 3)) = "$turn" ] || continue ;;
+            esac
             when_offered "$mode" "exec $command" | sed "s/part cached/'&'/" | script "$prefix-$name" "$seconds"
         done <"$list"
         [ "$set" = all ] && [[ $mode-95-upheavals =~ $only ]] || continue
