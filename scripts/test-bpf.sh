@@ -88,11 +88,7 @@ write_tests() {
         under_kdregd "$prefix" "$mode" 900
         while read -r turn name seconds command; do
             [[ $mode-$name =~ $only ]] || continue
-            case $kernels$turn in
-            *- | 1*) ;;
-            *:*) [ $(((kernel + number) % 3)):$mode = "$turn" ] || continue ;;
-            *) [ $(((kernel + number) % 3)) = "$turn" ] || continue ;;
-            esac
+            [ "$turn" = - ] || [ "$kernels" = 1 ] || [[ $(((kernel + number) % 3)):$mode: = "$turn":* ]] || continue
             when_offered "$mode" "exec $command" | sed "s/part cached/'&'/" | script "$prefix-$name" "$seconds"
         done <"$list"
         [ "$set" = all ] && [[ $mode-95-upheavals =~ $only ]] || continue

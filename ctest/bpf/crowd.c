@@ -13,7 +13,6 @@
 #include "worker.h"
 
 enum { ENTRIES = 64, MOST = 70000, LONGEST_PAUSE = 5000 };
-enum { UNCERTAIN = 0xffff }; /* of the guard's word (GUARD_UNCERTAIN) */
 
 /* Steps that all of them take together: each waits for the next to be allowed. */
 static struct gate {
@@ -67,7 +66,7 @@ static void client(unsigned rounds)
         uint64_t after = __atomic_load_n(log, __ATOMIC_ACQUIRE);
         if (after >> 63 || losses >> 63)
             atomic_fetch_add(&gate->blind, 1);
-        else if (losses & UNCERTAIN || __atomic_load_n(guard, __ATOMIC_ACQUIRE) != losses)
+        else if (losses & WIRE_UNCERTAIN || __atomic_load_n(guard, __ATOMIC_ACQUIRE) != losses)
             atomic_fetch_add(&gate->uncertain, 1); /* it need not be in the log, and nobody would take it for valid */
         else
             atomic_fetch_add(after == before ? &gate->stale : &gate->certain, 1);

@@ -9,6 +9,9 @@
 enum { WIRE_HELLO = 1, WIRE_CHALLENGE, WIRE_PROOF, WIRE_GRANT, WIRE_REFUSED, WIRE_KEEP, WIRE_STATUS, WIRE_STATUS_PART };
 enum { WIRE_VERSION = 1, WIRE_NOTIFIER = 1, WIRE_FLUSH = 2, WIRE_LONGEST = 32 << 10, WIRE_DESCRIPTORS = 16 };
 
+/* Of the guard's word (GUARD_UNCERTAIN): changes need not be logged now. */
+enum { WIRE_UNCERTAIN = 0xffff };
+
 struct wire_header {
     uint32_t kind, size;
 };

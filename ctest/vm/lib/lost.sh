@@ -21,7 +21,7 @@ emulator_is_old() {
     [ -n "$version" ] && [ "$(printf '%s\n8.1\n' "$version" | sort -V | head -n 1)" != 8.1 ]
 }
 
-# Runs the command, and once more where it was not its fault that the guest died.
+# Runs the command, and again where it was not its fault that the guest died.
 run_command() {
     local boot status
     for ((boot = 1; ; boot++)); do
